@@ -1,0 +1,1 @@
+"""Demo organisations, people and studies, and the scripts that play a workflow."""

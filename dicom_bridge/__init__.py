@@ -1,0 +1,1 @@
+"""DICOM in and out: DIMSE, DICOMweb; the only package that imports pydicom."""

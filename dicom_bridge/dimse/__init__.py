@@ -1,0 +1,1 @@
+"""DIMSE services on one port, by pynetdicom made event-driven."""

@@ -1,0 +1,1 @@
+"""DICOM attributes and FHIR elements, translated by walking tables."""

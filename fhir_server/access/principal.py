@@ -1,0 +1,43 @@
+"""Principal: who is asking - a user in a role, a client, a DICOM peer, or the system itself."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from fhir_server.access.scopes import EVERYTHING, Scopes
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking, and on whose behalf. Where it came from no longer matters.
+
+    Parameters
+    ----------
+    subject
+        A relative reference or a name: ``PractitionerRole/x``, ``Client/demo-backend``,
+        ``Peer/CT1``, ``System/settle``. It stands in every audit row.
+    organization
+        Id of the Organization acted for; None for the system alone.
+    role
+        A key of `roles.ROLES`.
+    scopes
+        What the token grants (SMART v2).
+    patient
+        Id of the one Patient the token is bound to, if it is.
+    client
+        The OAuth client that asked; empty for peers and the system.
+    expires
+        Seconds since 1970 UTC; 0 means never (peers, the system).
+    """
+
+    subject: str
+    organization: str | None
+    role: str
+    scopes: Scopes
+    patient: str | None = None
+    client: str = ""
+    expires: int = 0
+
+    @classmethod
+    def system(cls, name: str) -> Self:
+        """The server's own work, named: judged and audited like any other."""
+        return cls(f"System/{name}", None, "system", EVERYTHING)

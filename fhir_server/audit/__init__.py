@@ -1,0 +1,1 @@
+"""The audit ledger: append-only rows, durable before the answer, read back as AuditEvent."""

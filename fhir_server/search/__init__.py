@@ -1,0 +1,1 @@
+"""FHIR search: a query string becomes a tree of criteria, and that one SQL statement."""

@@ -1,0 +1,1 @@
+"""Registered clients and users, and the pages the server serves."""
