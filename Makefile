@@ -1,0 +1,42 @@
+# make demo | make test: all set-up on a fresh machine, then the demo or every test.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: setup demo test lint bench docs clean lock
+
+setup: .venv/.ready
+	@$(BIN)/python tools/debian.py dcmtk invesalius-examples
+	@$(BIN)/python -m demo.cranium .assets/cranium
+
+.venv/.ready: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup
+	@$(BIN)/python -m demo $(ARGS)
+
+test: setup
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+bench: setup
+	@$(BIN)/python -m bench $(ARGS)
+
+docs: .venv/.ready
+	@$(BIN)/python tools/manual.py
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --extra embedded --group dev pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf .venv .assets data build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
