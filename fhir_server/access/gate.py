@@ -1,0 +1,221 @@
+"""The gate: the one place where "may they?" is answered.
+
+Four questions, in this order, and the first "no" names itself in the refusal and in the audit:
+
+1. **scope**: does the token grant this letter on this type?
+2. **patient**: a ``patient/`` scope grants only what is about the patient in the token's context;
+3. **role**: may somebody in this role do it?
+4. **relationship**: has the organisation to do with the patient, or with the resource itself?
+
+`reach` answers the first three and says what the fourth asks of the rows of a query; `permit`
+answers all four for one resource; `narrow` fastens the reach to a query. ``user/`` and
+``system/`` scopes differ in who may be given them, which is for the authorisation server to
+decide; here the role limits both.
+
+SMART App Launch 2.2, "Scopes and Launch Context".
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+from fhir_server.access import roles
+from fhir_server.access.principal import Principal
+from fhir_server.access.relationship import OPEN_TYPES
+from fhir_server.access.scopes import Only
+from fhir_server.context import RequestContext
+from resources.errors import Forbidden
+
+ESTABLISHES: Final = {
+    "referrer":    frozenset({"Patient", "ServiceRequest"}),
+    "application": frozenset({"Patient", "ServiceRequest"}),
+    "device":      frozenset({"Patient", "ImagingStudy"}),
+}  # fmt: skip
+"""What a role may create about a patient its organisation has nothing to do with yet: the referral
+makes the relationship, and stands in the audit."""
+
+SHARED: Final = frozenset({"Patient"})
+"""What every organisation that has to do with the patient may correct, whoever wrote it."""
+
+_SEAL: Final = object()
+
+
+class Reach(NamedTuple):
+    """How far a principal sees into one type.
+
+    Parameters
+    ----------
+    everything
+        The system: no row is hidden.
+    organization
+        Rows that name this organisation, or whose patient it has to do with.
+    patient
+        Only rows about this patient.
+    open
+        Rows about no patient are seen as well.
+    only
+        What a row must match, one of these alternatives; empty for no such demand.
+    """
+
+    everything: bool
+    organization: str | None
+    patient: str | None
+    open: bool
+    only: tuple[Only, ...] = ()
+
+
+class Permit:
+    """A yes that can be carried: who holds it was allowed `letter` on this resource.
+
+    Only the gate makes one.
+    """
+
+    __slots__ = ("id", "letter", "type")
+
+    def __init__(self, letter: str, type: str, id: str, *, seal: object) -> None:
+        if seal is not _SEAL:
+            raise TypeError("only the gate gives permits")
+        self.letter = letter
+        self.type = type
+        self.id = id
+
+    def __repr__(self) -> str:
+        return f"Permit({self.letter} {self.type}/{self.id})"
+
+
+class Narrowable(Protocol):
+    """A query over one type, as far as the gate knows it."""
+
+    @property
+    def type(self) -> str:
+        """The resource type asked for."""
+
+    @property
+    def reach(self) -> Any:
+        """What the principal may see of it."""
+
+
+AnyQuery = TypeVar("AnyQuery", bound=Narrowable)
+
+
+def reach(context: RequestContext, letter: str, type: str) -> Reach:
+    """Answer scope, patient context and role; say what relationship asks of each row.
+
+    Raises
+    ------
+    Forbidden
+        Its `step` is ``scope``, ``patient`` or ``role``.
+    """
+    principal = context.principal
+    if principal.role == "system":
+        return Reach(everything=True, organization=None, patient=None, open=True)
+    patient, only = _granted(principal, letter, type)
+    if letter not in roles.letters(principal.role, type):
+        raise Forbidden(f"a {principal.role} may not {_VERBS[letter]} {type}", step="role")
+    return Reach(False, principal.organization, patient, type in OPEN_TYPES, only)
+
+
+def permit(
+    context: RequestContext,
+    letter: str,
+    type: str,
+    *,
+    patient: str | None,
+    organizations: Collection[str],
+    related: bool,
+    id: str = "",
+    terms: Collection[str] | None = None,
+) -> Permit:
+    """Answer all four questions for one resource.
+
+    Parameters
+    ----------
+    patient
+        Id of the Patient the resource is about, if it is about one.
+    organizations
+        Ids of the organisations that are parties to it: of the state before an update or a
+        delete, of what is to be written for a create.
+    related
+        The principal's organisation has to do with the patient (see `relationship`).
+    id
+        Logical id of the resource, if it has one yet.
+    terms
+        Index terms of the resource; only search-scoped scopes look at them, and refuse without.
+
+    Raises
+    ------
+    Forbidden
+        Its `step` names the first question answered with no.
+    """
+    extent = reach(context, letter, type)
+    if not extent.everything:
+        if extent.only and not _matches(extent.only, type, terms):
+            raise Forbidden(f"the scopes grant only some {type}", step="scope")
+        unbound = patient is None and extent.open
+        if extent.patient not in (None, patient) and not unbound:
+            raise Forbidden(f"this {type} is not about the token's patient", step="patient")
+        if not _related(context.principal, letter, type, patient, organizations, related):
+            raise Forbidden(
+                f"the organisation has nothing to do with this {type}", step="relationship"
+            )
+    return Permit(letter, type, id, seal=_SEAL)
+
+
+def narrow(context: RequestContext, query: AnyQuery) -> AnyQuery:
+    """Fasten to a query what its principal may see, so that totals and pages are right."""
+    return replace(query, reach=reach(context, "s", query.type))  # type: ignore[type-var]
+
+
+_VERBS: Final = {"c": "create", "r": "read", "u": "update", "d": "delete", "s": "search"}
+
+
+def _granted(principal: Principal, letter: str, type: str) -> tuple[str | None, tuple[Only, ...]]:
+    """Say to which patient and to which alternatives the scopes bind.
+
+    A grant for all patients counts before one for the patient in context.
+    """
+    wide = principal.scopes.alternatives(type, letter, ("user", "system"))
+    if wide is not None:
+        return None, wide
+    bound = principal.scopes.alternatives(type, letter, ("patient",))
+    if bound is None:
+        raise Forbidden(f"the scopes do not grant to {_VERBS[letter]} {type}", step="scope")
+    if principal.patient is None:
+        raise Forbidden(f"a patient scope for {type} needs a patient in context", step="patient")
+    return principal.patient, bound
+
+
+def _matches(only: tuple[Only, ...], type: str, terms: Collection[str] | None) -> bool:
+    """Say whether the index terms of a resource match one of the alternatives."""
+    initials = "".join(letter for letter in type if letter.isupper())
+    return terms is not None and any(
+        all(
+            any(f"{initials}.{code}={value}" in terms for value in values.split(","))
+            for code, values in alternative
+        )
+        for alternative in only
+    )
+
+
+def _related(
+    principal: Principal,
+    letter: str,
+    type: str,
+    patient: str | None,
+    organizations: Collection[str],
+    related: bool,
+) -> bool:
+    """Answer the fourth question.
+
+    To read, it is enough that the organisation has to do with the patient. To change a resource,
+    it must be a party to it: what another organisation said stays theirs to correct.
+    """
+    own = principal.organization in organizations
+    if letter == "c":
+        party = own and principal.role == "application"
+        return patient is None or related or party or type in ESTABLISHES.get(principal.role, ())
+    if letter in "ud":
+        if patient is None and type in OPEN_TYPES and principal.role == "administrator":
+            return True
+        return own or (related and (not organizations or type in SHARED))
+    return own or related or (patient is None and type in OPEN_TYPES)
