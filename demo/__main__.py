@@ -1,0 +1,76 @@
+"""``make demo``: the server with demo data, and the primary workflow played on real images.
+
+Usage: ``python -m demo [--once] [--data-dir data]``. Without ``--once`` it goes on serving until
+Ctrl-C; with it, it ends with status 0 only when every step was read back over HTTP and DICOM.
+"""
+
+import argparse
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "fhir_server.cli"]
+START_SECONDS = 60
+STOP_SECONDS = 15
+
+
+def ready(base: str) -> bool:
+    """Ask the server whether it can answer."""
+    with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+        with urllib.request.urlopen(f"{base}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    return False
+
+
+def started(server: subprocess.Popen[bytes], base: str) -> bool:
+    """Wait until the server is ready; it has said why itself if it ended instead."""
+    for _ in range(START_SECONDS * 10):
+        if server.poll() is not None:
+            return False
+        if ready(base):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def main() -> int:
+    """Serve, load, play, and stay or stop."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="play, then exit with 0 or 1")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--http", default="127.0.0.1:8000")
+    parser.add_argument("--dicom", default="127.0.0.1:11112")
+    options = parser.parse_args()
+    place = ["--data-dir", str(options.data_dir)]
+    serve = [*COMMAND, "serve", *place, "--http", options.http, "--dicom", options.dicom]
+    server = subprocess.Popen(serve)
+    status = 1
+    try:
+        if not started(server, f"http://{options.http}"):
+            return 1
+        subprocess.run([*COMMAND, "demo", "load", *place], check=True)
+        status = subprocess.run(
+            [*COMMAND, "demo", "play", "--pathway", "primary", *place], check=False
+        ).returncode
+        if not options.once:
+            print("Serving until Ctrl-C.")
+            server.wait()
+    except KeyboardInterrupt:
+        print("Stopping.")
+    except subprocess.CalledProcessError as error:
+        status = error.returncode
+    finally:
+        if server.poll() is None:
+            server.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(STOP_SECONDS)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
