@@ -21,10 +21,11 @@ STOP_SECONDS = 15
 
 def ready(base: str) -> bool:
     """Ask the server whether it can answer."""
-    with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+    try:
         with urllib.request.urlopen(f"{base}/readyz", timeout=2) as answer:
             return bool(answer.status == 200)
-    return False
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
 
 
 def started(server: subprocess.Popen[bytes], base: str) -> bool:
