@@ -1,0 +1,129 @@
+"""The audit ledger: compact rows, only ever added, durable before the answer they tell of.
+
+A row that comes with other work is written by the same statement as that work (`COLUMNS` and
+`arrays` are for those statements); all others go through `Ledger.append`, where the rows of
+concurrent requests share one insert.
+
+References
+----------
+* IHE BALP: what an audit record must hold
+* DICOM PS3.15 Annex A.5
+* FHIR AuditEvent.outcome
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from fhir_server.context import RequestContext
+from fhir_server.store.database import Blobs, Database, Integers, Texts
+from fhir_server.store.gathering import Gathering
+
+SUCCESS: Final = 0
+MINOR_FAILURE: Final = 4
+SERIOUS_FAILURE: Final = 8
+"""AuditEvent.outcome: 4, "Minor failure", is a request refused; 8, "Serious failure", our fault."""
+
+
+class Entry(NamedTuple):
+    """One row of the ledger: the columns of `tables.Audit` that a writer gives, in order."""
+
+    instant: int
+    interaction: str
+    outcome: int
+    subject: str
+    organization: str | None
+    client: str | None
+    role: str
+    origin: str
+    request: str
+    type: str | None = None
+    id: str | None = None
+    version: int | None = None
+    patient: str | None = None
+    query: str | None = None
+    hits: int | None = None
+    detail: str | None = None
+    body: bytes | None = None
+
+
+_ARRAYS: Final[dict[str, tuple[type[list[Any]], str]]] = {
+    "instant": (Integers, "bigint[]"),
+    "outcome": (Integers, "bigint[]"),
+    "version": (Integers, "bigint[]"),
+    "hits": (Integers, "bigint[]"),
+    "body": (Blobs, "bytea[]"),
+}
+
+COLUMNS: Final = ", ".join(Entry._fields)
+"""For ``insert into audit(COLUMNS) select ...``, in the order of `Entry`."""
+
+ARRAYS: Final = tuple(_ARRAYS.get(name, (Texts, "text[]"))[1] for name in Entry._fields)
+"""The array type of each column, for ``unnest`` of what `arrays` gives."""
+
+
+def unnested(first: int) -> str:
+    """The ``unnest(...)`` of entries whose arrays are the parameters from number `first` on."""
+    return f"unnest({', '.join(f'${first + i}::{kind}' for i, kind in enumerate(ARRAYS))})"
+
+
+INSERT: Final = f"insert into audit({COLUMNS}) select * from {unnested(1)}"
+
+
+def arrays(entries: Sequence[Entry]) -> list[list[Any]]:
+    """Entries turned into one array a column, ready to be parameters."""
+    return [
+        _ARRAYS.get(name, (Texts, ""))[0](values)
+        for name, values in zip(Entry._fields, zip(*entries, strict=True), strict=True)
+    ]
+
+
+def entry(
+    context: RequestContext,
+    *,
+    outcome: int = SUCCESS,
+    type: str | None = None,
+    id: str | None = None,
+    version: int | None = None,
+    patient: str | None = None,
+    query: str | None = None,
+    hits: int | None = None,
+    detail: str | None = None,
+    body: bytes | None = None,
+) -> Entry:
+    """What the ledger says about this request."""
+    who = context.principal
+    return Entry(
+        context.instant,
+        context.interaction,
+        outcome,
+        who.subject,
+        who.organization,
+        who.client or None,
+        who.role,
+        context.origin,
+        context.request_id,
+        type,
+        id,
+        version,
+        patient,
+        query,
+        hits,
+        detail,
+        body,
+    )
+
+
+class Ledger:
+    """The way to append rows that come with no other work."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._gathering: Gathering[Entry, None] = Gathering(self._insert)
+
+    async def append(self, entry: Entry) -> None:
+        """Append one row; it is durable when this returns."""
+        await self._gathering.ask(entry)
+
+    async def _insert(self, entries: list[Entry]) -> list[Exception | None]:
+        await self._database.run(INSERT, arrays(entries))
+        return [None] * len(entries)

@@ -1,0 +1,215 @@
+"""The pool: one PostgreSQL, statements prepared once, rows as plain tuples.
+
+Statements are SQL text with ``$1`` placeholders, kept as constants in the modules that own
+them. The first use on a connection prepares a statement; later uses only bind values. Nothing
+else knows the database URL.
+
+Integers travel as ``bigint`` and bytes as they are. `Texts`, `Integers` and `Blobs` are arrays
+for ``unnest``: what one statement writes for many requests.
+
+References
+----------
+* PostgreSQL documentation: "Extended Query", "Client Connection Defaults"
+* psycopg 3 documentation: "Prepared statements", "Connection pools"
+"""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from struct import Struct
+from typing import Any, ClassVar, Final, TypeAlias
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from psycopg_pool import AsyncConnectionPool
+
+from resources.errors import Exhausted
+
+Row: TypeAlias = tuple[Any, ...]
+Connection: TypeAlias = psycopg.AsyncConnection[Row]
+
+STATEMENT_SECONDS: Final = 30
+"""No statement runs longer; a waiting request is told that there is no room."""
+
+WAIT_SECONDS: Final = 10
+"""Nobody waits longer for a connection."""
+
+_log = logging.getLogger(__name__)
+
+
+class Texts(list[str | None]):
+    """A ``text[]`` parameter."""
+
+
+class Integers(list[int | None]):
+    """A ``bigint[]`` parameter."""
+
+
+class Blobs(list[bytes | None]):
+    """A ``bytea[]`` parameter."""
+
+
+class Database:
+    """One PostgreSQL database and the connections to it.
+
+    Parameters
+    ----------
+    url
+        As libpq takes it: ``postgresql://user@host/name?...``.
+    size
+        Most connections held open.
+    """
+
+    def __init__(self, url: str, *, size: int = 10) -> None:
+        self.url = url
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            min_size=min(2, size),
+            max_size=size,
+            open=False,
+            timeout=WAIT_SECONDS,
+            configure=_configure,
+            kwargs={
+                "autocommit": True,
+                "prepare_threshold": 0,
+                "cursor_factory": psycopg.AsyncRawCursor,
+                "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c timezone=UTC",
+                "application_name": "isocentre",
+            },
+        )
+
+    async def open(self) -> None:
+        """Connect, or raise `Exhausted` when the database does not answer in time."""
+        with _as_refusal():
+            await self._pool.open(wait=True, timeout=WAIT_SECONDS)
+
+    async def close(self) -> None:
+        """Close every connection, those in use as soon as they come back."""
+        await self._pool.close()
+
+    async def run(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
+        """Run one statement in a transaction of its own; what it wrote is durable on return.
+
+        Raises
+        ------
+        Exhausted
+            The database is away, full or too slow.
+        """
+        with _as_refusal():
+            async with self._pool.connection() as connection:
+                return await _run(connection, sql, params)
+
+    @asynccontextmanager
+    async def transaction(self) -> "AsyncIterator[Transaction]":
+        """Run several statements as one; READ COMMITTED. An exception undoes them all."""
+        with _as_refusal():
+            async with self._pool.connection() as connection, connection.transaction():
+                yield Transaction(connection)
+
+
+class Transaction:
+    """Statements of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def run(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
+        """Run one statement; what it wrote is durable when the transaction's block is left."""
+        return await _run(self._connection, sql, params)
+
+
+class _as_refusal:  # noqa: N801 - reads as a clause
+    """Turn "the database is away, full or too slow" into `Exhausted`, and log the cause."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, psycopg.OperationalError):
+            _log.error("database: %s", error)
+            raise Exhausted("The database cannot do this now; try again later.") from error
+
+
+async def _run(connection: Connection, sql: str, params: Sequence[Any]) -> list[Row]:
+    # Every text comes from a module constant or from `search.compile`; values are parameters.
+    cursor = await connection.cursor(binary=True).execute(sql, params)
+    return await cursor.fetchall() if cursor.description else []
+
+
+class _BigintDumper(Dumper):
+    """Every int as bigint, so that one statement is prepared once and not once a magnitude."""
+
+    format = Format.BINARY
+    oid = psycopg.adapters.types["int8"].oid
+
+    def dump(self, obj: int) -> Buffer:
+        return _INT8.pack(obj)
+
+
+class _ArrayDumper(Dumper):
+    """A one-dimensional array in binary: dimensions, flags, element type; then the elements."""
+
+    format = Format.BINARY
+    element: ClassVar[str]
+    element_oid: ClassVar[int]
+
+    def __init_subclass__(cls) -> None:
+        info = psycopg.adapters.types[cls.element]
+        cls.element_oid = info.oid
+        cls.oid = info.array_oid
+
+    def encoded(self, value: Any) -> bytes:
+        raise TypeError(self.element)
+
+    def dump(self, obj: Sequence[Any]) -> Buffer:
+        if not obj:
+            return _HEADER.pack(0, 0, self.element_oid)
+        parts = [b""]
+        with_nulls = 0
+        for value in obj:
+            if value is None:
+                with_nulls = 1
+                parts.append(_NULL)
+            else:
+                data = self.encoded(value)
+                parts.append(_LENGTH.pack(len(data)))
+                parts.append(data)
+        parts[0] = _HEADER.pack(1, with_nulls, self.element_oid) + _BOUNDS.pack(len(obj), 1)
+        return b"".join(parts)
+
+
+class _TextsDumper(_ArrayDumper):
+    element = "text"
+
+    def encoded(self, value: str) -> bytes:
+        return value.encode()
+
+
+class _IntegersDumper(_ArrayDumper):
+    element = "int8"
+
+    def encoded(self, value: int) -> bytes:
+        return _INT8.pack(value)
+
+
+class _BlobsDumper(_ArrayDumper):
+    element = "bytea"
+
+    def encoded(self, value: bytes) -> bytes:
+        return value
+
+
+_HEADER: Final = Struct("!iiI")
+_BOUNDS: Final = Struct("!ii")
+_LENGTH: Final = Struct("!i")
+_INT8: Final = Struct("!q")
+_NULL: Final = _LENGTH.pack(-1)
+
+
+async def _configure(connection: Connection) -> None:
+    connection.adapters.register_dumper(int, _BigintDumper)
+    connection.adapters.register_dumper(Texts, _TextsDumper)
+    connection.adapters.register_dumper(Integers, _IntegersDumper)
+    connection.adapters.register_dumper(Blobs, _BlobsDumper)

@@ -1,0 +1,153 @@
+"""SQLModel tables: what is kept of a resource, what is current, and the log of changes.
+
+=========== ====================================================================================
+version     every state of every resource, byte for byte; only ever added to
+current     the last state: where it is, who may see it, and its token and reference terms
+date_term   periods of the current state, for date parameters
+string_term folded texts of the current state, for string parameters
+relation    which organisation is party to which resource about which patient
+change      the change log: one line a version, read in order by those who follow it
+log         the number of this log; a new number after a restore (see `changes`)
+=========== ====================================================================================
+
+Instants are microseconds since 1970 UTC. Text that is a key is compared byte by byte. A version
+key comes from a sequence: it has gaps and does not follow the order of commits.
+
+References
+----------
+* FHIR http, "Resource Metadata and Versioning"; "history"
+* PostgreSQL documentation: "Table Partitioning", "GIN Indexes"
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    CHAR,
+    BigInteger,
+    Column,
+    Index,
+    UniqueConstraint,
+    desc,
+    text,
+)
+from sqlmodel import Field, SQLModel
+
+from fhir_server.store.columns import BY_MONTH, KeyText, Xid8
+
+NOT_ENDED = 2**63 - 1
+"""`Relation.until` of a relation that has not ended."""
+
+
+class Version(SQLModel, table=True):
+    """One state of one resource. A deletion is a version without a body."""
+
+    __tablename__ = "version"
+    __table_args__ = (UniqueConstraint("type", "id", "version"),)
+
+    key: int = Field(
+        sa_type=BigInteger,
+        primary_key=True,
+        sa_column_kwargs={
+            "autoincrement": False,
+            "server_default": text("nextval('version_key'::regclass)"),
+        },
+    )
+    type: str = Field(sa_type=KeyText)
+    id: str = Field(sa_type=KeyText)
+    version: int
+    instant: int = Field(sa_type=BigInteger)
+    interaction: str = Field(sa_column=Column(CHAR(1), nullable=False))
+    body: bytes | None = None
+
+
+class Current(SQLModel, table=True):
+    """The last state of one resource, without its bytes.
+
+    `patient` and `organizations` say who may see it; `sort_at` and `sort_until` are the period
+    of the type's chief date; `terms` are what token, reference and URI parameters match.
+    """
+
+    __tablename__ = "current"
+    __table_args__ = (
+        Index("current_of_patient", "type", "patient", desc("sort_at"), desc("key")),
+        Index("current_by_date", "type", desc("sort_at"), desc("key")),
+        Index("current_by_instant", "type", desc("instant"), desc("key")),
+        Index(
+            "current_terms", "terms", postgresql_using="gin", postgresql_with={"fastupdate": False}
+        ),
+    )
+
+    type: str = Field(sa_type=KeyText, primary_key=True)
+    id: str = Field(sa_type=KeyText, primary_key=True)
+    key: int = Field(sa_type=BigInteger)
+    version: int
+    instant: int = Field(sa_type=BigInteger)
+    deleted: bool
+    patient: str | None = Field(sa_type=KeyText)
+    organizations: list[str] = Field(sa_column=Column(ARRAY(KeyText()), nullable=False))
+    sort_at: int | None = Field(sa_type=BigInteger)
+    sort_until: int | None = Field(sa_type=BigInteger)
+    terms: list[str] = Field(sa_column=Column(ARRAY(KeyText()), nullable=False))
+
+
+class DateTerm(SQLModel, table=True):
+    """The period that one value of a date parameter covers; both ends included."""
+
+    __tablename__ = "date_term"
+    __table_args__ = (Index("date_term_key", "key"),)
+
+    type: str = Field(sa_type=KeyText, primary_key=True)
+    code: str = Field(sa_type=KeyText, primary_key=True)
+    low: int = Field(sa_type=BigInteger, primary_key=True)
+    high: int = Field(sa_type=BigInteger, primary_key=True)
+    key: int = Field(sa_type=BigInteger, primary_key=True)
+
+
+class StringTerm(SQLModel, table=True):
+    """One folded text (lower case, no accents) of a string parameter."""
+
+    __tablename__ = "string_term"
+    __table_args__ = (Index("string_term_key", "key"),)
+
+    type: str = Field(sa_type=KeyText, primary_key=True)
+    code: str = Field(sa_type=KeyText, primary_key=True)
+    value: str = Field(sa_type=KeyText, primary_key=True)
+    key: int = Field(sa_type=BigInteger, primary_key=True)
+
+
+class Relation(SQLModel, table=True):
+    """An organisation is party to a resource about a patient, until an instant."""
+
+    __tablename__ = "relation"
+
+    organization: str = Field(sa_type=KeyText, primary_key=True)
+    patient: str = Field(sa_type=KeyText, primary_key=True)
+    type: str = Field(sa_type=KeyText, primary_key=True)
+    id: str = Field(sa_type=KeyText, primary_key=True)
+    until: int = Field(sa_type=BigInteger)
+
+
+class Change(SQLModel, table=True):
+    """One line of the change log: this version was written by that transaction."""
+
+    __tablename__ = "change"
+    __table_args__ = (Index("change_in_order", "xid", "key"), BY_MONTH)
+
+    instant: int = Field(sa_type=BigInteger, primary_key=True)
+    xid: int = Field(
+        sa_type=Xid8,
+        primary_key=True,
+        sa_column_kwargs={"server_default": text("pg_current_xact_id()")},
+    )
+    key: int = Field(sa_type=BigInteger, primary_key=True)
+    log: int
+    type: str = Field(sa_type=KeyText)
+    id: str = Field(sa_type=KeyText)
+    interaction: str = Field(sa_column=Column(CHAR(1), nullable=False))
+
+
+class Log(SQLModel, table=True):
+    """The number of the present change log, one row."""
+
+    __tablename__ = "log"
+
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})

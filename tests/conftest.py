@@ -1,0 +1,73 @@
+"""The fixtures everyone needs: a cluster a run, a migrated database a test, a store on it."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from fhir_server.store import schema
+from fhir_server.store.database import Database
+from fhir_server.store.embedded import DURABLE, embedded
+
+TEMPLATE = "template_record"
+
+QUICK = {**DURABLE, "fsync": "off", "synchronous_commit": "off", "shared_buffers": "64MB"}
+"""Nothing in a test outlives the machine; the tests of durability start a cluster of their own."""
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The URL of an empty database on a PostgreSQL of this run's own."""
+    folder = Path(tempfile.mkdtemp(prefix="isocentre-test-"))
+    try:
+        with embedded(folder, settings=QUICK) as url:
+            yield url
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def template(cluster: str) -> str:
+    """The name of a migrated database to clone."""
+    with psycopg.connect(cluster, autocommit=True) as connection:
+        connection.execute(f"create database {TEMPLATE}")
+    schema.migrate(renamed(cluster, TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(cluster: str, template: str) -> Iterator[str]:
+    """The URL of a migrated, empty database of this test's own."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(cluster, autocommit=True) as connection:
+        connection.execute(f"create database {name} template {template} strategy file_copy")
+        yield renamed(cluster, name)
+        connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+async def database(database_url: str, anyio_backend: str) -> AsyncIterator[Database]:
+    """The database of this test, open."""
+    database = Database(database_url)
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def renamed(url: str, database: str) -> str:
+    """The URL of another database on the same cluster."""
+    place, _, rest = url.partition("?")
+    return f"{place.rpartition('/')[0]}/{database}?{rest}"
