@@ -1,0 +1,187 @@
+"""Blobs: Part 10 files on disk, named by the digest of their data set.
+
+Nothing that a sender wrote is ever part of a path. A blob never changes, is written once however
+often it comes, and is on the disk, with its name, before `put` returns. An instance row is only
+written after that: a blob without a row is harmless and swept, a row without its blob is not.
+
+References
+----------
+* PS3.10 Section 7 (DICOM File Format)
+"""
+
+import contextlib
+import hashlib
+import itertools
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from dicom_bridge.spool import Spool
+from fhir_server.access.gate import Permit
+from resources.errors import Exhausted, Forbidden, NotFound
+
+GRACE_SECONDS: Final = 3600.0
+"""How long a blob may be without a row: its sender may still be waiting for us."""
+KEY: Final = re.compile(r"[0-9a-f]{64}")
+CHUNK: Final = 1 << 20
+
+
+class Blobs:
+    """The place where blobs are.
+
+    Parameters
+    ----------
+    folder
+        ``DATA_DIR/blobs``; made if it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._spool = folder / "spool"
+        self._names = itertools.count()
+        self._durable: set[Path] = set()
+        self._spool.mkdir(parents=True, exist_ok=True)
+
+    def spool(self) -> Spool:
+        """Begin a file; `put` or `Spool.discard` ends it.
+
+        Raises
+        ------
+        Exhausted
+            The disk takes no new file.
+        """
+        name = f"{os.getpid()}-{next(self._names)}-{time.time_ns():x}"
+        try:
+            return Spool(self._spool / name)
+        except OSError as error:
+            raise Exhausted("there is no room to store the instance") from error
+
+    def put(self, spool: Spool) -> str:
+        """Keep what was spooled, durably, and name it.
+
+        Waits for the disk: call it in a thread.
+
+        Raises
+        ------
+        Exhausted
+            The disk is full.
+        """
+        key = spool.digest
+        place = self._place(key)
+        try:
+            if not self._touched(place):
+                os.fsync(spool.fileno())
+                self._folder_for(place)
+                spool.path.rename(place)
+                spool.close()
+            _fsync_folder(place.parent)
+        except OSError as error:
+            raise Exhausted("there is no room to store the instance") from error
+        finally:
+            spool.discard()
+        return key
+
+    def open(self, key: str, permit: Permit) -> BinaryIO:
+        """Open a blob that the permitted ImagingStudy lists."""
+        return self.path(key, permit).open("rb")
+
+    def path(self, key: str, permit: Permit) -> Path:
+        """Where a blob is, for one who may read the ImagingStudy that lists it.
+
+        Raises
+        ------
+        Forbidden
+            The permit is for something else than an ImagingStudy.
+        NotFound
+            There is no such blob.
+        """
+        if permit.type != "ImagingStudy":
+            raise Forbidden("pixels are covered by the permission to read their ImagingStudy")
+        place = self._place(key)
+        if not place.exists():
+            raise NotFound("the bytes of this instance are not here")
+        return place
+
+    def own(self, key: str) -> Path:
+        """Where a blob is, for the server's own work on it: indexing and checking."""
+        return self._place(key)
+
+    def exists(self, key: str) -> bool:
+        """Whether the blob is here."""
+        return self._place(key).exists()
+
+    def keys(self, older_than_seconds: float = 0.0) -> Iterator[str]:
+        """Every blob that nobody touched for so long."""
+        before = time.time() - older_than_seconds
+        for place in self.folder.glob("??/??/*"):
+            with contextlib.suppress(FileNotFoundError):
+                if place.stat().st_mtime <= before:
+                    yield place.name
+
+    def sweep(self, orphans: Iterator[str], grace_seconds: float = GRACE_SECONDS) -> int:
+        """Remove blobs that have no row, and files that were never finished; how many.
+
+        A sender may bring the same bytes again at this moment: `put` touches a blob before it
+        relies on it. So a blob is moved away first, looked at, and put back if it is young.
+        """
+        before = time.time() - grace_seconds
+        removed = 0
+        for key in orphans:
+            place, aside = self._place(key), self._spool / f"sweep-{key}"
+            with contextlib.suppress(FileNotFoundError):
+                place.rename(aside)
+                if aside.stat().st_mtime > before:
+                    aside.rename(place)
+                else:
+                    aside.unlink()
+                    removed += 1
+        for left in self._spool.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if left.stat().st_mtime <= before:
+                    left.unlink()
+                    removed += 1
+        return removed
+
+    def is_sound(self, key: str, offset: int) -> bool:
+        """Whether the data set that begins at `offset` still has the digest it is named by."""
+        digest = hashlib.sha256()
+        try:
+            with self._place(key).open("rb") as file:
+                file.seek(offset)
+                while chunk := file.read(CHUNK):
+                    digest.update(chunk)
+        except FileNotFoundError:
+            return False
+        return digest.hexdigest() == key
+
+    def _place(self, key: str) -> Path:
+        if not KEY.fullmatch(key):
+            raise NotFound("that is no name of a blob")
+        return self.folder / key[:2] / key[2:4] / key
+
+    def _folder_for(self, place: Path) -> None:
+        folder = place.parent
+        if folder not in self._durable:
+            folder.mkdir(parents=True, exist_ok=True)
+            _fsync_folder(folder.parent)
+            _fsync_folder(folder.parent.parent)
+            self._durable.add(folder)
+
+    @staticmethod
+    def _touched(place: Path) -> bool:
+        try:
+            os.utime(place)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,104 @@
+"""Peers: remote AEs that may call us, where they are, and for whom they act.
+
+An AE title is a name, not a proof. Plain DIMSE is therefore taken from the addresses that the
+settings allow (loopback only unless said otherwise), and a peer with a certificate only over TLS.
+
+References
+----------
+* PS3.8 Section 7.1.1 (A-ASSOCIATE: calling and called AE titles)
+* PS3.15 Annex B.9 (TLS profiles)
+"""
+
+import ipaddress
+from typing import Final, NamedTuple
+
+from fhir_server.access.principal import Principal
+from fhir_server.access.scopes import parse
+from fhir_server.context import now
+from fhir_server.store.database import Database
+from resources.errors import Invalid
+
+SCOPES: Final = parse("system/*.cruds")
+
+FIND: Final = "SELECT ae, host, port, organization, certificate FROM peer WHERE ae = $1"
+ALL: Final = "SELECT ae, host, port, organization, certificate FROM peer ORDER BY ae"
+ADD: Final = """
+INSERT INTO peer (ae, host, port, organization, certificate, created)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (ae) DO UPDATE SET host = excluded.host, port = excluded.port,
+    organization = excluded.organization, certificate = excluded.certificate
+"""
+MOST_AE_TITLE: Final = 16
+
+
+class Peer(NamedTuple):
+    """A remote AE: its title, its address, the Organization (id) that it acts for."""
+
+    ae: str
+    host: str
+    port: int
+    organization: str
+    certificate: str | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """Who the peer is to the gate and to the audit."""
+        return Principal(
+            subject=f"Peer/{self.ae}", organization=self.organization, role="device", scopes=SCOPES
+        )
+
+
+async def find(database: Database, ae: str) -> Peer | None:
+    """The peer of that AE title; None: we do not know it."""
+    rows = await database.run(FIND, (ae.strip(),))
+    return Peer(*rows[0]) if rows else None
+
+
+async def every(database: Database) -> list[Peer]:
+    """All peers, by AE title."""
+    return [Peer(*row) for row in await database.run(ALL)]
+
+
+async def add(database: Database, peer: Peer) -> None:
+    """Allow a peer, or change what is known of it.
+
+    Raises
+    ------
+    Invalid
+        The title is no AE title (PS3.5 Section 6.2, AE) or the port no port.
+    """
+    require_ae_title(peer.ae)
+    if not 0 < peer.port < 1 << 16:
+        raise Invalid("a port is a number from 1 to 65535", at="port")
+    await database.run(ADD, (*peer, now()))
+
+
+def require_ae_title(ae: str) -> str:
+    """Refuse what is no AE title: 1 to 16 printable ASCII characters, no backslash.
+
+    Examples
+    --------
+    >>> require_ae_title("CT1")
+    'CT1'
+    >>> require_ae_title("")
+    Traceback (most recent call last):
+    resources.errors.Invalid: that is not an AE title
+    """
+    is_title = ae.isascii() and ae.isprintable() and "\\" not in ae and ae.strip() == ae
+    if not is_title or not 0 < len(ae) <= MOST_AE_TITLE:
+        raise Invalid("that is not an AE title", at="AETitle")
+    return ae
+
+
+def is_near(address: str) -> bool:
+    """Whether an address is this machine's own.
+
+    Examples
+    --------
+    >>> is_near("127.0.0.1"), is_near("192.0.2.1")
+    (True, False)
+    """
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

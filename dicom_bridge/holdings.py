@@ -1,0 +1,79 @@
+"""Holdings: what is held of a study, as whoever gives it out needs it.
+
+Only instances of settled studies are listed: until then no ImagingStudy says who may see them.
+"""
+
+from typing import Final, NamedTuple
+
+from fhir_server.store.database import Database
+
+HELD: Final = """
+SELECT i.sop_uid, i.study_uid, i.series_uid, i.sop_class, i.transfer_syntax, i.size,
+       i.dataset_offset, i.blob, i.number, i.frames, s.imaging_study, s.patient
+FROM instance i JOIN study s ON s.study_uid = i.study_uid
+WHERE i.study_uid = $1
+  AND ($2::text IS NULL OR i.series_uid = $2)
+  AND ($3::text IS NULL OR i.sop_uid = $3)
+ORDER BY i.series_number NULLS LAST, i.series_uid, i.number NULLS LAST, i.sop_uid
+"""
+
+METADATA: Final = """
+SELECT i.sop_uid, i.json, i.blob, i.dataset_offset, i.transfer_syntax
+FROM instance i
+WHERE i.study_uid = $1
+  AND ($2::text IS NULL OR i.series_uid = $2)
+  AND ($3::text IS NULL OR i.sop_uid = $3)
+ORDER BY i.series_number NULLS LAST, i.series_uid, i.number NULLS LAST, i.sop_uid
+"""
+
+IMAGING_STUDY: Final = "SELECT imaging_study FROM study WHERE study_uid = $1"
+
+
+class Held(NamedTuple):
+    """One instance that is held, and the ImagingStudy and Patient (ids) that it belongs to."""
+
+    sop_uid: str
+    study_uid: str
+    series_uid: str
+    sop_class: str
+    transfer_syntax: str
+    size: int
+    """Bytes of the data set."""
+    dataset_offset: int
+    """Where the data set begins in the blob, in bytes."""
+    blob: str
+    number: int | None
+    frames: int
+    imaging_study: str
+    patient: str
+
+
+class Metadata(NamedTuple):
+    """DICOM JSON of one instance; None while it is still being made: then read the blob."""
+
+    sop_uid: str
+    json: bytes | None
+    blob: str
+    dataset_offset: int
+    transfer_syntax: str
+
+
+async def instances(
+    database: Database, study_uid: str, series_uid: str | None = None, sop_uid: str | None = None
+) -> list[Held]:
+    """The instances of a study, a series, or one, in the order of series and instance numbers."""
+    return [Held(*row) for row in await database.run(HELD, (study_uid, series_uid, sop_uid))]
+
+
+async def metadata(
+    database: Database, study_uid: str, series_uid: str | None = None, sop_uid: str | None = None
+) -> list[Metadata]:
+    """The DICOM JSON of the instances of a study, a series, or of one, in the same order."""
+    rows = await database.run(METADATA, (study_uid, series_uid, sop_uid))
+    return [Metadata(*row) for row in rows]
+
+
+async def imaging_study(database: Database, study_uid: str) -> str | None:
+    """Id of the ImagingStudy of a settled study."""
+    rows = await database.run(IMAGING_STUDY, (study_uid,))
+    return str(rows[0][0]) if rows else None

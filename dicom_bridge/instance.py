@@ -1,0 +1,261 @@
+"""Instance: identity, header and digest of one SOP Instance, read up to its pixels.
+
+Parsing is pure Python, reads no value that `mapping.tags` does not name, and stops at the pixels
+or after a limit, whichever comes first. A UID is checked against the grammar of PS3.5 before it
+is believed, and is never part of a path.
+
+References
+----------
+* PS3.5 Section 7 (The Data Set), Section 9.1 (UID encoding rules)
+* PS3.3 Section C.12.1 (SOP Common Module)
+"""
+
+import io
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NewType, TypeAlias
+
+from pydicom import charset
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
+
+from dicom_bridge import storage
+from dicom_bridge.mapping import tags
+from dicom_bridge.spool import FileMeta, Spool
+from resources.errors import Invalid, NotDicom, Unsupported
+
+StudyUid = NewType("StudyUid", str)
+SeriesUid = NewType("SeriesUid", str)
+SopUid = NewType("SopUid", str)
+Header: TypeAlias = Mapping[str, Any]
+"""Keyword to its value: text as in the data set (values joined by a backslash, trailing padding
+removed), a number for binary VRs, a list of such objects for a sequence."""
+
+UID: Final = re.compile(r"[0-9]+(\.[0-9]+)+")
+MOST_UID: Final = 64
+MOST_HEADER: Final = 4 << 20
+"""Bytes before the pixels that are read for the header; what comes later is kept, not read."""
+MOST_VALUE: Final = 1 << 16
+MOST_INFLATED: Final = 64 << 20
+LAST_TAG: Final = max(tags.HEADER)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One SOP Instance as it came, durable under `blob`."""
+
+    sop_uid: SopUid
+    study_uid: StudyUid
+    series_uid: SeriesUid
+    sop_class: str
+    transfer_syntax: str
+    digest: str
+    size: int
+    dataset_offset: int
+    patient_id: str
+    issuer: str
+    accession: str
+    accession_issuer: str
+    modality: str
+    series_number: int | None
+    number: int | None
+    frames: int
+    header: Header
+
+
+def read(spool: Spool) -> Instance:
+    """Read the identity and header of what was spooled.
+
+    Raises
+    ------
+    NotDicom
+        The data set cannot be read, or has no SOP Instance UID.
+    Unsupported
+        A SOP class or transfer syntax outside our conformance statement.
+    Invalid
+        A UID that is none, or an identity that contradicts the file meta information.
+    Exhausted
+        The disk did not take all of it.
+    """
+    meta = spool.require_whole()
+    if meta.transfer_syntax not in storage.TRANSFER_SYNTAXES:
+        raise Unsupported("this transfer syntax is not supported", at="TransferSyntaxUID")
+    header = _header_of(spool.path, meta)
+    sop_uid = header.get("SOPInstanceUID", "")
+    if not sop_uid:
+        raise NotDicom("no SOP Instance UID", at="SOPInstanceUID")
+    for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID"):
+        require_uid(header.get(keyword, ""), keyword)
+    _require_agreement(meta, header)
+    if header["SOPClassUID"] not in storage.SOP_CLASSES:
+        raise Unsupported("this SOP class is not supported", at="SOPClassUID")
+    return Instance(
+        sop_uid=sop_uid,
+        study_uid=header["StudyInstanceUID"],
+        series_uid=header["SeriesInstanceUID"],
+        sop_class=header["SOPClassUID"],
+        transfer_syntax=meta.transfer_syntax,
+        digest=spool.digest,
+        size=spool.size,
+        dataset_offset=meta.offset,
+        patient_id=str(header.get("PatientID", "")),
+        issuer=str(header.get("IssuerOfPatientID", "")),
+        accession=str(header.get("AccessionNumber", "")),
+        accession_issuer=_issuer(header.get("IssuerOfAccessionNumberSequence")),
+        modality=str(header.get("Modality", "")),
+        series_number=_number(header.get("SeriesNumber")),
+        number=_number(header.get("InstanceNumber")),
+        frames=_frames(header),
+        header=header,
+    )
+
+
+def require_uid(uid: Any, keyword: str) -> str:
+    """Refuse what is no UID (PS3.5 Section 9.1). Leading zeros in a component are let pass.
+
+    Examples
+    --------
+    >>> require_uid("1.2.840.10008.1.1", "SOPClassUID")
+    '1.2.840.10008.1.1'
+    >>> require_uid("../../etc/passwd", "StudyInstanceUID")
+    Traceback (most recent call last):
+    resources.errors.Invalid: StudyInstanceUID is not a UID
+    """
+    if not isinstance(uid, str) or len(uid) > MOST_UID or not UID.fullmatch(uid):
+        raise Invalid(f"{keyword} is not a UID", at=keyword)
+    return uid
+
+
+def read_data_set(path: Path, offset: int, transfer_syntax: str) -> Dataset:
+    """Read the whole data set of a blob, its bulk data deferred (PS3.18 Annex F is made of it)."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return read_dataset(
+            _inflated(file, transfer_syntax),
+            transfer_syntax in storage.IMPLICIT_VR,
+            transfer_syntax not in storage.BIG_ENDIAN,
+            stop_when=_is_pixels,
+        )
+
+
+def _header_of(path: Path, meta: FileMeta) -> Header:
+    with path.open("rb") as file:
+        file.seek(meta.offset)
+        source = _inflated(file, meta.transfer_syntax)
+        start = source.tell()
+
+        def at_the_end(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+            return tag > LAST_TAG or source.tell() - start > MOST_HEADER
+
+        try:
+            ds = read_dataset(
+                source,
+                meta.transfer_syntax in storage.IMPLICIT_VR,
+                meta.transfer_syntax not in storage.BIG_ENDIAN,
+                stop_when=at_the_end,
+                specific_tags=[BaseTag(tag) for tag in tags.HEADER],
+            )
+            return _header(ds, tags.HEADER.__contains__)
+        except (Invalid, NotDicom):
+            raise
+        except Exception as error:  # whatever a parser makes of hostile bytes
+            raise NotDicom("the data set cannot be read") from error
+
+
+def _inflated(file: BinaryIO, transfer_syntax: str) -> BinaryIO:
+    """Undo PS3.5 Section A.5, as far as the limit."""
+    if transfer_syntax not in storage.DEFLATED:
+        return file
+    try:
+        return io.BytesIO(
+            zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MOST_INFLATED)
+        )
+    except zlib.error as error:
+        raise NotDicom("the deflated data set cannot be read") from error
+
+
+def _is_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return tag in (0x7FE00008, 0x7FE00009, 0x7FE00010)
+
+
+def _header(ds: Dataset, wanted: Any) -> dict[str, Any]:
+    encodings = charset.convert_encodings(_charset(ds))
+    found: dict[str, Any] = {}
+    for tag in ds.keys():  # noqa: SIM118 - iterating a Dataset would convert its elements
+        if not wanted(int(tag)):
+            continue
+        keyword = tags.HEADER.get(int(tag)) or tags.IN_SEQUENCES.get(int(tag), "")
+        value = _value(ds, tag, keyword, encodings)
+        if value not in ("", None, []):
+            found[keyword] = value
+    return found
+
+
+def _charset(ds: Dataset) -> list[str] | str:
+    raw = ds.get_item("SpecificCharacterSet") if "SpecificCharacterSet" in ds else None
+    value = raw.value if raw is not None else b""
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace").strip("\0 ").split("\\")
+    return value or ""
+
+
+def _value(ds: Dataset, tag: BaseTag, keyword: str, encodings: list[str]) -> Any:
+    vr = tags.VR.get(keyword, "LO")
+    element = ds.get_item(tag)
+    if vr == "SQ":
+        items = ds[tag].value
+        return [
+            _header(item, tags.IN_SEQUENCES.__contains__)
+            for item in (items if isinstance(items, Sequence) else ())
+        ]
+    if not isinstance(element, RawDataElement):
+        return str(element.value)
+    raw = element.value or b""
+    if len(raw) > MOST_VALUE:
+        raise Invalid(f"{keyword} is too long", at=keyword)
+    if vr == "US":
+        return int.from_bytes(raw[:2], "little" if element.is_little_endian else "big")
+    return _text(raw, vr, encodings)
+
+
+def _text(raw: bytes, vr: str, encodings: list[str]) -> str:
+    if vr == "UI":
+        return raw.decode("ascii", "replace").rstrip("\0 ")
+    delimiters = {0xD, 0xA, 0x9, 0xC} if vr in ("LT", "ST", "UT") else {0xD, 0xA, 0x9, 0xC, 0x5C}
+    if vr == "PN":
+        delimiters = {0xD, 0xA, 0x9, 0xC, 0x5E, 0x3D}
+    return charset.decode_bytes(raw, encodings, delimiters).strip("\0 ")
+
+
+def _require_agreement(meta: FileMeta, header: Header) -> None:
+    for said, keyword in ((meta.sop_uid, "SOPInstanceUID"), (meta.sop_class, "SOPClassUID")):
+        if said and said != header[keyword]:
+            raise Invalid(f"{keyword} is not the one announced", at=keyword)
+
+
+def _issuer(items: Any) -> str:
+    first = items[0] if items else {}
+    return str(first.get("LocalNamespaceEntityID") or first.get("UniversalEntityID") or "")
+
+
+def _number(text: Any) -> int | None:
+    """An IS that fits the column; anything else is none (it is kept in the header)."""
+    try:
+        number = int(str(text).split("\\")[0])
+    except ValueError:
+        return None
+    return number if -(1 << 31) <= number < 1 << 31 else None
+
+
+def _frames(header: Header) -> int:
+    if header["SOPClassUID"].startswith(storage.IMAGELESS):
+        return 0
+    if not header.get("Rows") and not header.get("NumberOfFrames"):
+        return 0
+    return max(1, _number(header.get("NumberOfFrames")) or 1)
