@@ -1,0 +1,241 @@
+"""Access tokens: signed with the server's own keys, and read back into a Principal.
+
+An access token is a JWT as RFC 9068 shapes it. What is accepted is narrow on purpose: three
+segments in their only spelling, a header of exactly ``alg`` RS256, ``typ`` at+jwt and the ``kid``
+of one of our keys. A header that brings or names a key of its own (``jwk``, ``jku``, ``x5u``,
+``x5c``), or demands an extension (``crit``), is refused before any key is touched.
+
+RFC 7515 (JWS), RFC 7519 (JWT), RFC 8725 (JWT best current practices), RFC 9068.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Any, Final, Self
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet, RSAKey
+
+from fhir_server.access import roles, scopes
+from fhir_server.access.principal import Principal
+from resources.errors import Invalid, Unauthenticated
+
+ALGORITHM: Final = "RS256"
+TYPE: Final = "at+jwt"
+KEY_BITS: Final = 2048
+LONGEST: Final = 16_384
+"""Characters of a token."""
+CLOCK_SKEW_SECONDS: Final = 5
+"""How far ahead the clock of the machine that minted a token may run."""
+REMEMBERED: Final = 10_000
+"""Tokens whose check is remembered, in one process."""
+
+
+class Keys:
+    """The signing keys of this installation: the first one signs, all of them verify."""
+
+    def __init__(self, keys: list[RSAKey]) -> None:
+        self._signing = keys[0]
+        self._by_id = {str(key.kid): key for key in keys}
+
+    @classmethod
+    def load(cls, data_dir: Path) -> Self:
+        """Read ``keys/signing.json`` in the data folder; make it, readable by us alone, if new."""
+        path = data_dir / "keys" / "signing.json"
+        if not path.exists():
+            _create(path)
+        return cls([key for key in _read(path) if isinstance(key, RSAKey)])
+
+    def sign(self, claims: dict[str, Any]) -> str:
+        """Make a token of these claims."""
+        header = {"alg": ALGORITHM, "typ": TYPE, "kid": self._signing.kid}
+        return jwt.encode(header, claims, self._signing, algorithms=[ALGORITHM])
+
+    def find(self, kid: object) -> RSAKey | None:
+        """Give the key with this id, if it is ours."""
+        return self._by_id.get(kid) if isinstance(kid, str) else None
+
+    def public(self) -> dict[str, Any]:
+        """Give the public halves as a JSON Web Key Set (RFC 7517 Section 5)."""
+        return {"keys": [key.as_dict(private=False) for key in self._by_id.values()]}
+
+
+def mint(
+    keys: Keys,
+    public_url: str,
+    *,
+    subject: str,
+    client: str,
+    scope: str,
+    organization: str | None,
+    role: str,
+    patient: str | None = None,
+    fhir_user: str | None = None,
+    lifetime: int = 300,
+    at: int | None = None,
+) -> str:
+    """Make an access token for a principal.
+
+    Parameters
+    ----------
+    public_url
+        Where the server is reached: the issuer, and with ``/fhir`` the audience.
+    subject
+        ``PractitionerRole/x`` for a user, ``Client/x`` for a client of its own.
+    lifetime
+        Seconds.
+    at
+        Seconds since 1970 UTC; now, unless told.
+    """
+    issued = int(time.time()) if at is None else at
+    claims = {
+        "iss": public_url,
+        "aud": f"{public_url}/fhir",
+        "sub": subject,
+        "client_id": client,
+        "scope": scope,
+        "iat": issued,
+        "nbf": issued,
+        "exp": issued + lifetime,
+        "jti": secrets.token_urlsafe(16),
+        "organization": organization,
+        "role": role,
+        "patient": patient,
+        "fhirUser": fhir_user,
+    }
+    return keys.sign({name: value for name, value in claims.items() if value is not None})
+
+
+class TokenChecker:
+    """Read tokens of one issuer, and remember those read until they expire.
+
+    Parameters
+    ----------
+    public_url
+        As in `mint`.
+    """
+
+    def __init__(self, keys: Keys, public_url: str) -> None:
+        self._keys = keys
+        self._issuer = public_url
+        self._audience = f"{public_url}/fhir"
+        self._remembered: dict[bytes, Principal] = {}
+
+    def check(self, token: str) -> Principal:
+        """Say whose token this is.
+
+        Raises
+        ------
+        Unauthenticated
+            It is not one of ours, or not valid now. The reason does not say more than a holder
+            of the token knows already.
+        """
+        digest = hashlib.sha256(token.encode()).digest()
+        principal = self._remembered.get(digest)
+        if principal is None:
+            principal = self._principal(self._claims(token))
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.pop(next(iter(self._remembered)))
+            self._remembered[digest] = principal
+        if principal.expires <= time.time():
+            del self._remembered[digest]
+            raise Unauthenticated("the access token has expired", code="expired")
+        return principal
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        """Verify header and signature, then issuer, audience and times."""
+        header = _header(token)
+        key = self._keys.find(header.get("kid"))
+        if set(header) != {"alg", "typ", "kid"} or key is None:
+            raise _refused()
+        if header["alg"] != ALGORITHM or header["typ"] != TYPE:
+            raise _refused()
+        try:
+            claims = jwt.decode(token, key, algorithms=[ALGORITHM]).claims
+        except (JoseError, ValueError) as error:
+            raise _refused() from error
+        if claims.get("iss") != self._issuer or claims.get("aud") != self._audience:
+            raise _refused()
+        times = [claims.get(name) for name in ("exp", "nbf", "iat")]
+        if not all(type(seconds) is int for seconds in times):
+            raise _refused()
+        if max(claims["nbf"], claims["iat"]) > time.time() + CLOCK_SKEW_SECONDS:
+            raise Unauthenticated("the access token is not valid yet", code="login")
+        return claims
+
+    def _principal(self, claims: dict[str, Any]) -> Principal:
+        """Read the claims that say who is asking."""
+        words = {name: claims.get(name) for name in ("sub", "client_id", "scope", "role", "jti")}
+        optional = {name: claims.get(name) for name in ("organization", "patient")}
+        if not all(isinstance(value, str) and value for value in words.values()):
+            raise _refused()
+        if not all(value is None or isinstance(value, str) for value in optional.values()):
+            raise _refused()
+        if words["role"] not in roles.ROLES or words["role"] == "system":
+            raise _refused()
+        try:
+            granted = scopes.parse(str(words["scope"]))
+        except Invalid as error:
+            raise _refused() from error
+        return Principal(
+            subject=str(words["sub"]),
+            organization=optional["organization"],
+            role=str(words["role"]),
+            scopes=granted,
+            patient=optional["patient"],
+            client=str(words["client_id"]),
+            expires=claims["exp"],
+        )
+
+
+def _refused() -> Unauthenticated:
+    return Unauthenticated("the access token is not one of this server", code="login")
+
+
+def _header(token: str) -> dict[str, Any]:
+    """Read the header of a token whose three segments are spelled in the one way allowed.
+
+    Base64url has several spellings of the same bytes: other values of the unused bits. RFC 4648
+    Section 3.5 lets a decoder refuse them, and then a token has no second form.
+    """
+    segments = token.split(".")
+    if len(token) > LONGEST or len(segments) != 3:
+        raise _refused()
+    try:
+        decoded = [base64.urlsafe_b64decode(each + "=" * (-len(each) % 4)) for each in segments]
+        header = json.loads(decoded[0])
+    except (binascii.Error, ValueError, RecursionError) as error:
+        raise _refused() from error
+    spelled = [base64.urlsafe_b64encode(each).rstrip(b"=").decode() for each in decoded]
+    if spelled != segments or not isinstance(header, dict):
+        raise _refused()
+    return header
+
+
+def _create(path: Path) -> None:
+    """Make a signing key; when two processes try at once, the first to finish wins."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = RSAKey.generate_key(KEY_BITS, {"use": "sig", "alg": ALGORITHM}, auto_kid=True)
+    text = json.dumps({"keys": [key.as_dict(private=True)]})
+    draft = path.with_name(f".{secrets.token_hex(8)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def _read(path: Path) -> list[Any]:
+    """Read a JSON Web Key Set."""
+    return list(KeySet.import_key_set(json.loads(path.read_text())).keys)
