@@ -1,0 +1,353 @@
+"""Every code system URL and Coding the project writes, once.
+
+`BASE` is the canonical base of what is ours; it names, it need not resolve. What belongs to others
+keeps their URL: HL7 terminology (v2, v3), DICOM PS3.16, SNOMED CT, LOINC, NHS and UK Core, IHE.
+"""
+
+from typing import Any, Final, NamedTuple
+
+BASE: Final = "https://isocentre.example/fhir"
+
+
+class Coding(NamedTuple):
+    """One code of a system, and how it is shown.
+
+    Examples
+    --------
+    >>> ACCESSION_NUMBER_TYPE.token
+    'http://terminology.hl7.org/CodeSystem/v2-0203|ACSN'
+    >>> Coding("urn:x", "a").json
+    {'system': 'urn:x', 'code': 'a'}
+    """
+
+    system: str
+    code: str
+    display: str = ""
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """As a FHIR Coding."""
+        shown = {"display": self.display} if self.display else {}
+        return {"system": self.system, "code": self.code, **shown}
+
+    @property
+    def concept(self) -> dict[str, Any]:
+        """As a FHIR CodeableConcept."""
+        return {"coding": [self.json]}
+
+    @property
+    def token(self) -> str:
+        """As the value of a token search parameter."""
+        return f"{self.system}|{self.code}"
+
+
+def concept(*codings: Coding, text: str = "") -> dict[str, Any]:
+    """Say one thing in several systems: a CodeableConcept."""
+    said = {"text": text} if text else {}
+    return {"coding": [coding.json for coding in codings], **said}
+
+
+def has(concepts: Any, coding: Coding) -> bool:
+    """Tell whether a CodeableConcept, or one of a list of them, carries this code.
+
+    Examples
+    --------
+    >>> has([JUSTIFY.concept], JUSTIFY), has(None, JUSTIFY), has(ACQUIRE.concept, JUSTIFY)
+    (True, False, False)
+    """
+    listed = concepts if isinstance(concepts, list) else [concepts or {}]
+    return any(
+        each.get("system") == coding.system and each.get("code") == coding.code
+        for one in listed
+        for each in one.get("coding", ())
+    )
+
+
+# --- systems of others -------------------------------------------------------------------------
+
+DCM: Final = "http://dicom.nema.org/resources/ontology/DCM"  # PS3.16 Annex D
+LOINC: Final = "http://loinc.org"
+SNOMED: Final = "http://snomed.info/sct"
+UCUM: Final = "http://unitsofmeasure.org"
+URI: Final = "urn:ietf:rfc:3986"
+BCP_13: Final = "urn:ietf:bcp:13"  # media types
+
+V2_0074: Final = "http://terminology.hl7.org/CodeSystem/v2-0074"  # diagnostic service section
+V2_0203: Final = "http://terminology.hl7.org/CodeSystem/v2-0203"  # identifier type
+
+V3_ACT_CODE: Final = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+V3_ACT_REASON: Final = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
+V3_CONFIDENTIALITY: Final = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+V3_DATA_OPERATION: Final = "http://terminology.hl7.org/CodeSystem/v3-DataOperation"
+V3_DOCUMENT_COMPLETION: Final = "http://terminology.hl7.org/CodeSystem/v3-DocumentCompletion"
+V3_PARTICIPATION: Final = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
+V3_ROLE_CLASS: Final = "http://terminology.hl7.org/CodeSystem/v3-RoleClass"
+
+AUDIT_ENTITY_TYPE: Final = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
+AUDIT_EVENT_TYPE: Final = "http://terminology.hl7.org/CodeSystem/audit-event-type"
+BALP_ENTITY_TYPE: Final = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType"
+BALP_USER_TYPE: Final = "https://profiles.ihe.net/ITI/BALP/CodeSystem/UserAgentTypes"
+DATA_ABSENT_REASON: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+ENDPOINT_CONNECTION: Final = "http://terminology.hl7.org/CodeSystem/endpoint-connection-type"
+ISO_21089: Final = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle"
+OBJECT_ROLE: Final = "http://terminology.hl7.org/CodeSystem/object-role"
+PROVENANCE_AGENT_TYPE: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+RESTFUL_INTERACTION: Final = "http://hl7.org/fhir/restful-interaction"
+SECURITY_SOURCE_TYPE: Final = "http://terminology.hl7.org/CodeSystem/security-source-type"
+RESOURCE_TYPES: Final = "http://hl7.org/fhir/resource-types"
+
+# --- our own code systems ----------------------------------------------------------------------
+
+CORRECTION_KIND: Final = f"{BASE}/CodeSystem/correction-kind"
+EVIDENCE_ROLE: Final = f"{BASE}/CodeSystem/evidence-role"
+IMAGING_STEP: Final = f"{BASE}/CodeSystem/imaging-step"
+LIST_KIND: Final = f"{BASE}/CodeSystem/list-kind"
+NICIP: Final = f"{BASE}/CodeSystem/nicip"  # no FHIR URI is published for NICIP short codes
+ORIGIN: Final = f"{BASE}/CodeSystem/origin"
+REPORTING_STATUS: Final = f"{BASE}/CodeSystem/reporting-status"
+REPORT_URGENCY: Final = f"{BASE}/CodeSystem/report-urgency"
+REQUEST_KIND: Final = f"{BASE}/CodeSystem/request-kind"
+STEP_BUSINESS_STATUS: Final = f"{BASE}/CodeSystem/step-business-status"
+STEP_IO: Final = f"{BASE}/CodeSystem/step-io"
+
+# --- identifier systems ------------------------------------------------------------------------
+
+DICOM_UID: Final = "urn:dicom:uid"
+NHS_NUMBER: Final = "https://fhir.nhs.uk/Id/nhs-number"
+ODS_ORGANIZATION: Final = "https://fhir.nhs.uk/Id/ods-organization-code"
+ODS_ORGANISATION_AS_ALSO_SPELT: Final = "https://fhir.nhs.uk/Id/ods-organisation-code"  # input only
+ODS_SITE: Final = "https://fhir.nhs.uk/Id/ods-site-code"
+GMC_NUMBER: Final = "https://fhir.hl7.org.uk/Id/gmc-number"
+NMC_NUMBER: Final = "https://fhir.hl7.org.uk/Id/nmc-number"
+HCPC_NUMBER: Final = "https://fhir.hl7.org.uk/Id/hcpc-number"
+SDS_USER: Final = "https://fhir.nhs.uk/Id/sds-user-id"
+SDS_ROLE_PROFILE: Final = "https://fhir.nhs.uk/Id/sds-role-profile-id"
+
+ACCESSION: Final = f"{BASE}/Id/accession"  # /{ODS of the issuer}
+AE_TITLE: Final = f"{BASE}/Id/ae-title"
+ISR: Final = f"{BASE}/Id/isr"  # the imaging service request: ServiceRequest.requisition
+MRN: Final = f"{BASE}/Id/mrn"  # /{ODS of the issuer}
+REQUESTED_PROCEDURE: Final = f"{BASE}/Id/requested-procedure"  # /{ODS of the issuer}
+
+NHS_NUMBER_OID: Final = "2.16.840.1.113883.2.1.4.1"
+SDS_ORGANISATION_OID: Final = "1.2.826.0.1285.0.1.10"
+
+# --- extensions --------------------------------------------------------------------------------
+
+HL7: Final = "http://hl7.org/fhir/StructureDefinition"
+ADDENDUM_OF: Final = f"{HL7}/diagnosticReport-addendumOf"
+REPLACES_REPORT: Final = f"{HL7}/diagnosticReport-replaces"
+REPORT_SUPPORTING_INFO: Final = f"{HL7}/workflow-supportingInfo"
+EVENT_PERFORMER_FUNCTION: Final = f"{HL7}/event-performerFunction"
+EVENT_STATUS_REASON: Final = f"{HL7}/event-statusReason"
+REQUEST_STATUS_REASON: Final = f"{HL7}/request-statusReason"
+TASK_CANDIDATE_LIST: Final = f"{HL7}/task-candidateList"
+TASK_REPLACES: Final = f"{HL7}/task-replaces"
+FLAG_DETAIL: Final = f"{HL7}/flag-detail"
+FLAG_PRIORITY: Final = f"{HL7}/flag-priority"
+AUDIT_ACCESSION: Final = f"{HL7}/auditevent-Accession"
+AUDIT_INSTANCE: Final = f"{HL7}/auditevent-Instance"
+AUDIT_NUMBER_OF_INSTANCES: Final = f"{HL7}/auditevent-NumberOfInstances"
+AUDIT_SOP_CLASS: Final = f"{HL7}/auditevent-SOPClass"
+DATA_ABSENT_REASON_EXTENSION: Final = f"{HL7}/data-absent-reason"
+
+NHS_NUMBER_VERIFICATION_STATUS: Final = (
+    "https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-NHSNumberVerificationStatus"
+)
+
+OURS: Final = f"{BASE}/StructureDefinition"
+EVIDENCE_ROLE_EXTENSION: Final = f"{OURS}/evidence-role"
+INPUT_READINESS: Final = f"{OURS}/input-readiness"
+INSTANCE_MANIFEST: Final = f"{OURS}/instance-manifest"
+NUMBER_OF_FRAMES: Final = f"{OURS}/number-of-frames"
+NUMBER_OF_IMAGES: Final = f"{OURS}/number-of-images"
+REJECTION: Final = f"{OURS}/rejection"
+REPORTING_STATUS_EXTENSION: Final = f"{OURS}/reporting-status"
+REPORT_URGENCY_EXTENSION: Final = f"{OURS}/report-urgency"
+SOURCE_INSTANT: Final = f"{OURS}/source-instant"
+SOURCE_ORGANIZATION: Final = f"{OURS}/source-organization"
+
+# --- imaging-step: what a Task is about --------------------------------------------------------
+
+JUSTIFY: Final = Coding(IMAGING_STEP, "justify", "Justify the request")
+ACQUIRE: Final = Coding(IMAGING_STEP, "acquire", "Acquire images")
+POST_PROCESS: Final = Coding(IMAGING_STEP, "post-process", "Post-process images")
+REPORT: Final = Coding(IMAGING_STEP, "report", "Report images")
+REVIEW_FORMAL: Final = Coding(IMAGING_STEP, "review-formal", "Formal review")
+REVIEW_INFORMAL: Final = Coding(IMAGING_STEP, "review-informal", "Informal review")
+ADDENDUM: Final = Coding(IMAGING_STEP, "addendum", "Add an addendum")
+ACKNOWLEDGE: Final = Coding(IMAGING_STEP, "acknowledge", "Acknowledge the report")
+MDT_PREPARE: Final = Coding(IMAGING_STEP, "mdt-prepare", "Prepare the MDT meeting")
+MDT_REVIEW: Final = Coding(IMAGING_STEP, "mdt-review", "Review at the MDT meeting")
+IMPORT: Final = Coding(IMAGING_STEP, "import", "Import outside studies")
+PREFETCH: Final = Coding(IMAGING_STEP, "prefetch", "Prefetch priors")
+SHARE: Final = Coding(IMAGING_STEP, "share", "Share a study")
+ASSESS_CORRECTION: Final = Coding(IMAGING_STEP, "assess-correction", "Assess a correction")
+APPLY_CORRECTION: Final = Coding(IMAGING_STEP, "apply-correction", "Apply a correction")
+RECONCILE: Final = Coding(IMAGING_STEP, "reconcile", "Reconcile identities")
+
+STEPS: Final = {
+    step.code: step
+    for step in (
+        JUSTIFY, ACQUIRE, POST_PROCESS, REPORT, REVIEW_FORMAL, REVIEW_INFORMAL, ADDENDUM,
+        ACKNOWLEDGE, MDT_PREPARE, MDT_REVIEW, IMPORT, PREFETCH, SHARE, ASSESS_CORRECTION,
+        APPLY_CORRECTION, RECONCILE,
+    )
+}  # fmt: skip
+
+# PS3.16 CID 9231 General Purpose Workitem Definition; 128001 since Supplement 155.
+WORKITEMS: Final = {
+    "post-process": Coding(DCM, "110001", "Image Processing"),
+    "import": Coding(DCM, "110013", "Media Import"),
+    "report": Coding(DCM, "110005", "Interpretation"),
+    "addendum": Coding(DCM, "128001", "Add Addendum to Report"),
+}
+
+# --- step-business-status: how far a step is, in its own words ---------------------------------
+
+AUTHORISED: Final = Coding(STEP_BUSINESS_STATUS, "authorised", "Authorised")
+REJECTED: Final = Coding(STEP_BUSINESS_STATUS, "rejected", "Rejected")
+MORE_INFO: Final = Coding(STEP_BUSINESS_STATUS, "more-info", "More information wanted")
+SCHEDULED: Final = Coding(STEP_BUSINESS_STATUS, "scheduled", "Scheduled")
+IMAGES_AVAILABLE: Final = Coding(STEP_BUSINESS_STATUS, "images-available", "Images available")
+UNREAD: Final = Coding(STEP_BUSINESS_STATUS, "unread", "Not yet read")
+VIEWED: Final = Coding(STEP_BUSINESS_STATUS, "viewed", "Viewed")
+ACKNOWLEDGED: Final = Coding(STEP_BUSINESS_STATUS, "acknowledged", "Acknowledged")
+ESCALATED: Final = Coding(STEP_BUSINESS_STATUS, "escalated", "Escalated")
+SUPERSEDED: Final = Coding(STEP_BUSINESS_STATUS, "superseded", "Superseded")
+
+# --- step-io: what goes into a Task and comes out of it ----------------------------------------
+
+IO_CLINICAL_INFO: Final = Coding(STEP_IO, "clinical-info", "Clinical information")
+IO_COMPOSITION: Final = Coding(STEP_IO, "composition", "Composition")
+IO_DECISION: Final = Coding(STEP_IO, "decision", "Decision")
+IO_DIAGNOSTIC_REPORT: Final = Coding(STEP_IO, "diagnostic-report", "Diagnostic report")
+IO_DOSE_SR: Final = Coding(STEP_IO, "dose-sr", "Radiation dose report")
+IO_IMAGING_STUDY: Final = Coding(STEP_IO, "imaging-study", "Imaging study")
+IO_KEY_OBJECT: Final = Coding(STEP_IO, "key-object", "Key object")
+IO_KOS: Final = Coding(STEP_IO, "kos", "Key object selection document")
+IO_LETTER: Final = Coding(STEP_IO, "letter", "Letter")
+IO_PRESENTATION_STATE: Final = Coding(STEP_IO, "presentation-state", "Presentation state")
+IO_PRIOR: Final = Coding(STEP_IO, "prior", "Prior study")
+IO_QUESTION: Final = Coding(STEP_IO, "question", "Question")
+IO_REPORT_VERSION: Final = Coding(STEP_IO, "report-version", "Version of a report")
+
+# --- request-kind, list-kind, report-urgency, reporting-status, correction, evidence, origin ---
+
+KIND_PRIMARY: Final = Coding(REQUEST_KIND, "primary", "Primary imaging request")
+KIND_REVIEW_FORMAL: Final = Coding(REQUEST_KIND, "review-formal", "Formal review")
+KIND_MDT_REVIEW: Final = Coding(REQUEST_KIND, "mdt-review", "Review at an MDT meeting")
+KIND_ONWARD_REFERRAL: Final = Coding(REQUEST_KIND, "onward-referral", "Onward referral")
+
+MDT_AGENDA: Final = Coding(LIST_KIND, "mdt-agenda", "MDT agenda")
+MDT_RECORD: Final = Coding(LIST_KIND, "mdt-record", "MDT record")
+
+# Academy of Medical Royal Colleges / RCR 2022, alert categories.
+URGENCY_CRITICAL: Final = Coding(REPORT_URGENCY, "critical", "Critical")
+URGENCY_URGENT: Final = Coding(REPORT_URGENCY, "urgent", "Urgent")
+URGENCY_SIGNIFICANT: Final = Coding(REPORT_URGENCY, "significant", "Significant")
+URGENCY_CANCER: Final = Coding(REPORT_URGENCY, "cancer", "New cancer")
+
+UNREPORTED: Final = Coding(REPORTING_STATUS, "unreported", "Unreported")
+PRELIMINARY: Final = Coding(REPORTING_STATUS, "preliminary", "Preliminary report")
+REPORTED: Final = Coding(REPORTING_STATUS, "reported", "Reported")
+REPORT_SUPERSEDED: Final = Coding(REPORTING_STATUS, "superseded", "Report superseded")
+
+EVIDENCE_AVAILABLE: Final = Coding(EVIDENCE_ROLE, "available", "Available")
+EVIDENCE_DISPLAYED: Final = Coding(EVIDENCE_ROLE, "displayed", "Displayed")
+EVIDENCE_COMPARISON: Final = Coding(EVIDENCE_ROLE, "comparison", "Comparison")
+EVIDENCE_KEY: Final = Coding(EVIDENCE_ROLE, "key", "Key images")
+
+CORRECTION_PATIENT_MERGE: Final = Coding(CORRECTION_KIND, "patient-merge", "Patients merged")
+CORRECTION_PATIENT_UNMERGE: Final = Coding(CORRECTION_KIND, "patient-unmerge", "Merge undone")
+CORRECTION_DEMOGRAPHICS: Final = Coding(CORRECTION_KIND, "demographics", "Demographics corrected")
+CORRECTION_REPORT: Final = Coding(CORRECTION_KIND, "report", "Report corrected")
+CORRECTION_ORDER_RELINK: Final = Coding(CORRECTION_KIND, "order-relink", "Linked to another order")
+
+IMPORTED: Final = Coding(ORIGIN, "imported", "Imported from elsewhere")
+
+# --- HL7 v2 and v3 -----------------------------------------------------------------------------
+
+RADIOLOGY: Final = Coding(V2_0074, "RAD", "Radiology")
+
+ACCESSION_NUMBER_TYPE: Final = Coding(V2_0203, "ACSN", "Accession ID")
+PLACER_TYPE: Final = Coding(V2_0203, "PLAC", "Placer Identifier")
+FILLER_TYPE: Final = Coding(V2_0203, "FILL", "Filler Identifier")
+MRN_TYPE: Final = Coding(V2_0203, "MR", "Medical record number")
+
+LEGALLY_AUTHENTICATED: Final = Coding(V3_DOCUMENT_COMPLETION, "LA", "legally authenticated")
+CREATED: Final = Coding(V3_DATA_OPERATION, "CREATE", "create")
+UPDATED: Final = Coding(V3_DATA_OPERATION, "UPDATE", "revise")
+INFORMATION_RECIPIENT: Final = Coding(V3_PARTICIPATION, "IRCP", "information recipient")
+HEALTHCARE_PROVIDER: Final = Coding(V3_ROLE_CLASS, "PROV", "healthcare provider")
+
+AUTHOR: Final = Coding(PROVENANCE_AGENT_TYPE, "author", "Author")
+ASSEMBLER: Final = Coding(PROVENANCE_AGENT_TYPE, "assembler", "Assembler")
+ENTERER: Final = Coding(PROVENANCE_AGENT_TYPE, "enterer", "Enterer")
+PERFORMER: Final = Coding(PROVENANCE_AGENT_TYPE, "performer", "Performer")
+VERIFIER: Final = Coding(PROVENANCE_AGENT_TYPE, "verifier", "Verifier")
+ATTESTER: Final = Coding(PROVENANCE_AGENT_TYPE, "attester", "Attester")
+
+# --- LOINC: kinds of report and their sections (PS3.16 CID 7000, CID 7001) ---------------------
+
+DIAGNOSTIC_IMAGING_REPORT: Final = Coding(LOINC, "18748-4", "Diagnostic imaging study")
+RADIOLOGY_REPORT: Final = Coding(LOINC, "11528-7", "Radiology Report")
+ADDENDUM_DOCUMENT: Final = Coding(LOINC, "55107-7", "Addendum Document")
+SECTION_CLINICAL_INFORMATION: Final = Coding(LOINC, "55752-0", "Clinical information")
+SECTION_REQUEST: Final = Coding(LOINC, "55115-0", "Requested imaging studies information")
+SECTION_INDICATIONS: Final = Coding(LOINC, "18785-6", "Radiology reason for study")
+SECTION_FINDINGS: Final = Coding(LOINC, "59776-5", "Procedure findings")
+SECTION_CONCLUSION: Final = Coding(LOINC, "19005-8", "Radiology Imaging study impression")
+SECTION_CRITICAL_RESULTS: Final = Coding(LOINC, "73568-8", "Communication of Critical Results")
+
+IMAGING: Final = Coding(SNOMED, "363679005", "Imaging")
+
+# --- DICOM: identifiers, media, notes of rejection, ends of a transfer -------------------------
+
+STUDY_INSTANCE_UID_TYPE: Final = Coding(DCM, "110180", "Study Instance UID")
+ACCESSION_NUMBER: Final = Coding(DCM, "121022", "Accession Number")
+SOURCE_ROLE: Final = Coding(DCM, "110153", "Source Role ID")
+DESTINATION_ROLE: Final = Coding(DCM, "110152", "Destination Role ID")
+DESTINATION_MEDIA: Final = Coding(DCM, "110154", "Destination Media")
+SOURCE_MEDIA: Final = Coding(DCM, "110155", "Source Media")
+
+REJECTED_FOR_QUALITY: Final = Coding(DCM, "113001", "Rejected for Quality Reasons")
+REJECTED_FOR_PATIENT_SAFETY: Final = Coding(DCM, "113037", "Rejected for Patient Safety Reasons")
+INCORRECT_WORKLIST_ENTRY: Final = Coding(DCM, "113038", "Incorrect Modality Worklist Entry")
+RETENTION_EXPIRED: Final = Coding(DCM, "113039", "Data Retention Policy Expired")
+COMPLETE_STUDY_CONTENT: Final = Coding(DCM, "113032", "Complete Study Content")
+DIAGNOSIS_INPUT_USED: Final = Coding(DCM, "128218", "Diagnosis Input Used")
+
+# --- audit: kinds of event (PS3.16 CID 400; IHE ITI BALP) --------------------------------------
+
+AUDIT_REST: Final = Coding(AUDIT_EVENT_TYPE, "rest", "RESTful Operation")
+AUDIT_APPLICATION_ACTIVITY: Final = Coding(DCM, "110100", "Application Activity")
+AUDIT_LOG_USED: Final = Coding(DCM, "110101", "Audit Log Used")
+AUDIT_BEGIN_TRANSFERRING: Final = Coding(DCM, "110102", "Begin Transferring DICOM Instances")
+AUDIT_INSTANCES_ACCESSED: Final = Coding(DCM, "110103", "DICOM Instances Accessed")
+AUDIT_INSTANCES_TRANSFERRED: Final = Coding(DCM, "110104", "DICOM Instances Transferred")
+AUDIT_STUDY_DELETED: Final = Coding(DCM, "110105", "DICOM Study Deleted")
+AUDIT_EXPORT: Final = Coding(DCM, "110106", "Export")
+AUDIT_IMPORT: Final = Coding(DCM, "110107", "Import")
+AUDIT_ORDER_RECORD: Final = Coding(DCM, "110109", "Order Record")
+AUDIT_PATIENT_RECORD: Final = Coding(DCM, "110110", "Patient Record")
+AUDIT_PROCEDURE_RECORD: Final = Coding(DCM, "110111", "Procedure Record")
+AUDIT_QUERY: Final = Coding(DCM, "110112", "Query")
+AUDIT_SECURITY_ALERT: Final = Coding(DCM, "110113", "Security Alert")
+AUDIT_USER_AUTHENTICATION: Final = Coding(DCM, "110114", "User Authentication")
+AUDIT_APPLICATION_START: Final = Coding(DCM, "110120", "Application Start")
+AUDIT_APPLICATION_STOP: Final = Coding(DCM, "110121", "Application Stop")
+AUDIT_LOGIN: Final = Coding(DCM, "110122", "Login")
+AUDIT_LOGOUT: Final = Coding(DCM, "110123", "Logout")
+AUDIT_EMERGENCY_OVERRIDE: Final = Coding(DCM, "110127", "Emergency Override Started")
+AUDIT_DISCLOSE: Final = Coding(ISO_21089, "disclose", "Disclose Record Lifecycle Event")
+
+ENTITY_PERSON: Final = Coding(AUDIT_ENTITY_TYPE, "1", "Person")
+ENTITY_SYSTEM_OBJECT: Final = Coding(AUDIT_ENTITY_TYPE, "2", "System Object")
+ENTITY_REQUEST_ID: Final = Coding(BALP_ENTITY_TYPE, "XrequestId", "X-Request-Id")
+ROLE_PATIENT: Final = Coding(OBJECT_ROLE, "1", "Patient")
+ROLE_REPORT: Final = Coding(OBJECT_ROLE, "3", "Report")
+ROLE_DOMAIN_RESOURCE: Final = Coding(OBJECT_ROLE, "4", "Domain Resource")
+ROLE_JOB: Final = Coding(OBJECT_ROLE, "20", "Job")
+ROLE_QUERY: Final = Coding(OBJECT_ROLE, "24", "Query")
+SOURCE_APPLICATION_SERVER: Final = Coding(SECURITY_SOURCE_TYPE, "4", "Application Server")
