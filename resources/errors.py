@@ -62,6 +62,26 @@ class Refusal(Exception):
         """All that is wrong, at least one; an empty code means "what the rim's table says"."""
         return (Issue(self.code, self.reason, self.at),)
 
+    def place_in(self, path: str) -> None:
+        """Say where in a Bundle the thing refused stands; what says so already stays.
+
+        Examples
+        --------
+        >>> refusal = NotFound("Nothing is there.", "ServiceRequest.subject")
+        >>> refusal.place_in("Bundle.entry[3].resource")
+        >>> refusal.at
+        'Bundle.entry[3].resource.subject'
+        """
+        self.at = _placed(self.at, path)
+
+
+def _placed(at: str, path: str) -> str:
+    if at.startswith("Bundle."):
+        return at
+    root, _, rest = at.partition(".")
+    below = rest if root[:1].isupper() else at
+    return f"{path}.{below}" if below else path
+
 
 class Invalid(Refusal):
     """The request says something the standard does not allow; it may carry several issues."""
@@ -75,6 +95,10 @@ class Invalid(Refusal):
     @property
     def issues(self) -> Sequence[Issue]:
         return self._issues or super().issues
+
+    def place_in(self, path: str) -> None:
+        super().place_in(path)
+        self._issues = tuple(issue._replace(at=_placed(issue.at, path)) for issue in self._issues)
 
 
 class Unreadable(Invalid):
