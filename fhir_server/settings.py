@@ -1,0 +1,178 @@
+"""Settings: everything an operator can choose, read from the environment once.
+
+Each field is the environment variable ``ISOCENTRE_`` plus its name in capitals; a command's
+options win over the environment. `docs/settings.md` is made of the descriptions here.
+"""
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from resources.errors import Invalid
+
+PREFIX: Final = "ISOCENTRE_"
+
+MIB: Final = 1024 * 1024
+
+
+class Address(NamedTuple):
+    """Where a port is opened: a host and a port number."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Settings(BaseSettings):
+    """What an operator can choose."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    data_dir: Path = Field(
+        Path("data"),
+        description="Folder of everything the server keeps on this machine: the embedded "
+        "database, pixels, keys, `demo.json`.",
+    )
+    database_url: str = Field(
+        "",
+        description="PostgreSQL to use, version 15 or later, as libpq takes it: "
+        "`postgresql://user@host/name`. Empty: the embedded one in the data folder.",
+    )
+    blob_url: str = Field(
+        "",
+        description="Where pixels are kept: a folder, or `s3://bucket/prefix`. Empty: the folder "
+        "`blobs` in the data folder.",
+    )
+    public_url: str = Field(
+        "",
+        description="Where clients reach the HTTP side, without a slash at the end. It stands in "
+        "tokens, links and `Location`. Empty: `http://` and the HTTP address.",
+        pattern=r"^(https?://[^\s/]+(/[^\s]*[^\s/])?)?$",
+    )
+    rules: Literal["house", "base", "strict"] = Field(
+        "house",
+        description="`house`: references must resolve and versions be named where the house says "
+        "so; `base`: plain FHIR R4; `strict`: as house, and claimed profiles are binding.",
+    )
+    http: str = Field("127.0.0.1:8000", description="Address of the HTTP port, `host:port`.")
+    dicom: str = Field("127.0.0.1:11112", description="Address of the DICOM port, `host:port`.")
+    ae_title: str = Field("ISOCENTRE", description="Our AE title.", pattern=r"^[ -\[\]-~]{1,16}$")
+    dicom_plain: bool = Field(
+        False,
+        description="Open the DICOM port beyond this machine although plain DIMSE neither "
+        "encrypts nor proves who calls.",
+    )
+    http_workers: int = Field(2, description="Processes that answer HTTP.", ge=1, le=64)
+    dicom_workers: int = Field(1, description="Processes that answer DIMSE.", ge=1, le=64)
+    database_connections: int = Field(
+        10, description="Most database connections one process holds.", ge=2, le=100
+    )
+    max_body_bytes: int = Field(
+        16 * MIB, description="Octets that the body of one FHIR request may have.", ge=1024
+    )
+    max_stow_bytes: int = Field(
+        8192 * MIB, description="Octets that the body of one STOW-RS request may have.", ge=MIB
+    )
+    keep_days: int = Field(
+        365,
+        description="Days that an organisation's relationship with a patient outlasts the work "
+        "that made it.",
+        ge=0,
+        le=36500,
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least level of what is logged."
+    )
+
+    @field_validator("http", "dicom")
+    @classmethod
+    def _has_host_and_port(cls, value: str) -> str:
+        _address(value)
+        return value
+
+    @property
+    def http_address(self) -> Address:
+        """Where the HTTP port is opened."""
+        return _address(self.http)
+
+    @property
+    def dicom_address(self) -> Address:
+        """Where the DICOM port is opened."""
+        return _address(self.dicom)
+
+    @property
+    def url(self) -> str:
+        """Where clients reach the HTTP side."""
+        return self.public_url or f"http://{self.http_address}"
+
+    @property
+    def fhir_base(self) -> str:
+        """The FHIR base, without a slash at its end."""
+        return f"{self.url}/fhir"
+
+    @property
+    def blob_place(self) -> str:
+        """Where pixels are kept."""
+        return self.blob_url or str(self.data_dir.resolve() / "blobs")
+
+
+def read(**options: Any) -> Settings:
+    """Read the environment; options that are not None win over it.
+
+    Raises
+    ------
+    Invalid
+        A value that no setting takes. The reason names the variable, never its value.
+    """
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"])
+        raise Invalid(f"{PREFIX}{name.upper()}: {first['msg']}.") from error
+
+
+def variables() -> Iterator[tuple[str, str, str]]:
+    """Give name, default and description of every environment variable."""
+    for name, field in Settings.model_fields.items():
+        yield f"{PREFIX}{name.upper()}", str(field.default), field.description or ""
+
+
+def manual() -> str:
+    """Give the table of `docs/settings.md`."""
+    rows = "".join(
+        f"| `{name}` | {f'`{default}`' if default else ''} | {description} |\n"
+        for name, default, description in variables()
+    )
+    return (
+        "# Settings\n\nRead once, when a command starts. Options of a command win.\n\n"
+        f"| variable | default | what it says |\n|---|---|---|\n{rows}"
+    )
+
+
+def _address(text: str) -> Address:
+    """Read ``host:port``; a port of 0 lets the system choose.
+
+    Examples
+    --------
+    >>> _address("[::1]:8000")
+    Address(host='::1', port=8000)
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("give host:port, such as 127.0.0.1:8000")
+    return Address(host.removeprefix("[").removesuffix("]"), int(port))

@@ -1,0 +1,121 @@
+"""Clients: the applications that may ask for access tokens, and for which organisation they act.
+
+RFC 6749 Section 2; SMART App Launch 2.2, "Registering a SMART App" and "Client Authentication".
+"""
+
+import json
+import re
+from typing import Final, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from fhir_server.access import scopes
+from fhir_server.access.principal import Principal
+from fhir_server.context import now
+from fhir_server.store.database import Database, Texts
+from resources.errors import Invalid, NotFound
+
+Kind = Literal["public", "jwks", "secret"]
+
+_COLUMNS: Final = "id, kind, scope, organization, redirect_uris, jwks, secret"
+FIND: Final = f"SELECT {_COLUMNS} FROM client WHERE id = $1"
+ADD: Final = f"""
+INSERT INTO client ({_COLUMNS}, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, scope = excluded.scope,
+    organization = excluded.organization, redirect_uris = excluded.redirect_uris,
+    jwks = excluded.jwks, secret = excluded.secret
+"""
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PRIVATE: Final = {"d", "p", "q", "dp", "dq", "qi", "k"}
+"""RFC 7518 Section 6: the members of a JSON Web Key that nobody else may know."""
+
+
+class Client(NamedTuple):
+    """One registered client.
+
+    Parameters
+    ----------
+    scope
+        All that it may ever ask for.
+    organization
+        Id of the Organization that it acts for.
+    jwks
+        Its public keys as JSON text, if `kind` is ``jwks``.
+    secret
+        What `passwords.derive` made of its secret, if `kind` is ``secret``.
+    """
+
+    id: str
+    kind: Kind
+    scope: str
+    organization: str
+    redirect_uris: tuple[str, ...] = ()
+    jwks: str | None = None
+    secret: str | None = None
+
+    def principal(self, scope: str) -> Principal:
+        """Give who the client is to the gate when it asks for itself, without a person."""
+        granted = scopes.parse(scope)
+        return Principal(
+            f"Client/{self.id}", self.organization, "application", granted, client=self.id
+        )
+
+
+async def find(database: Database, id: str) -> Client:
+    """Give the client of this id.
+
+    Raises
+    ------
+    NotFound
+        None is registered.
+    """
+    rows = await database.run(FIND, (id,))
+    if not rows:
+        raise NotFound(f"no client is registered as {id}")
+    id, kind, scope, organization, redirect_uris, jwks, secret = rows[0]
+    return Client(id, kind, scope, organization, tuple(redirect_uris), jwks, secret)
+
+
+async def add(database: Database, client: Client) -> None:
+    """Register a client, or change its registration.
+
+    Raises
+    ------
+    Invalid
+        Its id, scopes, redirect URIs or keys are not what the standards allow.
+    """
+    _check(client)
+    await database.run(ADD, (*client[:4], Texts(client.redirect_uris), *client[5:], now()))
+
+
+def _check(client: Client) -> None:
+    if not _ID.fullmatch(client.id):
+        raise Invalid("a client id is 1 to 64 letters, digits, dots, hyphens or underscores")
+    scopes.parse(client.scope)
+    for uri in client.redirect_uris:
+        _check_redirect(uri)
+    if client.kind == "jwks":
+        _check_keys(client.jwks or "")
+    if (client.kind == "secret") != (client.secret is not None):
+        raise Invalid("a secret belongs to a client of kind secret, and to no other")
+
+
+def _check_redirect(uri: str) -> None:
+    """Refuse a redirect URI that is not absolute, has a fragment, or is plain HTTP to elsewhere.
+
+    RFC 6749 Section 3.1.2; RFC 8252 Section 7.3 allows plain HTTP to this machine.
+    """
+    parts = urlsplit(uri)
+    near = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if not parts.scheme or "#" in uri or (parts.scheme == "http" and not near):
+        raise Invalid(f"not a redirect URI that can be registered: {uri}")
+
+
+def _check_keys(text: str) -> None:
+    """Refuse what is no JSON Web Key Set of public keys."""
+    try:
+        keys = json.loads(text)["keys"]
+        kinds = {key["kty"] for key in keys}
+    except (ValueError, KeyError, TypeError) as error:
+        raise Invalid("the keys are no JSON Web Key Set (RFC 7517 Section 5)") from error
+    if not keys or not kinds <= {"RSA", "EC"} or any(_PRIVATE & set(key) for key in keys):
+        raise Invalid("a client registers public RSA or EC keys, and at least one")

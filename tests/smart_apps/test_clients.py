@@ -1,0 +1,69 @@
+import json
+from typing import Any
+
+import pytest
+from joserfc.jwk import ECKey
+
+from fhir_server.store.database import Database
+from resources.errors import Invalid, NotFound
+from smart_apps import clients
+from smart_apps.clients import Client
+
+pytestmark = pytest.mark.anyio
+
+
+def a_client(**changes: Any) -> Client:
+    return Client("portal", "public", "user/*.rs openid", "lead")._replace(**changes)
+
+
+def keys(*, private: bool = False) -> str:
+    return json.dumps({"keys": [ECKey.generate_key("P-384").as_dict(private=private)]})
+
+
+async def test_a_client_is_found_as_it_was_registered(database: Database) -> None:
+    client = a_client(redirect_uris=("http://127.0.0.1:18999/cb", "https://app.example/cb"))
+
+    await clients.add(database, client)
+
+    assert await clients.find(database, "portal") == client
+
+
+async def test_registering_again_replaces(database: Database) -> None:
+    await clients.add(database, a_client())
+    await clients.add(database, a_client(kind="jwks", jwks=keys(), scope="system/*.rs"))
+
+    found = await clients.find(database, "portal")
+
+    assert (found.kind, found.scope) == ("jwks", "system/*.rs")
+    assert found.principal("system/Task.r").role == "application"
+
+
+async def test_nobody_is_found_under_an_unknown_id(database: Database) -> None:
+    with pytest.raises(NotFound):
+        await clients.find(database, "nobody")
+
+
+@pytest.mark.standard("RFC 6749 3.1.2")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "a b"},
+        {"id": ""},
+        {"scope": "user/Task.dus"},
+        {"redirect_uris": ("http://app.example/cb",)},
+        {"redirect_uris": ("https://app.example/cb#x",)},
+        {"redirect_uris": ("/cb",)},
+        {"kind": "jwks"},
+        {"kind": "jwks", "jwks": "{}"},
+        {"kind": "jwks", "jwks": '{"keys": []}'},
+        {"kind": "jwks", "jwks": '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}'},
+        {"kind": "jwks", "jwks": keys(private=True)},
+        {"kind": "secret"},
+        {"secret": "x"},
+    ],
+)
+async def test_a_registration_outside_the_standards_is_refused(
+    database: Database, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(Invalid):
+        await clients.add(database, a_client(**changes))
