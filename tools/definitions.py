@@ -26,6 +26,7 @@ FHIR_TYPE = CORE + "structuredefinition-fhir-type"
 def main(package: Path) -> None:
     """Write every artefact anew."""
     structure_definitions(package)
+    value_sets(package)
     search_parameters(package)
     compartments(package)
 
@@ -94,6 +95,52 @@ def fhir_type(kind: dict[str, Any]) -> str:
     return "string"
 
 
+def value_sets(package: Path) -> None:
+    """Write the expansion of every value set that a required binding names, one to a line.
+
+    All of them are lists of codes or whole code systems of the package, save a few that are open
+    grammars (mime types, currencies, units) or another publisher's: these get no line.
+    """
+    folder = RESOURCES / "structure_definitions"
+    bound = {
+        row["binding"]
+        for path in sorted(folder.glob("*/*.json"))
+        for row in json.loads(path.read_text(encoding="utf-8"))["elements"]
+        if "binding" in row
+    }
+    systems = {system["url"]: system for system in of_kind(package, "CodeSystem")}
+    rows = []
+    for value_set in of_kind(package, "ValueSet"):
+        name = value_set["url"].rpartition("/")[2]
+        if name in bound and (codes := expansion(value_set, systems)):
+            rows.append({"name": name, "url": value_set["url"], "codes": codes})
+    write_lines(RESOURCES / "value_sets" / "required.ndjson", rows)
+
+
+def expansion(
+    value_set: dict[str, Any], systems: dict[str, dict[str, Any]]
+) -> dict[str, list[str]] | None:
+    """List the codes of a value set by system; ``None`` if they cannot be listed offline."""
+    codes: dict[str, list[str]] = {}
+    for part in value_set["compose"]["include"]:
+        url = part.get("system", "")
+        if "concept" in part:
+            listed = [concept["code"] for concept in part["concept"]]
+        elif systems.get(url, {}).get("content") == "complete" and "filter" not in part:
+            listed = list(concept_codes(systems[url]))
+        else:
+            return None
+        codes.setdefault(url, []).extend(listed)
+    return codes
+
+
+def concept_codes(concept: dict[str, Any]) -> Iterator[str]:
+    """Yield the codes below a code system or a concept."""
+    for child in concept.get("concept", ()):
+        yield child["code"]
+        yield from concept_codes(child)
+
+
 def search_parameters(package: Path) -> None:
     """Write the SearchParameters of the release, one file a base type, without the noise.
 
@@ -115,13 +162,15 @@ def search_parameters(package: Path) -> None:
         write_lines(folder / f"{file}.ndjson", sorted(rows, key=lambda row: str(row["id"])))
     ours = [json.loads(line) for line in (folder / "house.ndjson").read_text().splitlines()]
     expressions = [row["expression"] for rows in (*files.values(), ours) for row in rows]
-    write_rows(folder / "choices.json", {}, "choices", sorted(choices(package, expressions)))
+    met = sorted(choices(package, expressions))
+    write_rows(folder / "choices.json", {"release": "4.0.1"}, "choices", met)
 
 
 OF_A_PARAMETER = (
-    "resourceType id url version name status description code base type expression target"
-    " multipleOr multipleAnd comparator modifier chain component"
-).split()
+    "resourceType", "id", "url", "version", "name", "status", "description", "code", "base", "type",
+    "expression", "target", "multipleOr", "multipleAnd", "comparator", "modifier", "chain",
+    "component",
+)  # fmt: skip
 ABSTRACT = ("Resource", "DomainResource")
 
 
@@ -186,6 +235,28 @@ def compartments(package: Path) -> None:
     ]
     head = {key: definition[key] for key in ("resourceType", "url", "version", "code")}
     write_rows(RESOURCES / "compartments" / "patient.json", head, "resource", rows)
+    write_rows(
+        RESOURCES / "compartments" / "once.json", {"of": "Patient"}, "elements", once(package)
+    )
+
+
+def once(package: Path) -> list[list[str]]:
+    """List the elements that hold the one patient a resource is about: those of at most one."""
+    single = {
+        element["path"]
+        for definition in of_kind(package, "StructureDefinition")
+        if definition.get("derivation") != "constraint"
+        for element in definition["snapshot"]["element"]
+        if element["max"] == "1"
+    }
+    found = {
+        path
+        for parameter in of_kind(package, "SearchParameter")
+        if parameter["code"] == "patient"
+        for path in re.findall(r"([A-Z]\w+\.\w+)(?!\.[a-z]+(?!\w*\())", parameter["expression"])
+        if path in single and is_modelled(path.partition(".")[0])
+    }
+    return sorted(path.split(".") for path in found)
 
 
 def of_kind(package: Path, resource_type: str) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,71 @@
+"""String parameters: names, addresses, titles; by how they begin, without case and accents.
+
+References
+----------
+* FHIR R4 search, "string": "case and accent insensitive ... starts with"
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, Final
+
+from fhir_server.search.escaping import plain
+
+LAST: Final = "\U0010ffff"
+"""Sorts after every character that a text may contain."""
+
+_PARTS: Final = (
+    "text", "family", "given", "prefix", "suffix",
+    "line", "city", "district", "state", "postalCode", "country",
+)  # fmt: skip
+"""FHIR R4 search, "string": of a HumanName or an Address, any of the parts may match."""
+
+
+def fold(text: str) -> str:
+    """Take case, accents and superfluous space away.
+
+    Examples
+    --------
+    >>> fold("  Ångström, Zoë ")
+    'angstrom, zoe'
+    """
+    text = text.casefold()
+    if not text.isascii():
+        decomposed = unicodedata.normalize("NFKD", text)
+        text = "".join(each for each in decomposed if not unicodedata.combining(each)).casefold()
+    return " ".join(text.split())
+
+
+def read(text: str) -> str:
+    """Read a text as it is compared."""
+    return fold(plain(text))
+
+
+def pattern(text: str, many: str, one: str) -> str:
+    r"""Fold a text with wildcards into a LIKE pattern.
+
+    Parameters
+    ----------
+    many, one
+        The characters that stand for any text and for any one character.
+
+    Examples
+    --------
+    >>> pattern("O_Neil*", many="*", one="?")
+    'o\\_neil%'
+    """
+    marks = {many: "%", one: "_"}
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return fold("".join(marks.get(each, each) for each in escaped))
+
+
+def values(element: Any) -> Iterator[str]:
+    """Yield the texts of one element, folded: of a name or an address each part by itself."""
+    if element.__class__ is str:
+        yield fold(element)
+    elif element.__class__ is dict:
+        for part in _PARTS:
+            found = element.get(part)
+            for each in found if found.__class__ is list else (found,):
+                if each.__class__ is str:
+                    yield fold(each)

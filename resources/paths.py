@@ -1,0 +1,388 @@
+"""The part of FHIRPath that SearchParameter expressions use, compiled to closures over parsed JSON.
+
+::
+
+    union    = and ("|" and)*
+    and      = relation ("and" relation)*
+    relation = path (("is" | "as") type | ("=" | "!=") literal)?
+    path     = ("(" union ")" | step) ("." step | "[" digits "]")*
+    step     = name | where(union) | exists() | resolve() | as(type) | ofType(type)
+             | extension(literal) | hasExtension(literal)
+
+JSON does not say which type an element has, so three things differ from FHIRPath proper.
+``resolve() is Patient`` looks at the reference itself and follows nothing. A choice element
+(``value[x]``) is found by the names that it may have, which the caller knows. ``=`` is true when
+one item of the left side is equal; expressions use it on elements that occur once.
+
+References
+----------
+* FHIR R4 search, "Search Parameters", expression; FHIR R4 fhirpath
+* FHIRPath 2.0.0, sections 3 (Path selection), 5 (Functions), 6 (Operations)
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+Evaluate: TypeAlias = Callable[[Any], list[Any]]
+"""One item -> the items it leads to."""
+
+Choices: TypeAlias = Mapping[str, Collection[str]]
+"""Path of a choice element without ``[x]``, as ``Observation.value`` -> the types it may have."""
+
+
+class ExpressionError(ValueError):
+    """The expression uses a part of FHIRPath that is not here."""
+
+
+class Branch(NamedTuple):
+    """One way into a resource: a top-level member, and where to go from its value.
+
+    An empty member means that the branch looks at the whole resource.
+    """
+
+    member: str
+    follow: Evaluate
+
+
+class Path(NamedTuple):
+    """A compiled expression: what its branches find, one after the other."""
+
+    branches: tuple[Branch, ...]
+
+    def __call__(self, resource: Mapping[str, Any]) -> list[Any]:
+        """Evaluate on a resource; what is not there is not in the list."""
+        found: list[Any] = []
+        for member, follow in self.branches:
+            value = resource.get(member) if member else resource
+            if value is not None:
+                found += follow(value)
+        return found
+
+
+def compile(expression: str, type: str, choices: Choices) -> Path:
+    """Compile the branches of an expression that concern one resource type.
+
+    Parameters
+    ----------
+    expression
+        As in SearchParameter.expression; a union may speak of many resource types.
+    type
+        The resource type to be evaluated; branches for others are left out.
+    choices
+        The choice elements that the expression may meet.
+
+    Raises
+    ------
+    ExpressionError
+        The expression needs more than the grammar above.
+
+    Examples
+    --------
+    >>> find = compile("Task.for.where(resolve() is Patient)", "Task", {})
+    >>> find({"for": {"reference": "Patient/1"}}), find({"for": {"reference": "Group/1"}})
+    ([{'reference': 'Patient/1'}], [])
+    """
+    node = _Parser(expression).whole()
+    ways = _Compiler(type, choices).ways(node, None)
+    return Path(tuple(branch for way in ways for branch in way.branches()))
+
+
+# --- reading: the expression as nested calls ----------------------------------------------------
+
+
+class _Call(NamedTuple):
+    """A step, function or operator: what it applies to, its name, and its arguments.
+
+    A plain step is a call of ``.`` with the member's name.
+    """
+
+    of: "_Call | None"
+    name: str
+    arguments: tuple[Any, ...] = ()
+
+
+_TOKEN: Final = re.compile(r"\s*('[^'\\]*'|[A-Za-z_][A-Za-z0-9_]*|\d+|!=|[().|\[\]=]|$)")
+_OPERATORS: Final = frozenset({"is", "as", "=", "!=", "and"})
+_OF_EXPRESSION: Final = frozenset({"where"})
+_OF_NOTHING: Final = frozenset({"exists", "resolve"})
+_OF_TYPE: Final = frozenset({"as", "ofType"})
+_OF_URL: Final = frozenset({"extension", "hasExtension"})
+
+
+class _Parser:
+    """Recursive descent over the tokens of one expression."""
+
+    def __init__(self, expression: str) -> None:
+        self.expression = expression
+        self.tokens: list[str] = []
+        position = 0
+        while position < len(expression):
+            token = _TOKEN.match(expression, position)
+            if token is None:
+                raise ExpressionError(expression)
+            self.tokens.append(token.group(1))
+            position = token.end()
+        self.tokens += ["", ""]
+        self.at = 0
+
+    def whole(self) -> _Call:
+        node = self.union()
+        self.expect("")
+        return node
+
+    def peek(self) -> str:
+        return self.tokens[self.at]
+
+    def take(self) -> str:
+        self.at += 1
+        return self.tokens[self.at - 1]
+
+    def expect(self, token: str) -> None:
+        if self.take() != token:
+            raise ExpressionError(self.expression)
+
+    def union(self) -> _Call:
+        return self.infix("|", self.conjunction)
+
+    def conjunction(self) -> _Call:
+        return self.infix("and", self.relation)
+
+    def infix(self, operator: str, operand: Callable[[], _Call]) -> _Call:
+        nodes = [operand()]
+        while self.peek() == operator:
+            self.take()
+            nodes.append(operand())
+        return nodes[0] if len(nodes) == 1 else _Call(None, operator, tuple(nodes))
+
+    def relation(self) -> _Call:
+        node = self.path()
+        if self.peek() in ("is", "as"):
+            return _Call(node, self.take(), (self.name(),))
+        if self.peek() in ("=", "!="):
+            return _Call(node, self.take(), (self.literal(),))
+        return node
+
+    def path(self) -> _Call:
+        if self.peek() == "(":
+            self.take()
+            node = self.union()
+            self.expect(")")
+        else:
+            node = self.step(None)
+        while self.peek() in (".", "["):
+            if self.take() == ".":
+                node = self.step(node)
+            else:
+                node = _Call(node, "[", (int(self.take()),))
+                self.expect("]")
+        return node
+
+    def step(self, of: _Call | None) -> _Call:
+        name = self.name()
+        if self.peek() != "(":
+            return _Call(of, ".", (name,))
+        self.take()
+        arguments: tuple[Any, ...] = ()
+        if name in _OF_EXPRESSION:
+            arguments = (self.union(),)
+        elif name in _OF_TYPE:
+            arguments = (self.name(),)
+        elif name in _OF_URL:
+            arguments = (self.literal(),)
+        elif name not in _OF_NOTHING:
+            raise ExpressionError(self.expression)
+        self.expect(")")
+        return _Call(of, name, arguments)
+
+    def name(self) -> str:
+        name = self.take()
+        if not name.isidentifier():
+            raise ExpressionError(self.expression)
+        return name
+
+    def literal(self) -> Any:
+        token = self.take()
+        if token in ("true", "false"):
+            return token == "true"
+        if not token.startswith("'"):
+            raise ExpressionError(self.expression)
+        return token[1:-1]
+
+
+# --- compiling: the calls as closures -----------------------------------------------------------
+
+
+class _Way(NamedTuple):
+    """One operand of a union: the members it may start at, the steps after, the element reached.
+
+    `element` is the path that the choices are looked up by, None once it cannot be known.
+    """
+
+    element: str | None
+    members: tuple[str, ...] = ()
+    steps: tuple[Evaluate, ...] = ()
+
+    def then(self, step: Evaluate, element: str | None = None) -> "_Way":
+        return self._replace(steps=(*self.steps, step), element=element or self.element)
+
+    def branches(self) -> list[Branch]:
+        return [Branch(member, _chained(self.steps)) for member in self.members or ("",)]
+
+
+class _Compiler(NamedTuple):
+    """Compiles calls for one resource type."""
+
+    type: str
+    choices: Choices
+
+    def ways(self, node: _Call | None, here: str | None) -> list[_Way]:
+        """Compile a call; `here` is the element an argument is asked of, None at the top."""
+        if node is None:
+            return [_Way(here)]
+        match node.name, node.arguments:
+            case "|", operands:
+                return [way for operand in operands for way in self.ways(operand, here)]
+            case "and", operands:
+                return [_Way(None, steps=(_all([self.test(each, here) for each in operands]),))]
+            case ("=" | "!=") as operator, (literal,):
+                test = self.test(node.of, here)
+                return [_Way(None, steps=(_equals(test, literal, operator == "="),))]
+            case "exists", _:
+                return [_Way(None, steps=(_exists(self.test(node.of, here)),))]
+            case "[", (index,):
+                return [_Way(None, steps=(_nth(self.test(node.of, here), index),))]
+            case ".", (name,) if node.of is None and here is None:
+                return [_Way(self.type)] if name in (self.type, *_ABSTRACT) else []
+        return [self.onward(way, node) for way in self.ways(node.of, here)]
+
+    def onward(self, way: _Way, node: _Call) -> _Way:
+        match node.name, node.arguments:
+            case ".", (name,):
+                return self.member(way, name, None)
+            case (("as" | "ofType"), (type,)):
+                return self.cast(way, node, type)
+            case "where", (condition,):
+                return way.then(_where(self.test(condition, way.element or "")))
+            case "is", (type,):
+                return way.then(_is(type))
+            case "extension", (url,):
+                if way == _Way(self.type):
+                    way = _Way(None, ("extension",), (_items,))
+                    return way.then(_where(_equals(_members(("url",)), url, True)), "Extension")
+                return way.then(_extension(url), "Extension")
+            case "hasExtension", (url,):
+                return way.then(_exists(_extension(url)))
+        return way  # resolve(): the reference stands for what it refers to
+
+    def cast(self, way: _Way, node: _Call, type: str) -> _Way:
+        """Narrow a choice to one type; anything else already has the type it is cast to."""
+        of = node.of
+        if of is None or of.name != "." or f"{self.before(of)}.{of.arguments[0]}" != way.element:
+            return way
+        return self.member(self.ways(of.of, None)[0], of.arguments[0], type)
+
+    def before(self, node: _Call) -> str | None:
+        ways = self.ways(node.of, None)
+        return ways[0].element if len(ways) == 1 else None
+
+    def member(self, way: _Way, name: str, type: str | None) -> _Way:
+        element = f"{way.element}.{name}" if way.element else name
+        types = self.choices.get(element)
+        names: tuple[str, ...] = (name,)
+        if types is not None:
+            names = tuple(name + _capital(each) for each in ((type,) if type else types))
+        if way == _Way(self.type):
+            return _Way(element, names, (_items,))
+        return way.then(_members(names), element)
+
+    def test(self, node: _Call | None, here: str | None) -> Evaluate:
+        """Compile an operand whose result is looked at as a whole."""
+        found = [_whole(way) for way in self.ways(node, here)]
+        return lambda item: [each for find in found for each in find(item)]
+
+
+_ABSTRACT: Final = ("Resource", "DomainResource")
+
+
+def _whole(way: _Way) -> Evaluate:
+    if not way.members:
+        return _chained(way.steps)
+    return _chained((_members(way.members), *way.steps[1:]))
+
+
+def _chained(steps: tuple[Evaluate, ...]) -> Evaluate:
+    if len(steps) == 1:
+        return steps[0]
+
+    def follow(item: Any) -> list[Any]:
+        found = [item]
+        for step in steps:
+            found = [each for one in found for each in step(one)]
+        return found
+
+    return follow
+
+
+def _items(value: Any) -> list[Any]:
+    return value if value.__class__ is list else [value]
+
+
+def _members(names: tuple[str, ...]) -> Evaluate:
+    def find(item: Any) -> list[Any]:
+        found: list[Any] = []
+        if item.__class__ is dict:
+            for name in names:
+                value = item.get(name)
+                if value is not None:
+                    found += _items(value)
+        return found
+
+    return find
+
+
+def _extension(url: str) -> Evaluate:
+    def find(item: Any) -> list[Any]:
+        extensions = item.get("extension", ()) if item.__class__ is dict else ()
+        return [each for each in extensions if each.get("url") == url]
+
+    return find
+
+
+def _where(test: Evaluate) -> Evaluate:
+    return lambda item: [item] if test(item) == [True] else []
+
+
+def _exists(find: Evaluate) -> Evaluate:
+    return lambda item: [bool(find(item))]
+
+
+def _equals(find: Evaluate, literal: Any, wanted: bool) -> Evaluate:
+    return lambda item: [(literal in find(item)) is wanted]
+
+
+def _all(tests: list[Evaluate]) -> Evaluate:
+    return lambda item: [all(test(item) == [True] for test in tests)]
+
+
+def _nth(find: Evaluate, index: int) -> Evaluate:
+    return lambda item: find(item)[index : index + 1]
+
+
+def _is(type: str) -> Evaluate:
+    """Tell the type of what a reference refers to, from the reference alone."""
+    step = re.compile(rf"(^|/){type}/[^/]+(/_history/[^/]+)?$")
+
+    def test(item: Any) -> list[Any]:
+        if item.__class__ is not dict:
+            return [False]
+        reference = item.get("reference")
+        if reference is None or reference[:1] == "#":
+            return [item.get("type") == type]
+        return [step.search(reference) is not None or item.get("type") == type]
+
+    return test
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]
