@@ -112,8 +112,9 @@ def main() -> None:
             if options.part != "dicom":
                 results["fhir"] = fhir_table(server, token, options)
             if options.part != "fhir" and dicom.installed():
+                lead = demo["organizations"][0]["ods"]
                 isocentre(data, "peer", "add", "--ae", dicom.CALLING, "--host", "127.0.0.1",
-                          "--port", "11199", "--organization", demo["organizations"][0]["ods"])  # fmt: skip
+                          "--port", "11199", "--organization", lead)  # fmt: skip
                 web = f"http://{HTTP}/dicom-web"
                 ours = dicom.Peer("ISOCENTRE", DICOM_PORT, web, server, token)
                 results["dicom"] = dicom_table(ours, work, options.seconds)

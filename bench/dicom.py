@@ -60,7 +60,7 @@ def store(peer: Peer, folder: Path, associations: int = 1) -> float:
 
 def get(peer: Peer, study_uid: str, instances: int) -> float:
     """C-GET one study, discarding it; instances per second, the best of three."""
-    command = [DCMTK / "getscu", "-q", "-S", "-aec", peer.ae, "-aet", CALLING, "--ignore",
+    command = [str(DCMTK / "getscu"), "-q", "-S", "-aec", peer.ae, "-aet", CALLING, "--ignore",
                "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study_uid}",
                "127.0.0.1", str(peer.port)]  # fmt: skip
     best = 0.0
