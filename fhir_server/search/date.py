@@ -39,6 +39,19 @@ PREFIXES: Final = {
 ``ge`` is "the range above the search value intersects the range of the target value, or the range
 of the search value fully contains it"; the others likewise."""
 
+OF_AN_INSTANT: Final = {
+    "eq": "{low} >= {a} and {low} <= {b}",
+    "ne": "not ({low} >= {a} and {low} <= {b})",
+    "gt": "{low} > {b}",
+    "lt": "{low} < {a}",
+    "ge": "{low} >= {a}",
+    "le": "{low} <= {b}",
+    "sa": "{low} > {b}",
+    "eb": "{low} < {a}",
+    "ap": "{low} >= {a} and {low} <= {b}",
+}
+"""The same where the resource has an instant, so that an index can be used."""
+
 APPROXIMATELY: Final = 10
 """``ap`` is within a tenth of the time between the date and now, as the standard recommends."""
 

@@ -11,13 +11,14 @@ References
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from fhir_server.access.gate import Reach
-from fhir_server.search import date, reference, string, token, uri
+from fhir_server.search import date, page, reference, string, token, uri
 from fhir_server.search.date import Range
 from fhir_server.search.escaping import split
+from fhir_server.search.page import Key, Position, Sort
 from fhir_server.search.token import Token
 from resources.compartments import pins_patient
 from resources.errors import Invalid, Unsupported
@@ -63,14 +64,6 @@ class Criterion:
     chain: Chain | None = None
 
 
-class Sort(NamedTuple):
-    """One key of the order asked for."""
-
-    code: str
-    kind: str
-    descending: bool
-
-
 class Include(NamedTuple):
     """``_include`` or ``_revinclude``: what `source` refers to by `code`, of one type or of any."""
 
@@ -90,7 +83,7 @@ class Query:
     total
         ``none``, ``estimate``, ``accurate``, or None if the client does not say.
     cursor
-        Where the page begins, as the cursor of the page before said; None for the first.
+        The sort values of the row after which the page begins; None for the first page.
     reach
         What the principal may see, fastened by `access.gate.narrow`.
     ignored
@@ -104,7 +97,7 @@ class Query:
     total: str | None = None
     includes: tuple[Include, ...] = ()
     revincludes: tuple[Include, ...] = ()
-    cursor: str | None = None
+    cursor: Position | None = None
     reach: Reach | None = None
     ignored: tuple[str, ...] = ()
 
@@ -116,6 +109,11 @@ class Query:
         for include in self.includes:
             found |= included_types(include)
         return frozenset(found)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The order of the matches."""
+        return page.keys(self.type, self.sort, self.pinned is not None)
 
     @property
     def pinned(self) -> int | None:
@@ -309,11 +307,12 @@ class _Reading:
         self.criteria: list[Criterion] = []
         self.ignored: list[str] = []
         self.fields: dict[str, Any] = {}
+        self.position: str | None = None
         self.includes: list[Include] = []
         self.revincludes: list[Include] = []
 
     def query(self) -> Query:
-        return Query(
+        query = Query(
             self.type,
             tuple(self.criteria),
             includes=tuple(dict.fromkeys(self.includes)),
@@ -321,6 +320,9 @@ class _Reading:
             ignored=tuple(self.ignored),
             **self.fields,
         )
+        if self.position is None:
+            return query
+        return replace(query, cursor=page.decode(self.position, query.keys))
 
     def criterion(self, name: str, value: str) -> bool:
         found = criterion(self.type, name, value, self.own_base)
@@ -355,7 +357,7 @@ def _total(reading: _Reading, value: str) -> bool:
 
 
 def _cursor(reading: _Reading, value: str) -> bool:
-    reading.fields["cursor"] = value
+    reading.position = value
     return True
 
 

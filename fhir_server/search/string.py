@@ -11,7 +11,10 @@ from typing import Any, Final
 
 from fhir_server.search.escaping import plain
 
-LAST: Final = "\U0010ffff"
+LONGEST: Final = 200
+"""Characters of a text that are indexed; what begins alike up to here is taken for the same."""
+
+_LAST: Final = "\U0010ffff"
 """Sorts after every character that a text may contain."""
 
 _PARTS: Final = (
@@ -41,6 +44,23 @@ def read(text: str) -> str:
     return fold(plain(text))
 
 
+def between(beginning: str) -> tuple[str, str]:
+    """The first text that begins so, and the first that does not any more."""
+    beginning = beginning[:LONGEST]
+    return beginning, beginning + _LAST
+
+
+def containing(part: str) -> str:
+    r"""Write the LIKE pattern of texts that contain a folded text.
+
+    Examples
+    --------
+    >>> containing("50%")
+    '%50\\%%'
+    """
+    return f"%{_escaped(part)}%"
+
+
 def pattern(text: str, many: str, one: str) -> str:
     r"""Fold a text with wildcards into a LIKE pattern.
 
@@ -55,8 +75,7 @@ def pattern(text: str, many: str, one: str) -> str:
     'o\\_neil%'
     """
     marks = {many: "%", one: "_"}
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return fold("".join(marks.get(each, each) for each in escaped))
+    return fold("".join(marks.get(each, each) for each in _escaped(text)))
 
 
 def values(element: Any) -> Iterator[str]:
@@ -69,3 +88,7 @@ def values(element: Any) -> Iterator[str]:
             for each in found if found.__class__ is list else (found,):
                 if each.__class__ is str:
                     yield fold(each)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

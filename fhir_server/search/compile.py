@@ -1,0 +1,257 @@
+"""Query -> one SQL statement: matches, their number, the page, its bodies, includes, audit row.
+
+The text depends on the `Shape` of a query alone and is made once a shape; values are parameters,
+so that PostgreSQL keeps the plan. The steps of a statement::
+
+    m      all matches that may be seen: id, key and the sort values s1, s2, ...
+    p      the rows after the cursor, one more than the page has
+    page   the rows of the page
+    i      what the page includes
+    a      the audit row
+
+What is about one patient walks the index on (type, patient), and everything else is checked on the
+few rows that it finds: the ``offset 0`` keeps the planner from the far larger term lists. A query
+without criteria that asks for no total walks an index in order and counts nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol
+
+from fhir_server.access.gate import Reach
+from fhir_server.search import criteria, include, page, reach
+from fhir_server.search.criteria import BY_TERMS, Slot
+from fhir_server.search.include import Backward, Forward
+from fhir_server.search.page import Sort
+from fhir_server.search.query import Criterion, Query
+from fhir_server.search.reach import Extent, Place
+
+SHAPES: Final = 2000
+"""Texts kept; a client that varies its queries without end makes us forget, not grow."""
+
+
+class Row(Protocol):
+    """A row of the ledger: a named tuple of the columns of `audit`, `hits` among them."""
+
+    @property
+    def _fields(self) -> tuple[str, ...]: ...
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
+class Shape(NamedTuple):
+    """All that the text of a statement depends on."""
+
+    type: str
+    slots: tuple[Slot, ...]
+    pinned: int | None
+    sort: tuple[Sort, ...]
+    missing: tuple[bool, ...] | None
+    counted: bool
+    empty: bool
+    extent: Extent
+    ahead: Forward | None
+    behind: tuple[Backward, ...]
+    audited: tuple[str, ...]
+    bodies: bool
+
+
+class Statement(NamedTuple):
+    """A text, and the names of its parameters in order."""
+
+    text: str
+    names: tuple[str, ...]
+
+
+def statement(
+    query: Query,
+    instant: int,
+    reaches: Mapping[str, Reach | None],
+    row: Row | None = None,
+    *,
+    bodies: bool = True,
+) -> tuple[str, list[Any]]:
+    """Compile a query.
+
+    Its rows are, first, ``(2, number of matches or -1, rows of p, s1, ...)`` with the sort values
+    of the last row of the page; then the page, ``(0, n, ...)``, and what it includes,
+    ``(1, n, ...)``, with type, id, version, instant, interaction and body. Without bodies it is
+    the ids alone.
+
+    Parameters
+    ----------
+    query
+        Narrowed by the gate.
+    instant
+        Now, in microseconds since 1970 UTC.
+    reaches
+        How far each other type is seen that the query `touches`; None for not at all.
+    row
+        What the ledger is to say; its `hits` are filled in.
+    """
+    shape = shape_of(query, reaches, row, bodies)
+    sql, names = compiled(shape)
+    values = _values(query, instant, reaches, row)
+    return sql, [values[name] for name in names]
+
+
+def shape_of(
+    query: Query, reaches: Mapping[str, Reach | None], row: Row | None, bodies: bool
+) -> Shape:
+    """Take the values of a query away."""
+    if query.reach is None:
+        raise TypeError("the query has not been narrowed")
+    pinned = query.pinned
+    return Shape(
+        query.type,
+        _slots(query, pinned, reaches),
+        pinned,
+        query.sort,
+        tuple(value is None for value in query.cursor) if query.cursor is not None else None,
+        query.total in ("accurate", "estimate") or (query.total is None and bool(query.criteria)),
+        query.count == 0,
+        reach.extent(query.reach),
+        include.forward(query, reaches) if query.includes else None,
+        include.backward(query, reaches),
+        row._fields if row is not None else (),
+        bodies,
+    )
+
+
+@lru_cache(maxsize=SHAPES)
+def compiled(shape: Shape) -> Statement:
+    """Write the statement of a shape."""
+    places: dict[str, str] = {}
+
+    def place(name: str) -> str:
+        return places.setdefault(name, f"${len(places) + 1}")
+
+    keys = page.keys(shape.type, shape.sort, shape.pinned is not None)
+    matches = _matches(shape, keys, place)
+    whole = shape.counted or bool(shape.slots)
+    steps = [f"m as materialized ({matches})"] if whole else []
+    steps += _page(shape, keys, "m" if whole else f"({matches}) m", place)
+    included = None if shape.empty else include.text(shape.type, shape.ahead, shape.behind, place)
+    if included:
+        steps.append(
+            f"i as materialized (select f.*, row_number() over () as n from ({included}) f)"
+        )
+    number = "(select count(*) from m)" if shape.counted else "(select count(*) from page)"
+    if shape.audited:
+        steps.append(f"a as ({_audit(shape.audited, number, place)})")
+    total = "(select count(*) from m)" if shape.counted else "-1"
+    rows = _rows(shape, keys, total, bool(included))
+    return Statement(f"with {', '.join(steps)} {rows}", tuple(places))
+
+
+def _slots(
+    query: Query, pinned: int | None, reaches: Mapping[str, Reach | None]
+) -> tuple[Slot, ...]:
+    """Take the values of the criteria away, and say which one leads if no term does."""
+    led = pinned is not None or any(_finds(each) for each in query.criteria)
+    slots = []
+    for criterion in query.criteria:
+        its_reach = reaches.get(criterion.chain.type) if criterion.chain else None
+        extent = reach.extent(its_reach) if its_reach is not None else None
+        can_lead = criterion.modifier != "missing" and criterion.code != "_lastUpdated"
+        slots.append(criteria.slot(criterion, can_lead and not led, extent))
+        led = led or can_lead
+    return tuple(slots)
+
+
+def _finds(criterion: Criterion) -> bool:
+    """Whether a criterion can use the index on terms or the primary key."""
+    is_plain = criterion.chain is None and not criterion.modifier
+    return is_plain and criterion.kind in BY_TERMS
+
+
+def _matches(shape: Shape, keys: Sequence[page.Key], place: Place) -> str:
+    sorted_by = ", ".join(f"{key.value} as s{n}" for n, key in enumerate(keys, 1))
+    source, about = "current", None
+    conditions = [f"c.type = '{shape.type}'", "not c.deleted"]
+    if shape.pinned is not None:
+        about = f"{place('patient')}::text"
+        source = (
+            f"(select * from current where type = '{shape.type}' and patient = {about}"
+            " and not deleted offset 0)"
+        )
+        conditions = []
+    conditions += [
+        criteria.text(slot, shape.type, "c", f"c{n}.", place)
+        for n, slot in enumerate(shape.slots)
+        if n != shape.pinned
+    ]
+    conditions.append(reach.text(shape.extent, "c", "reach.", place, about))
+    return f"select c.id, c.key, {sorted_by} from {source} c where {' and '.join(conditions)}"
+
+
+def _page(shape: Shape, keys: Sequence[page.Key], source: str, place: Place) -> list[str]:
+    columns = ", ".join(["id", "key", *(f"s{n}" for n in range(1, len(keys) + 1))])
+    where = ""
+    if shape.missing is not None:
+        types = ["text" if key.is_text else "bigint" for key in keys]
+        places = [
+            "" if is_missing else f"{place(f'after{n}')}::{types[n]}"
+            for n, is_missing in enumerate(shape.missing)
+        ]
+        where = f" where {page.after(keys, shape.missing, places)}"
+    ordered = page.order(keys)
+    size = f"{place('count')}::bigint"
+    return [
+        f"p as materialized (select q.*, row_number() over (order by {ordered}) as n"
+        f" from (select {columns} from {source}{where} order by {ordered} limit {size} + 1) q)",
+        f"page as materialized (select * from p where n <= {size})",
+    ]
+
+
+def _audit(columns: Sequence[str], number: str, place: Place) -> str:
+    values = ", ".join(
+        number if column == "hits" else place(f"audit.{column}") for column in columns
+    )
+    return f"insert into audit({', '.join(columns)}) select {values}"
+
+
+def _rows(shape: Shape, keys: Sequence[page.Key], total: str, with_included: bool) -> str:
+    last = ", ".join(f"l.s{n}" for n in range(1, len(keys) + 1))
+    nothing = ", ".join(f"null::{'text' if key.is_text else 'bigint'}" for key in keys)
+    parts = [
+        f"select 2 as part, {total}, null::text, null::text, (select count(*)::integer from p),"
+        f" null::bigint, null::text, null::bytea, {last}"
+        " from (select) one left join (select * from page order by n desc limit 1) l on true"
+    ]
+    body = "v.body" if shape.bodies else "null::bytea"
+    version = "select * from version v where v.key ="
+    wanted = [] if shape.empty else [(0, "page")] + ([(1, "i")] if with_included else [])
+    for part, source in wanted:
+        parts.append(
+            f"select {part}, r.n, v.type, v.id, v.version, v.instant, v.interaction::text, {body},"
+            f" {nothing} from {source} r"
+            f" cross join lateral ({version} r.key offset 0) v"
+        )
+    return f"{' union all '.join(parts)} order by 1, 2"
+
+
+def _values(
+    query: Query, instant: int, reaches: Mapping[str, Reach | None], row: Row | None
+) -> dict[str, Any]:
+    """Everything that a text may ask for, by name."""
+    assert query.reach is not None
+    values: dict[str, Any] = {"count": query.count}
+    values |= reach.bind(query.reach, query.type, instant, "reach.")
+    for n, criterion in enumerate(query.criteria):
+        values |= criteria.bind(criterion, query.type, f"c{n}.", instant)
+    for type, its_reach in reaches.items():
+        if its_reach is not None:
+            values |= reach.bind(its_reach, type, instant, f"reach.{type}.")
+    for n, group in enumerate(include.groups(query.includes, reaches) if query.includes else ()):
+        values[f"group{n}.types"] = list(group.types)
+        values |= reach.bind(group.reach, group.types[0], instant, f"group{n}.")
+    for n, value in enumerate(query.cursor or ()):
+        values[f"after{n}"] = value
+    if query.pinned is not None:
+        (references,) = query.criteria[query.pinned].values
+        assert isinstance(references, tuple)
+        values["patient"] = str(references[0]).partition("/")[2]
+    if row is not None:
+        values |= {f"audit.{column}": value for column, value in row._asdict().items()}
+    return values
