@@ -1,0 +1,258 @@
+"""The pathway engine: what exists of one request, and what that makes necessary next.
+
+`necessary` looks at the whole of one ServiceRequest (itself, its Tasks, Appointments, studies and
+reports) and a pathway, and answers with what is missing. It asks what is, not what happened, so
+the order of events does not matter, asking twice changes nothing, and work that was interrupted is
+finished by the next event. `reconcile` asks until nothing is missing.
+
+A step that its file does not name does not exist: what `pathways/README.md` lists is all that this
+module knows. Ids of what it makes follow from the request and the step, so two who find the same
+thing missing make the same thing.
+
+References
+----------
+* FHIR R4 PlanDefinition, ServiceRequest, Task; Workflow, "Request and event life cycles"
+* standards 1.0 (the elements of a step), 1.2 (the workflows)
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from resources import codes, elements
+from resources.agreement import Agreement
+from resources.pathway_values import PARTIES, Scene, name_for, value_of
+from resources.plan import Action, found, holds
+from resources.request_state import Held, RequestState, begins
+from resources.task import FINAL, step_of
+
+Json = Mapping[str, Any]
+WITHDRAWN: Final = frozenset({"revoked", "entered-in-error"})
+MANY_TURNS: Final = 32
+
+
+class Create(NamedTuple):
+    """Make this; its id follows from the request and the step."""
+
+    json: Json
+
+
+class Update(NamedTuple):
+    """Write this over the version named."""
+
+    json: Json
+    version: int
+
+
+Next = Create | Update
+
+
+def reconcile(
+    pathway: tuple[Action, ...], agreement: Agreement, state: RequestState, instant: str
+) -> tuple[Next, ...]:
+    """Everything a request needs now, one write a resource.
+
+    Examples
+    --------
+    >>> from resources.plan import load
+    >>> plain = {"resourceType": "ServiceRequest", "id": "1", "status": "active"}
+    >>> reconcile(load("primary"), Agreement(""), RequestState(Held(plain, 1)), "2026-01-01")
+    ()
+    """
+    first = {held.reference: held for held in (state.request, *state.others)}
+    touched: dict[str, Json] = {}
+    for _ in range(MANY_TURNS):
+        wanted = necessary(pathway, agreement, state, instant)
+        if not wanted:
+            break
+        for one in wanted:
+            reference = f"{one.json['resourceType']}/{one.json['id']}"
+            version = first[reference].version + 1 if reference in first else 1
+            touched[reference] = one.json
+            state = state.having(Held(one.json, version))
+    else:
+        raise AssertionError("a pathway that never comes to rest")
+    return tuple(
+        Update(after, first[reference].version) if reference in first else Create(after)
+        for reference, after in touched.items()
+    )
+
+
+def necessary(
+    pathway: tuple[Action, ...], agreement: Agreement, state: RequestState, instant: str
+) -> tuple[Next, ...]:
+    """What the first action with anything to do needs; empty when the request is at rest.
+
+    Parameters
+    ----------
+    instant
+        FHIR instant of the change, the time of what is made.
+    """
+    if not begins(state.request.json):
+        return ()
+    if state.request.json.get("status") in WITHDRAWN:
+        return tuple(
+            Update({**task.json, "status": "cancelled", "lastModified": instant}, task.version)
+            for task in state.of_type("Task")
+            if task.json.get("status") not in FINAL and step_of(task.json)
+        )
+    for action in pathway:
+        wanted = tuple(_wanted(action, agreement, state, instant))
+        if wanted:
+            return wanted
+    return ()
+
+
+def _wanted(
+    action: Action, agreement: Agreement, state: RequestState, instant: str
+) -> Iterable[Next]:
+    matches = _matches(action, state)
+    if action.step is None:
+        if matches:
+            yield from _changes(action, Scene(state, agreement, instant, matches[0]))
+        return
+    for match in matches if action.multiple else matches[:1]:
+        scene = Scene(state, agreement, instant, match)
+        known = [task for task in state.of_type("Task") if _is_step(action, task.json, match)]
+        if not known:
+            yield from _new_step(action, scene)
+    for task in state.of_type("Task"):
+        if step_of(task.json) == action.step and task.json.get("status") not in FINAL:
+            yield from _moved(action, task, Scene(state, agreement, instant, state.request))
+
+
+def _matches(action: Action, state: RequestState) -> tuple[Held, ...]:
+    """What the first start condition found, provided that everything waited for is there."""
+    done = {
+        step_of(task.json)
+        for task in state.of_type("Task")
+        if task.json.get("status") == "completed"
+    }
+    if not all(step in done for step in action.after):
+        return ()
+    if not all(holds(query, state) for query in action.start):
+        return ()
+    return found(action.start[0], state)
+
+
+def _is_step(action: Action, task: Json, match: Held) -> bool:
+    """Whether a Task is this step; one of many also is about the version that was matched."""
+    if step_of(task) != action.step or task.get("status") == "entered-in-error":
+        return False
+    return not action.multiple or elements.references(task.get("focus")) == [match.versioned]
+
+
+def _new_step(action: Action, scene: Scene) -> Iterable[Next]:
+    """The Task of a step, and the end of those it supersedes."""
+    request = scene.state.request
+    about = scene.match.versioned if action.multiple else ""
+    earlier = sum(step_of(task.json) == action.step for task in scene.state.of_type("Task"))
+    priority = str(request.json.get("priority", "routine"))
+    task: dict[str, Any] = {
+        "resourceType": "Task",
+        "id": name_for(request, action.id, about, earlier if not action.multiple else 0),
+        "groupIdentifier": request.json["requisition"],
+        "basedOn": [{"reference": request.reference}],
+        "status": "requested",
+        "intent": "order",
+        "priority": priority,
+        "code": action.code,
+        "for": request.json["subject"],
+        "authoredOn": scene.instant,
+        "lastModified": scene.instant,
+    }
+    owner = PARTIES[action.party](scene)
+    if owner:
+        task["owner"] = owner
+    if priority in action.due:
+        end = datetime.fromisoformat(scene.instant) + action.due[priority]
+        task["restriction"] = {"period": {"end": _instant(end)}}
+    for path, name in action.values:
+        if not path.startswith(("output[", "executionPeriod", "location")):
+            _set(task, path, value_of(name, scene))
+    if action.multiple:
+        older = [old for old in scene.state.of_type("Task") if _supersedes(action, scene, old.json)]
+        if older:
+            task = elements.with_extension(
+                task,
+                codes.TASK_REPLACES,
+                {"valueReference": {"reference": older[-1].reference}},
+            )
+        for old in older:
+            superseded = {"status": "cancelled", "businessStatus": codes.SUPERSEDED.concept}
+            yield Update({**old.json, **superseded, "lastModified": scene.instant}, old.version)
+    yield Create(task)
+
+
+def _supersedes(action: Action, scene: Scene, old: Json) -> bool:
+    about = elements.references(old.get("focus"))
+    return (
+        step_of(old) == action.step
+        and old.get("status") not in FINAL
+        and any(elements.is_reference_to(one, scene.match.reference) for one in about)
+    )
+
+
+def _moved(action: Action, task: Held, scene: Scene) -> Iterable[Next]:
+    """An open step that is done, has become ready, or is ready no longer."""
+    status = task.json.get("status")
+    if action.stop and all(holds(query, scene.state) for query in action.stop):
+        done: dict[str, Any] = {**task.json, "status": "completed", "lastModified": scene.instant}
+        for path, name in action.values:
+            if path.startswith("output["):
+                _set(done, path, value_of(name, scene))
+        yield Update(done, task.version)
+        return
+    if not action.ready or status not in ("requested", "received", "accepted", "ready"):
+        return
+    ready = all(holds(query, scene.state) for query in action.ready)
+    now: dict[str, Any] = dict(task.json)
+    for path in ("executionPeriod", "location"):
+        now.pop(path, None)
+    for path, name in action.values:
+        if ready and path in ("executionPeriod", "location"):
+            _set(now, path, value_of(name, scene))
+    if ready:
+        now["status"] = "ready"
+    elif status == "ready":
+        now["status"] = "requested"
+    if now != task.json:
+        yield Update({**now, "lastModified": scene.instant}, task.version)
+
+
+def _changes(action: Action, scene: Scene) -> Iterable[Next]:
+    """What an action writes into the request, or registers beside it."""
+    request = scene.state.request
+    changed: dict[str, Any] = dict(request.json)
+    for path, name in action.values:
+        value = value_of(name, scene)
+        type_, _, element = path.partition(".")
+        if value is None:
+            continue
+        if not element:
+            yield Create({"resourceType": type_, "id": name_for(request, action.id), **value})
+        elif isinstance(value, list):
+            changed[element] = [*changed.get(element, ()), *value]
+        else:
+            changed[element] = value
+    if changed != request.json:
+        yield Update(changed, request.version)
+
+
+def _set(resource: dict[str, Any], path: str, value: Any) -> None:
+    """Set an element; ``input[code]`` and ``output[code]`` add one parameter of that kind."""
+    if value is None:
+        return
+    element, _, kind = path.rstrip("]").partition("[")
+    if kind:
+        said = {"valueReference": value} if isinstance(value, Mapping) else {"valueString": value}
+        parameter = {"type": elements.concept(codes.STEP_IO, kind), **said}
+        resource[element] = [*resource.get(element, ()), parameter]
+    elif element == "businessStatus":
+        resource[element] = elements.concept(codes.STEP_BUSINESS_STATUS, value)
+    else:
+        resource[element] = value
+
+
+def _instant(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

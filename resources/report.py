@@ -1,0 +1,257 @@
+"""DiagnosticReport: what a radiology report must have, and what the server adds to it.
+
+A report stands beside its study (R001.1), repeats what the request said and what was noted on the
+way (R007.3, G3), and names its organisation, its clinician and their registered speciality
+(R015.3). What the client wrote stays as it wrote it: the additions are a section at the end of the
+narrative, one presented form, one extension and performers that it left out.
+
+References
+----------
+* FHIR R4 DiagnosticReport; Narrative (txt-1: plain XHTML)
+* standards 001, 007; LOINC 55752-0 Clinical information
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Final, NamedTuple
+
+from resources import codes, elements
+from resources.errors import Unprocessable
+from resources.imaging_study import ISSUED
+
+Json = Mapping[str, Any]
+
+WHOLE_REPORT: Final = "Whole report"
+"""Title of the presented form that the server makes; a new version of the report replaces it."""
+
+SECTION: Final = re.compile(r'<div id="clinical-information">.*?</div>', re.DOTALL)
+"""Our section of a narrative. It holds no other div, and its text is escaped."""
+
+XHTML: Final = "http://www.w3.org/1999/xhtml"
+
+
+class Remark(NamedTuple):
+    """A note of somebody on the way: who in words, when, and what they wrote."""
+
+    heading: str
+    text: str
+    time: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a report is completed from.
+
+    Parameters
+    ----------
+    requests
+        The ServiceRequests that the report fulfils, with their versioned references.
+    remarks
+        Notes of practitioner and operator, in order of time.
+    organization, practitioner, role
+        Who reports, as resources; None where the server does not know.
+    defaults
+        `performer` and `resultsInterpreter` for a report that names none.
+    studies
+        Links: address and words for each study.
+    """
+
+    requests: Sequence[tuple[str, Json]] = ()
+    remarks: Sequence[Remark] = ()
+    organization: Json | None = None
+    practitioner: Json | None = None
+    role: Json | None = None
+    defaults: Mapping[str, Sequence[Json]] | None = None
+    studies: Sequence[tuple[str, str]] = ()
+
+
+def is_radiology(report: Json) -> bool:
+    """Whether the category says that the report is a radiology one (v2-0074 RAD)."""
+    return codes.has(report.get("category", []), codes.RADIOLOGY)
+
+
+def is_issued(report: Json) -> bool:
+    """Whether the report has been given out: final, or changed after it was."""
+    return report.get("status") in ISSUED
+
+
+def rule(before: Json | None, after: Json, context: object = None) -> None:
+    """Study and report stay together: a radiology report names its study (R001.1).
+
+    Raises
+    ------
+    Unprocessable
+        Category RAD, not merely registered, and no ImagingStudy; or an issued report that is
+        taken back to a draft.
+    """
+    if not is_radiology(after):
+        return
+    status = after.get("status")
+    studies = elements.references(after.get("imagingStudy"))
+    if status != "registered" and not studies:
+        raise Unprocessable(
+            "a radiology report names the study it is about", at="DiagnosticReport.imagingStudy"
+        )
+    if before is None:
+        return
+    if is_issued(before) and status in ("registered", "partial", "preliminary"):
+        raise Unprocessable("an issued report is not a draft again", at="DiagnosticReport.status")
+    was = {elements.unversioned(one) for one in elements.references(before.get("imagingStudy"))}
+    if is_issued(before) and not was <= {elements.unversioned(one) for one in studies}:
+        raise Unprocessable(
+            "an issued report keeps its studies", at="DiagnosticReport.imagingStudy"
+        )
+
+
+def completed(report: Json, around: Surroundings) -> dict[str, Any]:
+    """The top-level members that the server adds to or changes in a report.
+
+    Completing a report that was completed before, and changed by its author since, changes what
+    was ours and nothing else.
+    """
+    members: dict[str, Any] = {
+        name: list(value)
+        for name, value in (around.defaults or {}).items()
+        if value and not report.get(name)
+    }
+    if around.requests:
+        members["extension"] = _supporting(report, [reference for reference, _ in around.requests])
+        members["text"] = _narrative(report, around)
+    members["presentedForm"] = [
+        *(form for form in report.get("presentedForm", ()) if form.get("title") != WHOLE_REPORT),
+        _whole(report, around),
+    ]
+    return members
+
+
+def remarks(step: str, task: Json) -> list[Remark]:
+    """The notes of a Task as remarks, under the name of its step."""
+    return [
+        Remark(f"{step}{_by(note)}", note["text"], note.get("time", ""))
+        for note in elements.notes(task)
+    ]
+
+
+def _by(note: Json) -> str:
+    author = note.get("authorString") or note.get("authorReference", {}).get("display")
+    return f", {author}" if author else ""
+
+
+def clinical_information(requests: Iterable[Json]) -> list[tuple[str, str]]:
+    """What the requests say, as lines: heading and words."""
+    lines: list[tuple[str, str]] = []
+    for request in requests:
+        lines += [("Examination", elements.words(request.get("code")))]
+        lines += [("Reason", elements.words(reason)) for reason in request.get("reasonCode", ())]
+        lines += [("Question", elements.words(detail)) for detail in request.get("orderDetail", ())]
+        lines += [(f"Referrer{_by(note)}", note["text"]) for note in elements.notes(request)]
+    return [(heading, text) for heading, text in dict.fromkeys(lines) if text]
+
+
+def _supporting(report: Json, references: Sequence[str]) -> list[Json]:
+    """Extensions with the requests, in the versions that the report answers."""
+    named = {elements.unversioned(one) for one in references}
+    kept = [
+        one
+        for one in report.get("extension", ())
+        if one.get("url") != codes.REPORT_SUPPORTING_INFO
+        or elements.unversioned(one.get("valueReference", {}).get("reference", "")) not in named
+    ]
+    ours = [
+        {"url": codes.REPORT_SUPPORTING_INFO, "valueReference": {"reference": one}}
+        for one in references
+    ]
+    return [*kept, *ours]
+
+
+def _section(around: Surroundings) -> str:
+    lines = clinical_information(request for _, request in around.requests)
+    lines += [
+        (remark.heading, f"{remark.text} ({remark.time})" if remark.time else remark.text)
+        for remark in around.remarks
+    ]
+    rows = "".join(f"<dt>{escape(heading)}</dt><dd>{escape(text)}</dd>" for heading, text in lines)
+    return f'<div id="clinical-information"><h2>Clinical information</h2><dl>{rows}</dl></div>'
+
+
+def _narrative(report: Json, around: Surroundings) -> Json:
+    """The client's narrative with our section at its end."""
+    section = _section(around)
+    known = report.get("text") or {}
+    div = SECTION.sub("", known.get("div", "")).rstrip()
+    if div.endswith("</div>"):
+        return {**known, "status": "additional", "div": f"{div[: -len('</div>')]}{section}</div>"}
+    body = f"<p>{escape(report['conclusion'])}</p>" if report.get("conclusion") else ""
+    return {"status": "generated", "div": f'<div xmlns="{XHTML}">{body}{section}</div>'}
+
+
+def _whole(report: Json, around: Surroundings) -> Json:
+    """The whole report as one HTML page, for those who show and print it."""
+    page = _page(report, around).encode()
+    form: dict[str, Any] = {
+        "contentType": "text/html",
+        "language": "en",
+        "data": base64.b64encode(page).decode(),
+        "size": len(page),
+        "hash": base64.b64encode(hashlib.sha1(page, usedforsecurity=False).digest()).decode(),
+        "title": WHOLE_REPORT,
+    }
+    if "issued" in report:
+        form["creation"] = report["issued"]
+    return form
+
+
+def _page(report: Json, around: Surroundings) -> str:
+    title = elements.words(report.get("code")) or "Report"
+    by = [
+        str(report.get("issued", report.get("effectiveDateTime", ""))),
+        organization_name(around.organization),
+        person_name(around.practitioner),
+        speciality(around.role),
+    ]
+    links = "".join(
+        f'<li><a href="{escape(address)}">{escape(text)}</a></li>'
+        for address, text in around.studies
+    )
+    codings = [elements.words(code) for code in report.get("conclusionCode", ())]
+    body = "".join(
+        f"<p>{escape(paragraph)}</p>"
+        for paragraph in [*str(report.get("conclusion", "")).split("\n"), *codings]
+        if paragraph
+    )
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(title)}</title></head><body><h1>{escape(title)}</h1>"
+        f'<p class="author">{escape(" · ".join(part for part in by if part))}</p>'
+        f'<p class="status">{escape(str(report.get("status", "")))}</p>'
+        f"{_section(around)}<h2>Report</h2>{body}"
+        f"<h2>Images</h2><ul>{links}</ul></body></html>"
+    )
+
+
+def organization_name(organization: Json | None) -> str:
+    """Name and ODS code of an organisation."""
+    organization = organization or {}
+    codes_of = [
+        one.get("value", "")
+        for one in organization.get("identifier", ())
+        if one.get("system") == codes.ODS_ORGANIZATION
+    ]
+    name = str(organization.get("name", ""))
+    return f"{name} ({codes_of[0]})" if name and codes_of else name
+
+
+def person_name(practitioner: Json | None) -> str:
+    """A practitioner's name as it is spoken."""
+    name: Json = next(iter((practitioner or {}).get("name", ())), {})
+    parts = [*name.get("prefix", ()), *name.get("given", ()), name.get("family", "")]
+    return str(name.get("text") or " ".join(part for part in parts if part))
+
+
+def speciality(role: Json | None) -> str:
+    """The registered speciality of a role."""
+    return ", ".join(elements.words(one) for one in (role or {}).get("specialty", ()))
