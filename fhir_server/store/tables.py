@@ -68,8 +68,8 @@ class Current(SQLModel, table=True):
 
     __tablename__ = "current"
     __table_args__ = (
-        Index("current_of_patient", "type", "patient", desc("sort_at"), desc("key")),
-        Index("current_by_date", "type", desc("sort_at"), desc("key")),
+        Index("current_of_patient", "type", "patient", desc("sort_at").nulls_last(), desc("key")),
+        Index("current_by_date", "type", desc("sort_at").nulls_last(), desc("key")),
         Index("current_by_instant", "type", desc("instant"), desc("key")),
         Index(
             "current_terms", "terms", postgresql_using="gin", postgresql_with={"fastupdate": False}

@@ -44,8 +44,8 @@ create table current (
     terms          text[]   collate "C" not null,
     primary key (type, id)
 );
-create index current_of_patient on current (type, patient, sort_at desc, key desc);
-create index current_by_date    on current (type, sort_at desc, key desc);
+create index current_of_patient on current (type, patient, sort_at desc nulls last, key desc);
+create index current_by_date    on current (type, sort_at desc nulls last, key desc);
 create index current_by_instant on current (type, instant desc, key desc);
 create index current_terms      on current using gin (terms) with (fastupdate = off);
 
