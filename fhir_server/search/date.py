@@ -24,20 +24,21 @@ FOREVER: Final = 2**63 - 1
 """A period without an end."""
 
 PREFIXES: Final = {
-    "eq": "{low} >= {a} and {high} <= {b}",
+    "eq": "{low} >= {a} and {low} <= {b} and {high} <= {b}",
     "ne": "not ({low} >= {a} and {high} <= {b})",
     "gt": "{high} > {b}",
     "lt": "{low} < {a}",
     "ge": "({high} > {b} or {low} >= {a})",
-    "le": "({low} < {a} or {high} <= {b})",
+    "le": "{low} <= {b} and ({low} < {a} or {high} <= {b})",
     "sa": "{low} > {b}",
-    "eb": "{high} < {a}",
+    "eb": "{low} < {a} and {high} < {a}",
     "ap": "{low} <= {b} and {high} >= {a}",
 }
 """FHIR R4 search, "Prefixes": the period `low`-`high` of a resource against `a`-`b` asked for.
 
 ``ge`` is "the range above the search value intersects the range of the target value, or the range
-of the search value fully contains it"; the others likewise."""
+of the search value fully contains it"; the others likewise. What is said of `low` besides follows
+from what is said of `high`, and lets an index on `low` help."""
 
 OF_AN_INSTANT: Final = {
     "eq": "{low} >= {a} and {low} <= {b}",
