@@ -52,7 +52,7 @@ def _between(low: int, high: int) -> Check:
 
 
 def _is_base64(value: Any) -> bool:
-    packed = "".join(value.split())
+    packed = "".join(str.split(value))
     return len(packed) % 4 == 0 and _BASE64.fullmatch(packed) is not None
 
 
