@@ -37,7 +37,9 @@ SCHEMES: Final = frozenset({"", "ftp", "http", "https", "mailto", "tel", "urn"})
 _SCHEME: Final = re.compile(r"([^/?#:]*):")
 _UNSEEN: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u200b-\u200f\u2028-\u202e\ufeff]")
 _IMAGE: Final = re.compile(r"data:image/(?:png|jpeg|gif);base64,[A-Za-z0-9+/=]*")
-_STYLE_URL: Final = re.compile(r"url\(([\w./-]+|data: ?image/(?:png|jpeg|gif);base64,[\w+/=]*)\)")
+_STYLE_URL: Final = re.compile(
+    r"url\(((?!//)[\w./-]+|data: ?image/(?:png|jpeg|gif);base64,[\w+/=]*)\)"
+)
 _ACTIVE_STYLE: Final = re.compile(
     r"[\\@&<]|/\*|url|image\s*\(|expression|script|behavio|-moz-binding", re.IGNORECASE
 )
