@@ -5,13 +5,21 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from fhir_server.access.token import Keys
+from fhir_server.audit.ledger import Ledger
 from fhir_server.store import schema
 from fhir_server.store.database import Database
 from fhir_server.store.embedded import DURABLE, embedded
+from fhir_server.store.store import Store
+from fhir_server.store.unit_of_work import Hooks
+
+if TYPE_CHECKING:
+    from tests.server import Server
 
 TEMPLATE = "template_record"
 
@@ -65,6 +73,41 @@ async def database(database_url: str, anyio_backend: str) -> AsyncIterator[Datab
         yield database
     finally:
         await database.close()
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """The signing keys of this run."""
+    return Keys.load(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def server(database_url: str, keys: Keys) -> "Iterator[Server]":
+    """A real server on loopback with a database of this test's own."""
+    from tests.server import running
+
+    with running(database_url, keys) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_server(cluster: str, template: str, keys: Keys) -> "Iterator[Server]":
+    """A real server for tests that keep out of each other's way."""
+    from tests.server import running
+
+    with psycopg.connect(cluster, autocommit=True) as connection:
+        connection.execute(f"create database shared template {template} strategy file_copy")
+    with running(renamed(cluster, "shared"), keys) as server:
+        yield server
+
+
+BASE_URL = "https://fhir.example/fhir"
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    """A store on this test's database; nothing follows from what is written."""
+    return Store(database, Ledger(database), Hooks(), BASE_URL)
 
 
 def renamed(url: str, database: str) -> str:

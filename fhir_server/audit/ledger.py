@@ -71,9 +71,10 @@ INSERT: Final = f"insert into audit({COLUMNS}) select * from {unnested(1)}"
 
 def arrays(entries: Sequence[Entry]) -> list[list[Any]]:
     """Entries turned into one array a column, ready to be parameters."""
+    columns = zip(*entries, strict=True) if entries else ((),) * len(Entry._fields)
     return [
         _ARRAYS.get(name, (Texts, ""))[0](values)
-        for name, values in zip(Entry._fields, zip(*entries, strict=True), strict=True)
+        for name, values in zip(Entry._fields, columns, strict=True)
     ]
 
 

@@ -26,13 +26,19 @@ class Audit(SQLModel, table=True):
     __tablename__ = "audit"
     __table_args__ = (
         Index("audit_in_order", "xid", "n"),
-        Index("audit_of_patient", "patient", "n", postgresql_where=text("patient is not null")),
-        Index("audit_of_resource", "id", "n", postgresql_where=text("id is not null")),
+        Index(
+            "audit_of_patient",
+            "patient",
+            "instant",
+            "n",
+            postgresql_where=text("patient is not null"),
+        ),
+        Index("audit_of_resource", "id", "instant", "n", postgresql_where=text("id is not null")),
         BY_MONTH,
     )
 
-    n: int = Field(sa_column=Column(BigInteger, Identity(always=True, cache=32), primary_key=True))
     instant: int = Field(sa_type=BigInteger, primary_key=True)
+    n: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
     xid: int = Field(
         sa_type=Xid8, sa_column_kwargs={"server_default": text("pg_current_xact_id()")}
     )

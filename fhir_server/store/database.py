@@ -14,7 +14,7 @@ References
 """
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from struct import Struct
 from typing import Any, ClassVar, Final, TypeAlias
@@ -28,6 +28,7 @@ from psycopg_pool import AsyncConnectionPool
 from resources.errors import Exhausted
 
 Row: TypeAlias = tuple[Any, ...]
+Statement: TypeAlias = tuple[str, Sequence[Any]]
 Connection: TypeAlias = psycopg.AsyncConnection[Row]
 
 STATEMENT_SECONDS: Final = 30
@@ -101,6 +102,16 @@ class Database:
             async with self._pool.connection() as connection:
                 return await _run(connection, sql, params)
 
+    async def run_all(self, statements: Iterable[Statement]) -> None:
+        """Run statements as one transaction and with one round trip; nobody needs their rows."""
+        with _as_refusal():
+            async with (
+                self._pool.connection() as connection,
+                connection.pipeline(),
+                connection.transaction(),
+            ):
+                await _run_all(connection, statements)
+
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[Transaction]":
         """Run several statements as one; READ COMMITTED. An exception undoes them all."""
@@ -119,6 +130,11 @@ class Transaction:
         """Run one statement; what it wrote is durable when the transaction's block is left."""
         return await _run(self._connection, sql, params)
 
+    async def run_all(self, statements: Iterable[Statement]) -> None:
+        """Run statements whose rows nobody needs, with one round trip for all of them."""
+        async with self._connection.pipeline():
+            await _run_all(self._connection, statements)
+
 
 class _as_refusal:  # noqa: N801 - reads as a clause
     """Turn "the database is away, full or too slow" into `Exhausted`, and log the cause."""
@@ -136,6 +152,11 @@ async def _run(connection: Connection, sql: str, params: Sequence[Any]) -> list[
     # Every text comes from a module constant or from `search.compile`; values are parameters.
     cursor = await connection.cursor(binary=True).execute(sql, params)
     return await cursor.fetchall() if cursor.description else []
+
+
+async def _run_all(connection: Connection, statements: Iterable[Statement]) -> None:
+    for sql, params in statements:
+        await connection.cursor(binary=True).execute(sql, params)
 
 
 class _BigintDumper(Dumper):

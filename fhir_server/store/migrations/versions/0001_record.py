@@ -96,7 +96,7 @@ create table change_default partition of change default;
 
 LEDGER = """
 create table audit (
-    n             bigint   generated always as identity (cache 32),
+    n             bigint   generated always as identity,
     instant       bigint   not null,
     xid           xid8     not null default pg_current_xact_id(),
     interaction   text     collate "C" not null,
@@ -115,11 +115,11 @@ create table audit (
     hits          integer,
     detail        text     collate "C",
     body          bytea,
-    primary key (n, instant)
+    primary key (instant, n)
 ) partition by range (instant);
 create index audit_in_order    on audit (xid, n);
-create index audit_of_patient  on audit (patient, n) where patient is not null;
-create index audit_of_resource on audit (id, n) where id is not null;
+create index audit_of_patient  on audit (patient, instant, n) where patient is not null;
+create index audit_of_resource on audit (id, instant, n) where id is not null;
 create table audit_default partition of audit default;
 
 create table audit_seal (

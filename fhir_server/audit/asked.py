@@ -1,0 +1,65 @@
+"""What was searched for, as the text that the ledger keeps.
+
+References
+----------
+* FHIR AuditEvent.entity.query; IHE BALP, PatientQuery: the query as it was asked
+"""
+
+from urllib.parse import quote
+
+from fhir_server.audit import ledger
+from fhir_server.audit.ledger import Entry
+from fhir_server.context import RequestContext
+from fhir_server.search.date import BEGINNING, FOREVER, Range
+from fhir_server.search.query import Criterion, Query, Value
+from fhir_server.search.token import Token
+from resources.content import written_instant
+
+
+def entry(context: RequestContext, query: Query) -> Entry:
+    """The audit row of a search; what it finds is filled in by the statement that searches."""
+    return ledger.entry(context, type=query.type, patient=patient(query), query=text(query))
+
+
+def text(query: Query) -> str:
+    """Write a query as a search address relative to the FHIR base.
+
+    Examples
+    --------
+    >>> from fhir_server.search.query import parse
+    >>> text(parse("Task", [("status", "requested,accepted"), ("_count", "5")]))
+    'Task?status=requested,accepted&_count=5'
+    """
+    pairs = [_criterion(criterion) for criterion in query.criteria]
+    pairs += [f"_count={query.count}"]
+    return f"{query.type}?{'&'.join(pairs)}"
+
+
+def patient(query: Query) -> str | None:
+    """The one patient whom a query asks about, if it is one."""
+    if query.pinned is None:
+        return None
+    (references,) = query.criteria[query.pinned].values
+    reference = references[0] if isinstance(references, tuple) else None
+    return reference.partition("/")[2] if isinstance(reference, str) else None
+
+
+def _criterion(criterion: Criterion) -> str:
+    name = criterion.code + (f":{criterion.modifier}" if criterion.modifier else "")
+    if criterion.chain is not None:
+        return f"{name}:{criterion.chain.type}.{_criterion(criterion.chain.criterion)}"
+    return f"{name}={','.join(_value(value) for value in criterion.values)}"
+
+
+def _value(value: Value) -> str:
+    if isinstance(value, Token):
+        system = "" if value.system is None else f"{value.system}|"
+        return quote(f"{system}{value.code or ''}", safe="|:/")
+    if isinstance(value, Range):
+        at = value.high if value.low == BEGINNING else value.low
+        return f"{value.prefix}{'' if at == FOREVER else written_instant(at)}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return quote(str(value[0]), safe="|:/")
+    return quote(value, safe="|:/")

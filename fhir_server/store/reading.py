@@ -1,0 +1,172 @@
+"""Read one version: look it up, ask the gate and write the audit row, in one statement.
+
+Reads that arrive together share the statement. What the asker may not see is answered like what
+does not exist; the ledger knows the difference.
+
+References
+----------
+* FHIR http, "read", "vread", "history"
+* FHIR Security, "Access Denied Response Handling": 404 keeps the existence private
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from fhir_server.access.gate import Reach
+from fhir_server.audit import ledger
+from fhir_server.audit.ledger import Entry
+from fhir_server.search.find import Page
+from fhir_server.search.stored import Stored
+from fhir_server.store.database import Database, Integers, Texts
+from resources.errors import Gone, Invalid, NotFound
+
+NOT_THERE: Final = "NotFound"
+NOT_SEEN: Final = "Forbidden relationship"
+DELETED: Final = "Gone"
+"""What the ledger says of a read that was refused."""
+
+
+class Asked(NamedTuple):
+    """One read: what, how far the asker sees, and its audit row as far as it is known."""
+
+    type: str
+    id: str
+    version: int | None
+    reach: Reach
+    entry: Entry
+
+
+class Found(NamedTuple):
+    """A version that the asker may see, and what the gate knows of its resource."""
+
+    stored: Stored
+    patient: str | None
+    organizations: tuple[str, ...]
+
+
+_ENTRY_AT: Final = 8
+_BEFORE_AT: Final = _ENTRY_AT + len(Entry._fields)
+
+_GATED: Final = f"""
+with q as materialized (
+  select * from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[],
+                       $7::bigint[])
+    with ordinality as q(type, id, version, everything, organization, patient, open, n)
+), e as materialized (
+  select * from {ledger.unnested(_ENTRY_AT)} with ordinality as e({ledger.COLUMNS}, n)
+), r as materialized (
+  select q.n, q.type, q.id, c.key, c.deleted, c.patient, c.organizations, c.version as newest,
+    case when q.version is null then c.key
+      else (select v.key from version as v
+            where v.type = q.type and v.id = q.id and v.version = q.version) end as wanted,
+    coalesce(
+      q.everything = 1
+      or (q.patient is null or c.patient = q.patient or c.patient is null and q.open = 1)
+         and (q.organization = any(c.organizations) or c.patient is null and q.open = 1
+              or exists (select from relation as r
+                         where r.organization = q.organization and r.patient = c.patient
+                           and r.until > e.instant)),
+      false) and c.key is not null as seen
+  from q join e on e.n = q.n
+  left join lateral (select * from current where type = q.type and id = q.id limit 1) as c on true
+)"""
+
+READ: Final = f"""{_GATED}, found as materialized (
+  select r.*, v.version, v.instant, v.interaction, v.body
+  from r left join lateral (select * from version where key = r.wanted and r.seen limit 1) as v
+    on true
+), written as (
+  insert into audit({ledger.COLUMNS})
+  select e.instant, e.interaction,
+    case when f.interaction <> 'D' then {ledger.SUCCESS} else {ledger.MINOR_FAILURE} end,
+    e.subject, e.organization, e.client, e.role, e.origin, e.request, f.type, f.id,
+    coalesce(f.version, e.version), f.patient, e.query,
+    case when f.interaction <> 'D' then 1 else 0 end,
+    case when f.interaction <> 'D' then null when f.interaction = 'D' then '{DELETED}'
+      when f.key is null or f.seen then '{NOT_THERE}' else '{NOT_SEEN}' end,
+    e.body
+  from found as f join e on e.n = f.n
+)
+select n, patient, organizations, version, instant, interaction, body from found order by n
+"""
+
+HISTORY: Final = f"""{_GATED}, written as (
+  insert into audit({ledger.COLUMNS})
+  select e.instant, e.interaction,
+    case when r.seen then {ledger.SUCCESS} else {ledger.MINOR_FAILURE} end,
+    e.subject, e.organization, e.client, e.role, e.origin, e.request, r.type, r.id, e.version,
+    r.patient, e.query, e.hits,
+    case when r.seen then null when r.key is null then '{NOT_THERE}' else '{NOT_SEEN}' end, e.body
+  from r join e on e.n = r.n
+)
+select r.newest, v.version, v.instant, v.interaction, v.body
+from r join lateral (select * from version
+                     where type = r.type and id = r.id and version < ${_BEFORE_AT}
+                     order by version desc limit ${_BEFORE_AT + 1}) as v on r.seen
+"""
+
+
+async def read(database: Database, asked: Sequence[Asked]) -> list[Found | Exception]:
+    """Answer reads in order; what is not to be had is answered by the refusal."""
+    rows = await database.run(READ, _parameters(asked))
+    return [_answer(ask, row) for ask, row in zip(asked, rows, strict=True)]
+
+
+async def history(database: Database, ask: Asked, count: int, cursor: str | None) -> Page:
+    """Answer a page of the versions of one resource, the newest first.
+
+    Parameters
+    ----------
+    cursor
+        The `next` of the page before.
+
+    Raises
+    ------
+    NotFound
+        There are no versions, or none the asker may see.
+    """
+    before = _before(cursor)
+    rows = await database.run(HISTORY, [*_parameters([ask]), before, count + 1])
+    if not rows:
+        if cursor is None:
+            raise NotFound(f"There is no {ask.type}/{ask.id}.")
+        return Page([], [], None, None)
+    versions = [
+        Stored(ask.type, ask.id, version, instant, interaction, body or b"")
+        for _, version, instant, interaction, body in rows[:count]
+    ]
+    following = str(versions[-1].version) if len(rows) > count else None
+    return Page(versions, [], rows[0][0], following)
+
+
+def _before(cursor: str | None) -> int:
+    if cursor is None:
+        return 2**31
+    if not cursor.isascii() or not cursor.isdecimal() or len(cursor) > 10:
+        raise Invalid("The place in the history is not one this server gave.", "_cursor")
+    return int(cursor)
+
+
+def _parameters(asked: Sequence[Asked]) -> list[Any]:
+    return [
+        Texts([ask.type for ask in asked]),
+        Texts([ask.id for ask in asked]),
+        Integers([ask.version for ask in asked]),
+        Integers([int(ask.reach.everything) for ask in asked]),
+        Texts([ask.reach.organization for ask in asked]),
+        Texts([ask.reach.patient for ask in asked]),
+        Integers([int(ask.reach.open) for ask in asked]),
+        *ledger.arrays([ask.entry for ask in asked]),
+    ]
+
+
+def _answer(ask: Asked, row: tuple[Any, ...]) -> Found | Exception:
+    _, patient, organizations, version, instant, interaction, body = row
+    if version is None:
+        what = f"{ask.type}/{ask.id}" + (f"/_history/{ask.version}" if ask.version else "")
+        return NotFound(f"There is no {what}.")
+    if interaction == "D":
+        return Gone(f"{ask.type}/{ask.id} was deleted.")
+    return Found(
+        Stored(ask.type, ask.id, version, instant, interaction, body), patient, tuple(organizations)
+    )

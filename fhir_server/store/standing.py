@@ -1,0 +1,136 @@
+"""What a resource about to be written says of who may see it: patient, parties, relations.
+
+It is worked out once, when the resource is written, from the resource and from what it refers
+to; reads and searches then compare columns.
+
+References
+----------
+* FHIR CompartmentDefinition, Patient
+* `fhir_server.access.relationship` for who is a party, and for how long
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from fhir_server.access import relationship
+from fhir_server.access.relationship import ACTS_FOR, DAY, RELATING
+from fhir_server.store.targets import Target
+from resources import compartments, references
+
+
+class Standing(NamedTuple):
+    """Who may see a resource.
+
+    Parameters
+    ----------
+    patient
+        Id of the Patient it is about.
+    parties
+        Ids of the organisations it names.
+    """
+
+    patient: str | None
+    parties: frozenset[str]
+
+
+class Known(NamedTuple):
+    """What the unit of work knows of a resource it writes itself, for those that refer to it."""
+
+    json: Mapping[str, Any]
+    patient: str | None
+
+
+def standing(
+    id: str,
+    json: Mapping[str, Any],
+    targets: Mapping[tuple[str, str], Target],
+    own: Mapping[tuple[str, str], Known],
+    base_url: str,
+) -> Standing:
+    """Work out patient and parties of a resource.
+
+    Parameters
+    ----------
+    targets
+        What was found behind its references.
+    own
+        What the same unit of work writes; it counts before `targets`.
+    """
+    acts_for: dict[str, str] = {}
+    for named in relationship.named(json, base_url):
+        type, _, its_id = named.partition("/")
+        if type in ACTS_FOR:
+            organization = _acts_for((type, its_id), targets, own, base_url)
+            if organization:
+                acts_for[named] = organization
+    # An Organization is a party to itself, and so needs its id, which the sender may not know.
+    parties = frozenset(relationship.parties({**json, "id": id}, acts_for, base_url))
+    return Standing(_patient(id, json, targets, own, base_url), parties)
+
+
+def relations(
+    before: Target | None, after: Standing, creator: str, json: Mapping[str, Any],
+    instant: int, keep_days: int,
+) -> list[tuple[str, str, int]]:  # fmt: skip
+    """Say which organisation is related to which patient by this version, and until when.
+
+    Who is no longer named keeps the relation as if the work had ended now, so that what they
+    did can still be looked at; but when the resource turns out to be about another patient, they
+    never had to do with the first.
+    """
+    if json["resourceType"] not in RELATING:
+        return []
+    until = relationship.until(json, instant, keep_days)
+    organizations = (after.parties | {creator}) - {""}
+    related: dict[tuple[str, str], int] = {}
+    if before is not None and before.patient is not None:
+        same = before.patient == after.patient
+        ended = min(until, instant + keep_days * DAY) if same else instant
+        related = {(organization, before.patient): ended for organization in before.parties}
+    if after.patient is not None:
+        related |= {(organization, after.patient): until for organization in organizations}
+    return [(organization, patient, until) for (organization, patient), until in related.items()]
+
+
+def _patient(
+    id: str,
+    json: Mapping[str, Any],
+    targets: Mapping[tuple[str, str], Target],
+    own: Mapping[tuple[str, str], Known],
+    base_url: str,
+) -> str | None:
+    if json["resourceType"] == "Patient":
+        return id
+    patient = compartments.patient_of(json, base_url)
+    if patient is not None or json["resourceType"] != "Provenance":
+        return patient
+    for target in _targets(json, base_url):
+        if target in own:
+            patient = own[target].patient
+        elif target in targets:
+            patient = targets[target].patient
+        if patient is not None:
+            return patient
+    return None
+
+
+def _targets(json: Mapping[str, Any], base_url: str) -> Iterable[tuple[str, str]]:
+    """Provenance.target, as (type, id); one of our own resources each."""
+    for element in json.get("target", ()):
+        reference = references.parse(element.get("reference", ""), base_url)
+        if reference is not None and not reference.base:
+            yield reference.type, reference.id
+
+
+def _acts_for(
+    key: tuple[str, str],
+    targets: Mapping[tuple[str, str], Target],
+    own: Mapping[tuple[str, str], Known],
+    base_url: str,
+) -> str | None:
+    if key not in own:
+        return targets[key].acts_for if key in targets else None
+    element = own[key].json.get(ACTS_FOR[key[0]])
+    literal = element.get("reference") if isinstance(element, dict) else None
+    reference = references.parse(literal, base_url) if isinstance(literal, str) else None
+    return reference.id if reference is not None and reference.type == "Organization" else None

@@ -1,0 +1,251 @@
+"""The store: the one way to resources, for reading and for writing.
+
+Every answer has passed the gate, and its audit row is durable before it is given. A refusal
+leaves an audit row too.
+
+References
+----------
+* FHIR http, "read", "vread", "history", "search", "create", "update"
+* IHE BALP: what is recorded of each of them
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Final, Literal
+
+from fhir_server.access import gate
+from fhir_server.access.gate import Permit
+from fhir_server.audit import asked, events_search, ledger
+from fhir_server.audit.ledger import Ledger
+from fhir_server.context import RequestContext
+from fhir_server.search import find, terms
+from fhir_server.search.find import Page
+from fhir_server.search.query import Query
+from fhir_server.search.stored import Stored
+from fhir_server.store import reading, versions
+from fhir_server.store.database import Database
+from fhir_server.store.gathering import Gathering
+from fhir_server.store.reading import Asked, Found
+from fhir_server.store.targets import Targets, Wanted
+from fhir_server.store.unit_of_work import Hooks as Hooks
+from fhir_server.store.unit_of_work import Surroundings, Work
+from resources.errors import Exhausted, Forbidden, NotFound, Refusal
+
+Rules = Literal["house", "base", "strict"]
+
+KEEP_DAYS: Final = 90
+"""How long an organisation still sees a patient after its work for them has ended."""
+
+MOST_AT_ONCE: Final = 500
+"""Resources that one statement of `many` reads."""
+
+
+class Store:
+    """Resources of one database.
+
+    Parameters
+    ----------
+    hooks
+        Rules, completions and consequences, handed in by the layers above; under the rules
+        ``base`` they do not run.
+    base_url
+        Our FHIR base, without a slash at its end: references below it are ours.
+    rules
+        ``house``: references must resolve and If-Match is required where resources change
+        hands. ``base``: plain FHIR. ``strict``: as house; profiles are checked before.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        ledger: Ledger,
+        hooks: Hooks,
+        base_url: str,
+        rules: Rules = "house",
+        keep_days: int = KEEP_DAYS,
+    ) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._base_url = base_url
+        self._targets = Targets(database)
+        self._reads: Gathering[Asked, Found] = Gathering(self._read, lanes=2)
+        self._around = Surroundings(
+            database,
+            self._targets,
+            versions.Writer(database).write,
+            hooks if rules != "base" else Hooks(),
+            base_url,
+            rules != "base",
+            keep_days,
+        )
+
+    @asynccontextmanager
+    async def begin(self, context: RequestContext) -> AsyncIterator[Work]:
+        """Begin a unit of work; leaving the block writes it, an exception undoes it.
+
+        Raises
+        ------
+        Stale
+            Somebody else wrote the version that was to be written.
+        """
+        work: Work | None = None
+        try:
+            async with AsyncExitStack() as stack:
+                work = Work(self._around, context, stack)
+                yield work
+                await work.finish()
+        except Exception as error:
+            cause = versions.refusal(error)
+            await self._note(context, cause, *(work.attempted if work else (None, None)))
+            if cause is error:
+                raise
+            raise cause from error
+
+    async def read(self, context: RequestContext, type: str, id: str) -> Stored:
+        """Read the current version.
+
+        Raises
+        ------
+        NotFound
+            It does not exist, or the asker may not see it.
+        Gone
+            It was deleted.
+        """
+        if type == "AuditEvent":
+            return await events_search.read(self._database, context, id)
+        return (await self._found(context, type, id, None)).stored
+
+    async def vread(self, context: RequestContext, type: str, id: str, version: int) -> Stored:
+        """Read one version, if the asker may see the resource as it is now."""
+        if type == "AuditEvent":
+            if version != 1:
+                raise NotFound("An AuditEvent has one version.")
+            return await events_search.read(self._database, context, id)
+        return (await self._found(context, type, id, version)).stored
+
+    async def read_permitted(
+        self, context: RequestContext, type: str, id: str
+    ) -> tuple[Stored, Permit]:
+        """Read the current version, and get the gate's yes to carry to what hangs on it."""
+        found = await self._found(context, type, id, None)
+        permit = gate.permit(
+            context,
+            "r",
+            type,
+            patient=found.patient,
+            organizations=found.organizations,
+            related=True,  # that the row was given says so
+            id=id,
+            terms=(
+                terms.index(found.stored.json, self._base_url).terms
+                if gate.reach(context, "r", type).only
+                else None
+            ),
+        )
+        return found.stored, permit
+
+    async def history(
+        self, context: RequestContext, type: str, id: str, count: int, cursor: str | None = None
+    ) -> Page:
+        """Answer a page of all versions, the newest first; its total is their number."""
+        if type == "AuditEvent":
+            return Page([await events_search.read(self._database, context, id)], [], 1, None)
+        ask = await self._asked(context, type, id, None)
+        return await reading.history(self._database, ask, count, cursor)
+
+    async def search(self, context: RequestContext, query: Query) -> Page:
+        """Answer a page of what a query finds and the asker may see."""
+        async with self._noted(context, query.type, None):
+            if query.type == "AuditEvent":
+                return await events_search.search(self._database, context, query)
+            row = asked.entry(context, query)
+            return await find.find(self._database, gate.narrow(context, query), context, row=row)
+
+    async def many(self, context: RequestContext, references: Sequence[str]) -> dict[str, Stored]:
+        """Read the current versions behind ``Type/id``; what is not to be had is left out."""
+        asks: list[Asked] = []
+        for reference in dict.fromkeys(references):
+            type, _, id = reference.partition("/")
+            with suppress(Forbidden, NotFound):
+                asks.append(await self._asked(context, type, id, None))
+        found: dict[str, Stored] = {}
+        for at in range(0, len(asks), MOST_AT_ONCE):
+            for answer in await reading.read(self._database, asks[at : at + MOST_AT_ONCE]):
+                if isinstance(answer, Found):
+                    found[answer.stored.reference] = answer.stored
+        return found
+
+    async def _found(
+        self, context: RequestContext, type: str, id: str, version: int | None
+    ) -> Found:
+        return await self._reads.ask(await self._asked(context, type, id, version))
+
+    async def _read(self, asks: list[Asked]) -> list[Found | Exception]:
+        return await reading.read(self._database, asks)
+
+    async def _asked(
+        self, context: RequestContext, type: str, id: str, version: int | None
+    ) -> Asked:
+        """Ask scope, patient and role; the statement that reads asks for the relationship."""
+        async with self._noted(context, type, id, version):
+            reach = gate.reach(context, "r", type)
+            if reach.only:
+                await self._check_scope(context, type, id)
+        return Asked(type, id, version, reach, ledger.entry(context, version=version))
+
+    async def _check_scope(self, context: RequestContext, type: str, id: str) -> None:
+        """Let a scope that grants only some resources of a type look at this one."""
+        wanted = [Wanted(type, id, whole=True)]
+        target = (await self._targets.look_up(context, wanted, None))[type, id]
+        if target.stored is None or target.deleted:
+            return
+        gate.permit(
+            context,
+            "r",
+            type,
+            patient=target.patient,
+            organizations=target.parties,
+            related=target.related,
+            id=id,
+            terms=terms.index(target.stored.json, self._base_url).terms,
+        )
+
+    @asynccontextmanager
+    async def _noted(
+        self, context: RequestContext, type: str | None, id: str | None, version: int | None = None
+    ) -> AsyncIterator[None]:
+        """Leave an audit row for a refusal inside, and hide what the asker may not know of."""
+        try:
+            yield
+        except Exception as error:
+            await self._note(context, error, type, id, version)
+            if isinstance(error, Forbidden) and error.step == "relationship":
+                raise NotFound(f"There is no {type}/{id}.") from error
+            raise
+
+    async def _note(
+        self,
+        context: RequestContext,
+        error: Exception,
+        type: str | None,
+        id: str | None,
+        version: int | None = None,
+    ) -> None:
+        """Tell the ledger of an attempt that failed, and why.
+
+        Where the ledger cannot be reached, the first error is still the one to be told.
+        """
+        cause = error.__cause__ if isinstance(error.__cause__, Forbidden) else error
+        step = cause.step if isinstance(cause, Forbidden) else ""
+        refused = isinstance(error, Refusal)
+        with suppress(Exhausted):
+            await self._ledger.append(
+                ledger.entry(
+                    context,
+                    outcome=ledger.MINOR_FAILURE if refused else ledger.SERIOUS_FAILURE,
+                    type=type,
+                    id=id,
+                    version=version,
+                    detail=f"{cause.__class__.__name__} {step}".strip(),
+                )
+            )

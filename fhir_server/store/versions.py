@@ -1,0 +1,277 @@
+"""Append versions: the one statement that writes everything a unit of work changed.
+
+For any number of resources it adds versions, replaces the current rows and their index terms,
+notes relations, adds the change log's lines and the audit rows, and it does all of it or
+nothing. What the rows of one kind have in common travels as arrays, one a column.
+
+Two writers of one resource both want to add the same next version; the second one's is refused
+by the unique key (type, id, version), whichever process it runs in. Rows are written in the
+order of (type, id), so that units of work that touch the same resources cannot wait for each
+other in a circle.
+
+References
+----------
+* FHIR http, "Managing Resource Contention"
+* PostgreSQL documentation: "Data-Modifying Statements in WITH"
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import psycopg
+from psycopg.errors import UniqueViolation
+
+from fhir_server.audit import ledger
+from fhir_server.audit.ledger import Entry
+from fhir_server.search.stored import Stored
+from fhir_server.search.terms import Terms
+from fhir_server.store.database import Blobs, Database, Integers, Texts
+from fhir_server.store.gathering import Gathering
+from resources.errors import Stale
+
+SEPARATOR: Final = "\x1f"
+"""Between the elements of a text array inside a text; removed from what is indexed."""
+
+LONGEST_TERM: Final = 800
+"""Octets. A longer term is not indexed: an index entry must fit into a third of a page."""
+
+UNIQUE_VERSION: Final = "version_type_id_version_key"
+
+
+class Row(NamedTuple):
+    """One version to write, and what is to be known of it.
+
+    Parameters
+    ----------
+    stored
+        The version itself; a deletion has no text.
+    last
+        It is the last one of its resource in this unit of work, and so becomes current.
+    replaced
+        Key of the version that was current before the unit of work.
+    organizations
+        First the one that created the resource (empty: the system), then the parties.
+    relations
+        (organisation, patient, until) that the resource makes, changes or ends.
+    """
+
+    stored: Stored
+    last: bool
+    replaced: int | None
+    patient: str | None
+    organizations: Sequence[str]
+    relations: Sequence[tuple[str, str, int]]
+    terms: Terms
+
+
+class Batch(NamedTuple):
+    """What is written together: versions and audit rows."""
+
+    rows: Sequence[Row]
+    entries: Sequence[Entry]
+
+
+_ROW_COLUMNS: Final = (
+    ("type", "text[]"), ("id", "text[]"), ("version", "bigint[]"), ("instant", "bigint[]"),
+    ("interaction", "text[]"), ("body", "bytea[]"), ("last", "bigint[]"),
+    ("replaced", "bigint[]"), ("patient", "text[]"), ("organizations", "text[]"),
+    ("sort_at", "bigint[]"), ("sort_until", "bigint[]"), ("terms", "text[]"),
+)  # fmt: skip
+_DATE_COLUMNS: Final = (
+    ("row", "bigint[]"), ("code", "text[]"), ("low", "bigint[]"), ("high", "bigint[]"),
+)  # fmt: skip
+_STRING_COLUMNS: Final = (("row", "bigint[]"), ("code", "text[]"), ("value", "text[]"))
+_RELATION_COLUMNS: Final = (
+    ("organization", "text[]"), ("patient", "text[]"), ("type", "text[]"), ("id", "text[]"),
+    ("until", "bigint[]"),
+)  # fmt: skip
+
+
+def _unnested(columns: Sequence[tuple[str, str]], first: int) -> str:
+    arrays = ", ".join(f"${first + i}::{kind}" for i, (_, kind) in enumerate(columns))
+    return f"unnest({arrays})"
+
+
+def _names(columns: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f'"{name}"' for name, _ in columns)
+
+
+_DATES_AT: Final = 1 + len(_ROW_COLUMNS)
+_STRINGS_AT: Final = _DATES_AT + len(_DATE_COLUMNS)
+_RELATIONS_AT: Final = _STRINGS_AT + len(_STRING_COLUMNS)
+_AUDIT_AT: Final = _RELATIONS_AT + len(_RELATION_COLUMNS)
+
+WRITE: Final = f"""
+with row as materialized (
+  select given.*, nextval('version_key') as key
+  from {_unnested(_ROW_COLUMNS, 1)} with ordinality as given({_names(_ROW_COLUMNS)}, n)
+), version_ as (
+  insert into version(key, type, id, version, instant, interaction, body)
+  select key, type, id, version, instant, interaction, body from row order by n
+), current_ as (
+  insert into current(type, id, key, version, instant, deleted, patient, organizations,
+                      sort_at, sort_until, terms)
+  select type, id, key, version, instant, interaction = 'D', patient,
+         string_to_array(organizations, '{SEPARATOR}'), sort_at, sort_until,
+         string_to_array(terms, '{SEPARATOR}')
+  from row where last = 1 order by n
+  on conflict (type, id) do update set
+    key = excluded.key, version = excluded.version, instant = excluded.instant,
+    deleted = excluded.deleted, patient = excluded.patient,
+    organizations = excluded.organizations, sort_at = excluded.sort_at,
+    sort_until = excluded.sort_until, terms = excluded.terms
+), change_ as (
+  insert into change(log, key, type, id, interaction, instant)
+  select (select number from log), key, type, id, interaction, instant from row
+), dates_gone as (
+  delete from date_term where key in (select replaced from row where replaced is not null)
+), strings_gone as (
+  delete from string_term where key in (select replaced from row where replaced is not null)
+), dates as (
+  insert into date_term(type, code, low, high, key)
+  select row.type, term.code, term.low, term.high, row.key
+  from {_unnested(_DATE_COLUMNS, _DATES_AT)} as term({_names(_DATE_COLUMNS)})
+  join row on row.n = term."row"
+), strings as (
+  insert into string_term(type, code, value, key)
+  select row.type, term.code, term.value, row.key
+  from {_unnested(_STRING_COLUMNS, _STRINGS_AT)} as term({_names(_STRING_COLUMNS)})
+  join row on row.n = term."row"
+), relations as (
+  insert into relation(organization, patient, type, id, until)
+  select * from {_unnested(_RELATION_COLUMNS, _RELATIONS_AT)}
+  on conflict (organization, patient, type, id) do update set until = excluded.until
+)
+insert into audit({ledger.COLUMNS}) select * from {ledger.unnested(_AUDIT_AT)}
+"""
+
+
+def parameters(batch: Batch) -> list[Any]:
+    """The arrays of `WRITE` for a batch."""
+    rows = sorted(batch.rows, key=lambda row: row.stored[:3])
+    return [
+        *_row_arrays(rows),
+        *_date_arrays(rows),
+        *_string_arrays(rows),
+        *_relation_arrays(rows),
+        *ledger.arrays(batch.entries),
+    ]
+
+
+def refusal(error: Exception) -> Exception:
+    """`Stale` if somebody else has just written that version, else the error itself."""
+    if isinstance(error, UniqueViolation) and error.diag.constraint_name == UNIQUE_VERSION:
+        return Stale("Somebody else has just changed this resource.")
+    return error
+
+
+class Writer:
+    """Writes batches, those that come together with one statement.
+
+    A statement that fails writes nothing; its batches are then tried one by one, so that each
+    is refused for its own fault alone.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._gathering: Gathering[Batch, None] = Gathering(self._write, lanes=2, most=32)
+
+    async def write(self, batch: Batch) -> None:
+        """Write a batch; it is durable when this returns."""
+        await self._gathering.ask(batch)
+
+    async def _write(self, batches: list[Batch]) -> list[Exception | None]:
+        together = Batch(
+            [row for batch in batches for row in batch.rows],
+            [entry for batch in batches for entry in batch.entries],
+        )
+        try:
+            await self._write_one(together)
+        except psycopg.Error as error:
+            if len(batches) == 1:
+                return [refusal(error)]
+            return [(await self._write([batch]))[0] for batch in batches]
+        return [None] * len(batches)
+
+    async def _write_one(self, batch: Batch) -> None:
+        if batch.rows:
+            await self._database.run(WRITE, parameters(batch))
+        elif batch.entries:
+            await self._database.run(ledger.INSERT, ledger.arrays(batch.entries))
+
+
+def _row_arrays(rows: Sequence[Row]) -> list[Any]:
+    return [
+        Texts([row.stored.type for row in rows]),
+        Texts([row.stored.id for row in rows]),
+        Integers([row.stored.version for row in rows]),
+        Integers([row.stored.instant for row in rows]),
+        Texts([row.stored.interaction for row in rows]),
+        Blobs([row.stored.text or None for row in rows]),
+        Integers([int(row.last) for row in rows]),
+        Integers([row.replaced if row.last else None for row in rows]),
+        Texts([row.patient for row in rows]),
+        Texts([_joined(row.organizations) for row in rows]),
+        Integers([row.terms.sort_at for row in rows]),
+        Integers([row.terms.sort_until for row in rows]),
+        Texts([_joined(row.terms.terms) for row in rows]),
+    ]
+
+
+def _date_arrays(rows: Sequence[Row]) -> list[Any]:
+    terms = [
+        (n, *term) for n, row in enumerate(rows, 1) if row.last for term in set(row.terms.dates)
+    ]
+    return [
+        Integers([n for n, *_ in terms]),
+        Texts([code for _, code, _, _ in terms]),
+        Integers([low for _, _, low, _ in terms]),
+        Integers([high for _, _, _, high in terms]),
+    ]
+
+
+def _string_arrays(rows: Sequence[Row]) -> list[Any]:
+    terms = [
+        (n, code, value)
+        for n, row in enumerate(rows, 1)
+        if row.last
+        for code, value in {(code, _cut(value)) for code, value in row.terms.strings}
+    ]
+    return [
+        Integers([n for n, _, _ in terms]),
+        Texts([code for _, code, _ in terms]),
+        Texts([value for _, _, value in terms]),
+    ]
+
+
+def _relation_arrays(rows: Sequence[Row]) -> list[Any]:
+    until = {
+        (organization, patient, row.stored.type, row.stored.id): until
+        for row in rows
+        for organization, patient, until in row.relations
+    }
+    keys = sorted(until)
+    return [
+        Texts([organization for organization, _, _, _ in keys]),
+        Texts([patient for _, patient, _, _ in keys]),
+        Texts([type for _, _, type, _ in keys]),
+        Texts([id for _, _, _, id in keys]),
+        Integers([until[key] for key in keys]),
+    ]
+
+
+def _joined(terms: Sequence[str]) -> str:
+    """Terms as one text for ``string_to_array``, without those that no index can hold."""
+    text = SEPARATOR.join(terms)
+    if len(text) <= LONGEST_TERM // 4 and "\0" not in text and text.count(SEPARATOR) < len(terms):
+        return text
+    return SEPARATOR.join(
+        term.replace(SEPARATOR, "").replace("\0", "")
+        for term in terms
+        if len(term.encode()) <= LONGEST_TERM
+    )
+
+
+def _cut(value: str) -> str:
+    """A text cut to what an index holds; strings match by how they begin."""
+    return value.replace("\0", "")[: LONGEST_TERM // 4]
