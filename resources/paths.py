@@ -291,7 +291,8 @@ class _Compiler(NamedTuple):
         types = self.choices.get(element)
         names: tuple[str, ...] = (name,)
         if types is not None:
-            names = tuple(name + _capital(each) for each in ((type,) if type else types))
+            wanted = types if type is None else (type, *_SPECIALIZED.get(type, ()))
+            names = tuple(name + _capital(each) for each in types if each in wanted)
         if way == _Way(self.type):
             return _Way(element, names, (_items,))
         return way.then(_members(names), element)
@@ -301,6 +302,13 @@ class _Compiler(NamedTuple):
         found = [_whole(way) for way in self.ways(node, here)]
         return lambda item: [each for find in found for each in find(item)]
 
+
+_SPECIALIZED: Final = {
+    "uri":     ("canonical", "oid", "url", "uuid"),
+    "string":  ("code", "id", "markdown"),
+    "integer": ("positiveInt", "unsignedInt"),
+}  # fmt: skip
+"""FHIR R4 datatypes, "Primitive Types": a canonical is a uri."""
 
 _ABSTRACT: Final = ("Resource", "DomainResource")
 
