@@ -88,7 +88,7 @@ class Settings(BaseSettings):
         8192 * MIB, description="Octets that the body of one STOW-RS request may have.", ge=MIB
     )
     keep_days: int = Field(
-        365,
+        90,
         description="Days that an organisation's relationship with a patient outlasts the work "
         "that made it.",
         ge=0,
@@ -144,6 +144,12 @@ def read(**options: Any) -> Settings:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"])
         raise Invalid(f"{PREFIX}{name.upper()}: {first['msg']}.") from error
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Give the environment in which `read` reads the same settings."""
+    values = settings.model_dump(mode="json")
+    return {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
 
 
 def variables() -> Iterator[tuple[str, str, str]]:

@@ -25,6 +25,17 @@ def test_an_option_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     assert chosen.ae_title == "OTHER"
 
 
+def test_a_process_that_is_started_reads_the_same_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = settings.read(http="[::1]:9001", dicom_plain=True, data_dir="elsewhere")
+
+    for name, value in settings.environment(chosen).items():
+        monkeypatch.setenv(name, value)
+
+    assert settings.read() == chosen
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         settings.read().http = "127.0.0.1:1"  # type: ignore[misc]

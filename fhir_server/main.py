@@ -1,0 +1,244 @@
+"""The composition root: settings in, one wired application out.
+
+What a lower layer needs from an upper one is handed over here, and nowhere else: rules and
+consequences to the store, routes to the HTTP application, duties to the worker.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from dicom_bridge import ingest
+from dicom_bridge.blobs import Blobs
+from dicom_bridge.bridge import Bridge
+from dicom_bridge.dicomweb import router as dicomweb
+from dicom_bridge.dimse import scp
+from fhir_server import health, jobs, metrics
+from fhir_server.access.token import Keys, TokenChecker
+from fhir_server.audit.ledger import Ledger
+from fhir_server.context import now
+from fhir_server.jobs import Duty
+from fhir_server.logs import Access
+from fhir_server.metrics import Meter
+from fhir_server.rest import router
+from fhir_server.seat import Seat
+from fhir_server.settings import Settings
+from fhir_server.store import partitions
+from fhir_server.store.database import Database
+from fhir_server.store.store import Store
+from fhir_server.traffic import Traffic
+from fhir_server.workflow import Workflow
+from smart_apps import pages
+
+KEEP_ALIVE_SECONDS: Final = 75
+GRACE_SECONDS: Final = 4
+"""How long requests under way may take to finish when the process is asked to stop."""
+
+CONTENT_SECURITY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True)
+class Core:
+    """What every role works with."""
+
+    settings: Settings
+    database: Database
+    ledger: Ledger
+    store: Store
+    bridge: Bridge
+
+    @classmethod
+    def of(cls, settings: Settings, database_url: str) -> "Core":
+        """Wire it; nothing is connected yet."""
+        database = Database(database_url, size=settings.database_connections)
+        ledger = Ledger(database)
+        store = Store(
+            database,
+            ledger,
+            Workflow(settings.fhir_base).hooks(),
+            settings.fhir_base,
+            rules=settings.rules,
+            keep_days=settings.keep_days,
+        )
+        blobs = Blobs(Path(settings.blob_place))
+        bridge = Bridge(database, store, ledger, blobs, ae_title=settings.ae_title)
+        return cls(settings, database, ledger, store, bridge)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, database_url: str) -> AsyncIterator[Core]:
+    """Wire everything and connect for as long as the block lasts."""
+    core = Core.of(settings, database_url)
+    await core.database.open()
+    try:
+        yield core
+    finally:
+        await core.bridge.quiet.drained()
+        await core.database.close()
+
+
+def build_http(core: Core, keys: Keys, ready: Callable[[], None] = lambda: None) -> FastAPI:
+    """Make the HTTP application.
+
+    Parameters
+    ----------
+    ready
+        Called when it can answer.
+    """
+    settings = core.settings
+
+    @asynccontextmanager
+    async def lifespan(application: FastAPI) -> AsyncIterator[None]:
+        await core.database.open()
+        ready()
+        yield
+        await core.bridge.quiet.drained()
+        await core.database.close()
+
+    application = FastAPI(
+        title="Isocentre", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None
+    )
+    checker = TokenChecker(keys, settings.url)
+    application.router.routes += [
+        *router.routes(
+            core.store,
+            checker,
+            core.ledger,
+            base_url=settings.fhir_base,
+            body_limit=settings.max_body_bytes,
+        ),
+        *dicomweb.routes(
+            core.bridge, checker, base_url=settings.url, body_limit=settings.max_stow_bytes
+        ),
+        *health.routes(core.database),
+        Route("/metrics", _metrics(settings.data_dir)),
+        Route("/", _start_page(settings)),
+    ]
+    return application
+
+
+def http(settings: Settings, database_url: str, seat: Seat) -> None:
+    """Answer HTTP until the process is told to stop."""
+    core = Core.of(settings, database_url)
+    access = Access("http")
+    application: ASGIApp = build_http(core, Keys.load(settings.data_dir), seat.ready)
+    meter = Meter(settings.data_dir, "http", seat.number)
+    https = settings.url.startswith("https:")
+    config = uvicorn.Config(
+        Traffic(application, meter, access, https=https),
+        host=settings.http_address.host,
+        port=settings.http_address.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[seat.listener] if seat.listener else None)
+    finally:
+        access.flush()
+
+
+def dicom(settings: Settings, database_url: str, seat: Seat) -> None:
+    """Answer DIMSE until the process is told to stop."""
+
+    async def run() -> None:
+        Meter(settings.data_dir, "dicom", seat.number)
+        address = settings.dicom_address
+        async with opened(settings, database_url) as core:
+            await _until_told(
+                scp.run_dicom(
+                    core.bridge,
+                    address.host,
+                    address.port,
+                    anywhere=settings.dicom_plain,
+                    ready=lambda port: seat.ready(),
+                )
+            )
+
+    uvloop.run(run())
+
+
+def worker(settings: Settings, database_url: str, seat: Seat) -> None:
+    """Do what is due by the clock until the process is told to stop."""
+
+    async def run() -> None:
+        Meter(settings.data_dir, "worker", seat.number)
+        async with opened(settings, database_url) as core:
+            due = duties(core)
+            await jobs.work(jobs.application(database_url, due), due, seat.ready)
+
+    uvloop.run(run())
+
+
+def duties(core: Core) -> list[Duty]:
+    """List what the worker does by the clock."""
+
+    async def settle() -> int:
+        return await ingest.settle_leftovers(core.bridge)
+
+    async def make_partitions() -> int:
+        await partitions.ensure(core.database, now())
+        return 0
+
+    return [
+        Duty("settle", "* * * * *", settle),
+        Duty("partitions", "7 2 * * *", make_partitions),
+    ]
+
+
+async def _until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Do something until it ends, or SIGTERM or SIGINT says that it shall."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _metrics(data_dir: Path) -> Callable[[Request], Response]:
+    def answer(request: Request) -> Response:
+        return Response(metrics.exposition(data_dir), media_type=metrics.CONTENT_TYPE)
+
+    return answer
+
+
+def _start_page(settings: Settings) -> Callable[[Request], Awaitable[Response]]:
+    places = {
+        "fhir": settings.fhir_base,
+        "dicomweb": f"{settings.url}/dicom-web",
+        "dicom_host": settings.dicom_address.host,
+        "dicom_port": settings.dicom_address.port,
+        "ae_title": settings.ae_title,
+        "data_dir": settings.data_dir,
+    }
+    page = pages.start(places)
+    headers = {"content-security-policy": CONTENT_SECURITY, "cache-control": "no-cache"}
+
+    async def answer(request: Request) -> Response:
+        return Response(page, media_type="text/html; charset=utf-8", headers=headers)
+
+    return answer

@@ -1,0 +1,333 @@
+"""Serve: the supervisor. It opens the ports, starts a process a role, and keeps them running.
+
+The order is: hold the data folder, start PostgreSQL unless another is named, migrate, open the
+ports, start the roles, say so when all are ready. It ends in the reverse order. Nothing here
+polls: a signal, an exit and a word from a process all wake one selector.
+
+signal(7), pidfd_open(2), socketpair(2).
+"""
+
+import errno
+import logging
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from fhir_server import installation, metrics
+from fhir_server.access.token import Keys
+from fhir_server.installation import Served
+from fhir_server.settings import Address, Settings, environment
+from fhir_server.store import schema
+from fhir_server.store.embedded import embedded, running, sole_server
+from resources.errors import Conflict, Exhausted, Forbidden
+
+DELAYS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds before a process that died is started again: the first, second, ... time in a row."""
+STEADY_SECONDS: Final = 30.0
+"""A process that lived this long is no longer one that keeps dying."""
+START_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 6.0
+"""How long the roles may take to finish; then they are killed, and PostgreSQL is stopped."""
+BIND_SECONDS: Final = 3.0
+"""How long a port may still be held by processes of a server that was killed."""
+BACKLOG: Final = 1024
+
+STOP: Final = "stop"
+NO_DATABASE: Final = "no database"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Charge:
+    """One process that is looked after, through all its lives."""
+
+    role: str
+    number: int
+    listener: socket.socket | None = None
+    process: subprocess.Popen[bytes] | None = None
+    leash: socket.socket | None = None
+    pidfd: int = -1
+    began: float = 0.0
+    deaths: int = 0
+    due: float = 0.0
+    ready: bool = False
+
+    @property
+    def name(self) -> str:
+        """As it stands in logs: ``http-1``."""
+        return f"{self.role}-{self.number}"
+
+
+@dataclass
+class Supervisor:
+    """All processes of one server, and what wakes it."""
+
+    settings: Settings
+    database_url: str
+    postmaster: int | None
+    charges: list[Charge]
+    announce: Callable[[], None]
+    stopping: bool = False
+    without_database: bool = False
+    announced: bool = False
+    selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+
+    def run(self, signals: socket.socket) -> None:
+        """Start everything and look after it until a signal comes, or the database is gone.
+
+        Raises
+        ------
+        Exhausted
+            A role does not start.
+        """
+        self.selector.register(signals, selectors.EVENT_READ, STOP)
+        deadline = time.monotonic() + START_SECONDS
+        with ExitStack() as stack:
+            stack.callback(self.selector.close)
+            stack.callback(self._stop)
+            if self.postmaster is not None:
+                pidfd = os.pidfd_open(self.postmaster)
+                stack.callback(os.close, pidfd)
+                self.selector.register(pidfd, selectors.EVENT_READ, NO_DATABASE)
+            for charge in self.charges:
+                self._start(charge)
+            while not self.stopping:
+                self._turn(None if self.announced else deadline)
+
+    def _turn(self, deadline: float | None) -> None:
+        """Wait for the next thing that happens, and do what it asks for."""
+        due = [charge.due for charge in self.charges if charge.process is None]
+        until = min([*due, *([deadline] if deadline else [])], default=None)
+        wait = None if until is None else max(0.0, until - time.monotonic())
+        for key, _ in self.selector.select(wait):
+            if key.data in (STOP, NO_DATABASE):
+                self.stopping = True
+                self.without_database = key.data == NO_DATABASE
+            elif key.fileobj == key.data.pidfd:
+                self._died(key.data)
+            else:
+                self._heard(key.data)
+        if self.stopping:
+            return
+        if deadline is not None and time.monotonic() > deadline:
+            late = ", ".join(charge.name for charge in self.charges if not charge.ready)
+            raise Exhausted(f"not ready after {START_SECONDS:.0f} seconds: {late}")
+        for charge in self.charges:
+            if charge.process is None and charge.due <= time.monotonic():
+                self._start(charge)
+
+    def _start(self, charge: Charge) -> None:
+        """Give a process its seat."""
+        ours, theirs = socket.socketpair()
+        handed = [theirs.fileno(), *([charge.listener.fileno()] if charge.listener else [])]
+        command = [sys.executable, "-m", "fhir_server.cli", charge.role]
+        command += ["--seat", str(charge.number), "--leash", str(handed[0])]
+        command += ["--listener", str(handed[1])] if charge.listener else []
+        charge.process = subprocess.Popen(
+            command,
+            env=os.environ
+            | environment(self.settings)
+            | {"ISOCENTRE_DATABASE_URL": self.database_url},
+            stdin=subprocess.DEVNULL,
+            pass_fds=handed,
+            start_new_session=True,
+        )
+        theirs.close()
+        charge.leash, charge.ready, charge.began = ours, False, time.monotonic()
+        charge.pidfd = os.pidfd_open(charge.process.pid)
+        self.selector.register(ours, selectors.EVENT_READ, charge)
+        self.selector.register(charge.pidfd, selectors.EVENT_READ, charge)
+
+    def _heard(self, charge: Charge) -> None:
+        """Note that a process is ready, and announce the server when all are."""
+        if charge.leash is None:
+            return
+        if not charge.leash.recv(64):
+            self._let_go(charge)
+            return
+        charge.ready = True
+        if not self.announced and all(each.ready for each in self.charges):
+            self.announced = True
+            self.announce()
+
+    def _died(self, charge: Charge) -> None:
+        """Bury a process, and say when it is started again."""
+        status = self._bury(charge)
+        if not self.announced:
+            raise Exhausted(f"{charge.name} did not start (exit status {status}); its log says why")
+        lived = time.monotonic() - charge.began
+        charge.deaths = 1 if lived > STEADY_SECONDS else charge.deaths + 1
+        delay = DELAYS[min(charge.deaths, len(DELAYS)) - 1]
+        charge.due = time.monotonic() + delay
+        _log.error(
+            "%s died and is started again", charge.name, extra={"exit": status, "seconds": delay}
+        )
+
+    def _bury(self, charge: Charge) -> int:
+        assert charge.process is not None
+        status = charge.process.wait()
+        self.selector.unregister(charge.pidfd)
+        os.close(charge.pidfd)
+        self._let_go(charge)
+        charge.process = None
+        return status
+
+    def _let_go(self, charge: Charge) -> None:
+        if charge.leash is not None:
+            self.selector.unregister(charge.leash)
+            charge.leash.close()
+            charge.leash = None
+
+    def _stop(self) -> None:
+        """Ask every process to finish, and kill those that take too long."""
+        living = [charge for charge in self.charges if charge.process is not None]
+        for charge in living:
+            assert charge.process is not None
+            charge.process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for charge in living:
+            assert charge.process is not None
+            try:
+                charge.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _log.error("%s did not finish in time and is killed", charge.name)
+                charge.process.kill()
+            self._bury(charge)
+
+
+def serve(settings: Settings, announce: Callable[[Served], None]) -> None:
+    """Run the whole server until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    Conflict
+        Another server runs on the data folder, or a port is taken.
+    Forbidden
+        The DICOM port would be open beyond this machine, and nobody said that it may be.
+    Exhausted
+        The database or a role does not start.
+    """
+    if not settings.dicom_address.is_loopback and not settings.dicom_plain:
+        raise Forbidden(
+            f"Plain DICOM on {settings.dicom} would be open to other machines, unencrypted; "
+            "set ISOCENTRE_DICOM_PLAIN=true if that is meant."
+        )
+    with ExitStack() as stack:
+        signals = stack.enter_context(_signals())
+        stack.enter_context(sole_server(settings.data_dir))
+        http = stack.enter_context(closing(_listen(settings.http_address, "HTTP")))
+        dicom = stack.enter_context(closing(_reserve(settings.dicom_address, "DICOM")))
+        settings = settings.model_copy(update={"http": _name(http), "dicom": _name(dicom)})
+        metrics.clear(settings.data_dir)
+        Keys.load(settings.data_dir)
+        while not _is_told(signals) and _run(settings, signals, http, announce):
+            _log.error("PostgreSQL ended by itself and is started again")
+
+
+def _run(
+    settings: Settings,
+    signals: socket.socket,
+    http: socket.socket,
+    announce: Callable[[Served], None],
+) -> bool:
+    """Run database and roles until a signal comes; True: the database went away by itself."""
+    with _database(settings) as (url, postmaster):
+        if _is_told(signals):
+            return False
+        schema.migrate(url)
+        served = Served(settings.url, settings.http, settings.dicom, settings.database_url)
+        installation.write_down(settings.data_dir, served)
+        charges = [
+            *(Charge("http", number, http) for number in range(settings.http_workers)),
+            *(Charge("dicom", number) for number in range(settings.dicom_workers)),
+            Charge("worker", 0),
+        ]
+        supervisor = Supervisor(settings, url, postmaster, charges, lambda: announce(served))
+        supervisor.run(signals)
+        return supervisor.without_database and not _is_told(signals)
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[tuple[str, int | None]]:
+    """Give the database, and the process to watch if it is the embedded one."""
+    if settings.database_url:
+        yield settings.database_url, None
+        return
+    with embedded(settings.data_dir) as url:
+        postmaster = running((settings.data_dir / "pg").resolve())
+        yield url, postmaster.pid if postmaster else None
+
+
+@contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """Turn SIGTERM and SIGINT into something to select on, from now on."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    handlers = {each: signal.signal(each, _noted) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield ours
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+        signal.set_wakeup_fd(before)
+        ours.close()
+        theirs.close()
+
+
+def _noted(number: int, frame: object) -> None:
+    """Let a signal do nothing but wake the selector."""
+
+
+def _is_told(signals: socket.socket) -> bool:
+    """Whether a signal to stop has come already."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(signals, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
+def _listen(address: Address, name: str) -> socket.socket:
+    """Open a port; wait a moment for one that a killed server's processes still hold.
+
+    Raises
+    ------
+    Conflict
+        It cannot be opened.
+    """
+    deadline = time.monotonic() + BIND_SECONDS
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    while True:
+        try:
+            return socket.create_server(address, family=family, backlog=BACKLOG)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                raise Conflict(f"The {name} port {address} cannot be opened: {reason}.") from error
+            time.sleep(0.05)
+
+
+def _reserve(address: Address, name: str) -> socket.socket:
+    """Hold a port that nobody else uses for processes that each listen on it (SO_REUSEPORT).
+
+    The socket does not listen, so no connection is ever given to it.
+    """
+    with _listen(address, name) as probe:
+        family, place = probe.family, probe.getsockname()[:2]
+    held = socket.socket(family)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(place)
+    return held
+
+
+def _name(listener: socket.socket) -> str:
+    return str(Address(*listener.getsockname()[:2]))

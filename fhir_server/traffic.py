@@ -1,0 +1,141 @@
+"""Traffic: what every HTTP request gets, whatever it asks for: an id, headers, a log line, a count.
+
+Pure ASGI, and the only middleware there is. It looks at the method and the path, never at the
+query, the body or the ids in the path; it works on the path of the ASGI scope alone.
+"""
+
+import time
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fhir_server.access import bearer
+from fhir_server.logs import Access
+from fhir_server.metrics import Meter
+from resources.models import TYPES
+
+SECURITY_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+)
+"""OWASP ASVS V3.4; each is added where the answer has none of its name."""
+
+TRANSPORT_SECURITY: Final = (b"strict-transport-security", b"max-age=31536000")
+"""RFC 6797 Section 6.1; only where the public address is HTTPS."""
+
+_FHIR: Final = {
+    ("GET", "type"): "search", ("POST", "type"): "create", ("POST", "_search"): "search",
+    ("GET", "id"): "read", ("PUT", "id"): "update", ("GET", "_history"): "history",
+    ("GET", "version"): "vread", ("POST", ""): "batch", ("GET", "metadata"): "capabilities",
+}  # fmt: skip
+_DICOMWEB: Final = {"GET": "WADO-RS", "POST": "STOW-RS"}
+_QIDO: Final = frozenset({"studies", "series", "instances"})
+_HEALTH: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class Traffic:
+    """The middleware around the whole application.
+
+    Parameters
+    ----------
+    https
+        Whether clients reach the server by HTTPS.
+    """
+
+    def __init__(self, application: ASGIApp, meter: Meter, log: Access, *, https: bool) -> None:
+        self._application = application
+        self._meter = meter
+        self._log = log
+        self._headers = (*SECURITY_HEADERS, *((TRANSPORT_SECURITY,) if https else ()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and note how it was answered."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request = bearer.request_id(scope)
+        status = 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = self._completed(message.get("headers", ()), request)
+            await send(message)
+
+        try:
+            await self._application(scope, receive, noting)
+        finally:
+            seconds = time.perf_counter() - began
+            name = interaction(scope["method"], scope["path"])
+            self._meter.count(name, status, seconds)
+            if self._log.enabled and name != "health":
+                self._log.note({
+                    "request": request,
+                    "method": scope["method"] if scope["method"].isalpha() else "?",
+                    "address": shape(scope["path"]),
+                    "interaction": name,
+                    "status": status,
+                    "ms": round(seconds * 1000, 2),
+                })  # fmt: skip
+
+    def _completed(self, given: object, request: str) -> list[tuple[bytes, bytes]]:
+        """Add the headers that every answer has and this one lacks."""
+        headers: list[tuple[bytes, bytes]] = list(given)  # type: ignore[call-overload]
+        names = {name.lower() for name, _ in headers}
+        headers += [each for each in self._headers if each[0] not in names]
+        if b"x-request-id" not in names:
+            headers.append((b"x-request-id", request.encode()))
+        return headers
+
+
+def interaction(method: str, path: str) -> str:
+    """Name what was asked for, as `metrics.INTERACTIONS` does.
+
+    Examples
+    --------
+    >>> interaction("GET", "/fhir/Patient/1"), interaction("POST", "/fhir")
+    ('read', 'batch')
+    >>> interaction("GET", "/dicom-web/studies"), interaction("GET", "/dicom-web/studies/1")
+    ('QIDO-RS', 'WADO-RS')
+    """
+    method = "GET" if method == "HEAD" else method
+    parts = path.strip("/").split("/")
+    if parts[0] == "fhir":
+        return _FHIR.get((method, _place(parts)), "other-fhir")
+    if parts[0] == "dicom-web":
+        name = _DICOMWEB.get(method, "unknown")
+        return "QIDO-RS" if name == "WADO-RS" and parts[-1] in _QIDO else name
+    if path in _HEALTH:
+        return "health"
+    return "page" if path == "/" else "unknown"
+
+
+def shape(path: str) -> str:
+    """Give a path without anything that a caller chose: ids become ``*``.
+
+    Examples
+    --------
+    >>> shape("/fhir/Patient/9434765919/_history/2"), shape("/fhir/Smith")
+    ('/fhir/Patient/*/_history/*', '/fhir/*')
+    """
+    parts = path.strip("/").split("/")[:8]
+    return "/" + "/".join(part if part in _WORDS else "*" for part in parts if part)
+
+
+def _place(parts: list[str]) -> str:
+    """Say what kind of FHIR address this is: ``""``, type, id, version, or a word of its own."""
+    last = parts[-1] if len(parts) > 1 else ""
+    if last in {"metadata", "_history", "_search"}:
+        return last
+    if len(parts) == 5 and parts[3] == "_history":
+        return "version"
+    return {1: "", 2: "type" if last else "", 3: "id"}.get(len(parts), "other")
+
+
+_WORDS: Final = frozenset({
+    "fhir", "metadata", "_history", "_search", "dicom-web", "studies", "series", "instances",
+    "frames", "rendered", "thumbnail", "bulkdata", "healthz", "readyz", "metrics", *TYPES,
+})  # fmt: skip
