@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from dicom_bridge.spool import Spool
+from dicom_bridge.spool import NO_ROOM, Spool
 from fhir_server.access.gate import Permit
 from resources.errors import Exhausted, Forbidden, NotFound
 
@@ -46,18 +46,8 @@ class Blobs:
         self._spool.mkdir(parents=True, exist_ok=True)
 
     def spool(self) -> Spool:
-        """Begin a file; `put` or `Spool.discard` ends it.
-
-        Raises
-        ------
-        Exhausted
-            The disk takes no new file.
-        """
-        name = f"{os.getpid()}-{next(self._names)}-{time.time_ns():x}"
-        try:
-            return Spool(self._spool / name)
-        except OSError as error:
-            raise Exhausted("there is no room to store the instance") from error
+        """Begin a file; `put` or `Spool.discard` ends it."""
+        return Spool(self._spool / f"{os.getpid()}-{next(self._names)}-{time.time_ns():x}")
 
     def put(self, spool: Spool) -> str:
         """Keep what was spooled, durably, and name it.
@@ -79,7 +69,7 @@ class Blobs:
                 spool.close()
             _fsync_folder(place.parent)
         except OSError as error:
-            raise Exhausted("there is no room to store the instance") from error
+            raise Exhausted(NO_ROOM) from error
         finally:
             spool.discard()
         return key

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NewType, TypeAlias
+from typing import Any, BinaryIO, Final, NamedTuple, NewType, TypeAlias
 
 from pydicom import charset
 from pydicom.dataelem import RawDataElement
@@ -44,6 +44,15 @@ MOST_HEADER: Final = 4 << 20
 MOST_VALUE: Final = 1 << 16
 MOST_INFLATED: Final = 64 << 20
 LAST_TAG: Final = max(tags.HEADER)
+PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+"""Float, Double Float and plain Pixel Data (PS3.3 Section C.7.6.24, C.7.6.25, C.7.6.3)."""
+
+
+class Pixels(NamedTuple):
+    """The pixel data element of a data set: tag and VR."""
+
+    tag: int
+    vr: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +88,7 @@ def read(spool: Spool) -> Instance:
     Unsupported
         A SOP class or transfer syntax outside our conformance statement.
     Invalid
-        A UID that is none, or an identity that contradicts the file meta information.
+        A UID that is none, or an identity that is not the one announced.
     Exhausted
         The disk did not take all of it.
     """
@@ -92,7 +101,7 @@ def read(spool: Spool) -> Instance:
         raise NotDicom("no SOP Instance UID", at="SOPInstanceUID")
     for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID"):
         require_uid(header.get(keyword, ""), keyword)
-    _require_agreement(meta, header)
+    _require_agreement(spool.announced, header)
     if header["SOPClassUID"] not in storage.SOP_CLASSES:
         raise Unsupported("this SOP class is not supported", at="SOPClassUID")
     return Instance(
@@ -132,16 +141,24 @@ def require_uid(uid: Any, keyword: str) -> str:
     return uid
 
 
-def read_data_set(path: Path, offset: int, transfer_syntax: str) -> Dataset:
-    """Read the whole data set of a blob, its bulk data deferred (PS3.18 Annex F is made of it)."""
+def read_data_set(path: Path, offset: int, transfer_syntax: str) -> tuple[Dataset, Pixels | None]:
+    """Read a blob's data set up to its pixels, and say what kind of pixels follow."""
+    pixels: list[Pixels] = []
+
+    def at_pixels(tag: BaseTag, vr: str | None, _length: int) -> bool:
+        if tag in PIXELS:
+            pixels.append(Pixels(int(tag), vr or "OW"))
+        return tag in PIXELS
+
     with path.open("rb") as file:
         file.seek(offset)
-        return read_dataset(
+        ds = read_dataset(
             _inflated(file, transfer_syntax),
             transfer_syntax in storage.IMPLICIT_VR,
             transfer_syntax not in storage.BIG_ENDIAN,
-            stop_when=_is_pixels,
+            stop_when=at_pixels,
         )
+    return ds, pixels[0] if pixels else None
 
 
 def _header_of(path: Path, meta: FileMeta) -> Header:
@@ -178,10 +195,6 @@ def _inflated(file: BinaryIO, transfer_syntax: str) -> BinaryIO:
         )
     except zlib.error as error:
         raise NotDicom("the deflated data set cannot be read") from error
-
-
-def _is_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return tag in (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 
 def _header(ds: Dataset, wanted: Any) -> dict[str, Any]:
@@ -233,9 +246,13 @@ def _text(raw: bytes, vr: str, encodings: list[str]) -> str:
     return charset.decode_bytes(raw, encodings, delimiters).strip("\0 ")
 
 
-def _require_agreement(meta: FileMeta, header: Header) -> None:
-    for said, keyword in ((meta.sop_uid, "SOPInstanceUID"), (meta.sop_class, "SOPClassUID")):
-        if said and said != header[keyword]:
+def _require_agreement(announced: tuple[str, str] | None, header: Header) -> None:
+    """Refuse what is not what a C-STORE request said it was (PS3.4 Section B.2.3, A9xx).
+
+    File meta information that contradicts its data set is common, and the data set counts.
+    """
+    for said, keyword in zip(announced or (), ("SOPClassUID", "SOPInstanceUID"), strict=False):
+        if said != header[keyword]:
             raise Invalid(f"{keyword} is not the one announced", at=keyword)
 
 

@@ -16,11 +16,12 @@ import struct
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from resources.errors import Exhausted, NotDicom
+from resources.errors import Exhausted, NotDicom, Refusal
 
 PREAMBLE: Final = 128
 TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """The only preambles that mean something (PS3.10 Section 7.1: dual personality files)."""
+NO_ROOM: Final = "there is no room to store the instance"
 MOST_META: Final = 1 << 20
 LONG_VR: Final = frozenset({b"OB", b"OW", b"OF", b"SQ", b"UN", b"UT", b"OD", b"OL", b"UC", b"UR"})
 IMPLEMENTATION_CLASS_UID: Final = "1.2.826.0.1.3680043.10.1618.1"
@@ -39,8 +40,8 @@ class FileMeta(NamedTuple):
 class Spool:
     """One file being written; not yet durable, not yet a DICOM instance.
 
-    Bytes go in through `write`. An error of the disk is kept, not raised, so that a sender can be
-    heard to the end and then told 'Out of resources'.
+    Bytes go in through `write`. What goes wrong is kept, not raised, so that a sender can be heard
+    to the end and then told, by `require_whole`.
 
     Parameters
     ----------
@@ -52,16 +53,19 @@ class Spool:
         self.path = path
         self.size = 0
         """Bytes of the data set so far."""
-        self.error: OSError | None = None
+        self.problem: Refusal | None = None
+        """Why it will be refused: the disk is full, or it does not begin as PS3.10 says."""
         self.meta: FileMeta | None = None
+        self.announced: tuple[str, str] | None = None
+        """SOP Class and Instance UID that the sender named beside the bytes, if it did."""
         self._head: bytearray | None = bytearray()
         self._hash = hashlib.sha256()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-
-    @property
-    def name(self) -> str:
-        """The path, as pynetdicom asks for it."""
-        return str(self.path)
+        self._descriptor = -1
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._descriptor = os.open(path, flags, 0o640)
+        except OSError:
+            self.problem = Exhausted(NO_ROOM)
 
     @property
     def digest(self) -> str:
@@ -69,13 +73,9 @@ class Spool:
         return self._hash.hexdigest()
 
     def write(self, fragment: bytes | bytearray | memoryview) -> int:
-        """Take the next bytes of the file.
-
-        Raises
-        ------
-        NotDicom
-            The file does not begin as PS3.10 says.
-        """
+        """Take the next bytes of the file; how many were taken."""
+        if self.problem is not None:
+            return len(fragment)
         if self._head is None:
             self._hash.update(fragment)
             self.size += len(fragment)
@@ -111,15 +111,18 @@ class Spool:
         NotDicom
             No data set came.
         """
-        if self.error is not None:
-            raise Exhausted("there is no room to store the instance") from self.error
+        if self.problem is not None:
+            raise self.problem
         if self.meta is None or self.size == 0:
             raise NotDicom("the file ends before its data set")
         return self.meta
 
     def _find_data_set(self) -> None:
         head = bytes(self._head or b"")
-        self.meta = read_meta(head)
+        try:
+            self.meta = read_meta(head)
+        except NotDicom as refusal:
+            self.problem = refusal
         if self.meta is None:
             return
         self._head = None
@@ -131,10 +134,10 @@ class Spool:
     def _to_disk(self, fragment: bytes | bytearray | memoryview) -> None:
         view = memoryview(fragment)
         try:
-            while view and self.error is None:
+            while view:
                 view = view[os.write(self._descriptor, view) :]
-        except OSError as error:
-            self.error = error
+        except OSError:
+            self.problem = Exhausted(NO_ROOM)
 
 
 def read_meta(head: bytes) -> FileMeta | None:

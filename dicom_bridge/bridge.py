@@ -1,0 +1,37 @@
+"""Bridge: what every way in and out of DICOM works with, put together once by `main`."""
+
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from dicom_bridge.blobs import Blobs
+from dicom_bridge.intake import Intake
+from dicom_bridge.quiet import Quiet
+from fhir_server.audit.ledger import Ledger
+from fhir_server.store.database import Database
+from fhir_server.store.store import Store
+
+
+@dataclass
+class Bridge:
+    """The store, the blobs, and what is under way between them.
+
+    Parameters
+    ----------
+    executor
+        Where DICOM JSON is made; None: threads of the loop.
+    ae_title
+        Our own AE title.
+    """
+
+    database: Database
+    store: Store
+    ledger: Ledger
+    blobs: Blobs
+    ae_title: str = "ISOCENTRE"
+    executor: Executor | None = None
+    intake: Intake = field(init=False)
+    quiet: Quiet = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.intake = Intake(self.database)
+        self.quiet = Quiet()

@@ -1,0 +1,208 @@
+"""SCP: our AE, its presentation contexts, and the table of handlers.
+
+An association is accepted when the called AE title is ours, the calling one is a peer we know,
+and it comes from where it may. Everything else is a row of `SERVICES`.
+
+References
+----------
+* PS3.8 Section 9.3.4 (A-ASSOCIATE-RJ: reasons), PS3.7 Annex D (association negotiation)
+* PS3.4 Annexes A (Verification), B (Storage), C (Query/Retrieve), K (Basic Worklist)
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import evt
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import register_uid, uid_to_service_class
+from pynetdicom.transport import ThreadedAssociationServer
+
+from dicom_bridge import storage
+from dicom_bridge.bridge import Bridge
+from dicom_bridge.dimse import peers, reactor, store
+from dicom_bridge.dimse.portal import Portal
+from dicom_bridge.dimse.sender import Sender
+from fhir_server.access.principal import Principal
+from fhir_server.access.scopes import Scopes
+from fhir_server.audit import ledger
+from fhir_server.context import RequestContext
+from resources.errors import Refusal
+
+MOST_PDU: Final = 1 << 17
+"""Maximum Length that we announce, in bytes."""
+VERIFICATION: Final = "1.2.840.10008.1.1"
+PLAIN: Final = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
+
+REJECTED_PERMANENT, BY_USER, BY_PRESENTATION = 0x01, 0x01, 0x03
+NO_REASON, UNKNOWN_CALLING, CONGESTION = 0x01, 0x03, 0x01
+"""PS3.8 Table 9-21."""
+
+_log = logging.getLogger(__name__)
+
+
+class Service(NamedTuple):
+    """SOP classes served by one handler.
+
+    Parameters
+    ----------
+    event
+        pynetdicom's event, or None where the toolkit answers by itself.
+    handler
+        Called with the event, the bridge and the portal.
+    both_roles
+        The peer may take the SCP role of these classes, to receive what it gets (C-GET).
+    """
+
+    sop_classes: tuple[str, ...]
+    transfer_syntaxes: tuple[str, ...]
+    event: Any
+    handler: Callable[..., Any] | None
+    both_roles: bool = False
+
+
+SERVICES: Final[list[Service]] = [
+    Service((VERIFICATION,), PLAIN, None, None),
+    Service(
+        tuple(sorted(storage.SOP_CLASSES)),
+        storage.TRANSFER_SYNTAXES,
+        evt.EVT_C_STORE,
+        store.handle_store,
+        both_roles=True,
+    ),
+]
+"""One row a service class: adding one is adding a row."""
+
+
+async def run_dicom(
+    bridge: Bridge,
+    host: str,
+    port: int,
+    *,
+    switch: str = reactor.AUTO,
+    anywhere: bool = False,
+    tls: Any = None,
+    ready: Callable[[int], None] | None = None,
+) -> None:
+    """Serve DICOM until cancelled; then finish what was received.
+
+    Parameters
+    ----------
+    port
+        0 for any free one.
+    anywhere
+        Take plain associations from other machines too; otherwise from loopback only.
+    tls
+        An SSLContext for a port that speaks TLS.
+    ready
+        Called with the port once it is open.
+    """
+    portal = Portal(asyncio.get_running_loop())
+    server = listen(bridge, portal, host, port, switch=switch, anywhere=anywhere, tls=tls)
+    try:
+        if ready is not None:
+            ready(int(server.server_address[1]))
+        await asyncio.get_running_loop().create_future()
+    finally:
+        await asyncio.to_thread(reactor.stop, server)
+        await bridge.quiet.drained()
+
+
+def listen(
+    bridge: Bridge,
+    portal: Portal,
+    host: str,
+    port: int,
+    *,
+    switch: str = reactor.AUTO,
+    anywhere: bool = False,
+    tls: Any = None,
+) -> ThreadedAssociationServer:
+    """Open the port; `reactor.stop` closes it."""
+    ae = reactor.ApplicationEntity(bridge.ae_title)
+    ae.require_called_aet = True
+    ae.maximum_pdu_size = MOST_PDU
+    ae.maximum_associations = reactor.MOST_ASSOCIATIONS
+    ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 10, 60, 120
+    ae.open_spool = partial(store.open_spool, bridge)
+    for service in SERVICES:
+        _support(ae, service)
+    handlers = [
+        (service.event, service.handler, [bridge, portal])
+        for service in SERVICES
+        if service.event is not None
+    ]
+    admission = Admission(bridge, portal, anywhere=anywhere or tls is not None)
+    over = [(event, _over, [bridge, portal]) for event in (evt.EVT_RELEASED, evt.EVT_ABORTED)]
+    requested = (evt.EVT_REQUESTED, admission.handle)
+    return reactor.start(ae, (host, port), [*handlers, requested, *over], switch=switch, tls=tls)
+
+
+class Admission:
+    """Who may associate: a peer we know, calling us by our name, from where it may."""
+
+    def __init__(self, bridge: Bridge, portal: Portal, *, anywhere: bool) -> None:
+        self._bridge = bridge
+        self._portal = portal
+        self._anywhere = anywhere
+
+    def handle(self, event: Any) -> None:
+        """Admit the peer, or reject the association and audit that."""
+        association = event.assoc
+        calling = str(association.requestor.primitive.calling_ae_title).strip()
+        address = str(association.requestor.address)
+        try:
+            peer = self._portal.call(peers.find(self._bridge.database, calling))
+        except Refusal:
+            self._reject(association, BY_PRESENTATION, CONGESTION)
+            return
+        called = str(association.requestor.primitive.called_ae_title).strip()
+        is_allowed = self._anywhere or peers.is_near(address)
+        if peer is not None and is_allowed and called == self._bridge.ae_title:
+            association.sender = Sender(peer, address)
+            return
+        reason = "called AE title" if called != self._bridge.ae_title else "calling AE title"
+        self._portal.tell(self._audit(calling, address, f"association rejected: {reason}"))
+        if called == self._bridge.ae_title:
+            self._reject(association, BY_USER, UNKNOWN_CALLING)
+
+    def _reject(self, association: Any, source: int, reason: int) -> None:
+        association.acse.send_reject(REJECTED_PERMANENT, source, reason)
+        association.kill()
+
+    async def _audit(self, calling: str, address: str, detail: str) -> None:
+        _log.warning("%s, from %s", detail, address)
+        nobody = Principal(f"Peer/{calling}", None, "device", Scopes(()))
+        context = RequestContext(nobody, "association", origin=address)
+        await self._bridge.ledger.append(
+            ledger.entry(context, outcome=ledger.MINOR_FAILURE, detail=detail)
+        )
+
+
+def _support(ae: reactor.ApplicationEntity, service: Service) -> None:
+    roles: dict[str, Any] = {"scu_role": True, "scp_role": True} if service.both_roles else {}
+    for sop_class in service.sop_classes:
+        ae.add_supported_context(sop_class, list(service.transfer_syntaxes), **roles)
+        if service.event is evt.EVT_C_STORE:
+            _register(sop_class)
+
+
+def _register(sop_class: str) -> None:
+    """Let pynetdicom know of storage classes that it does not, retired ones mostly."""
+    if uid_to_service_class(sop_class) is not StorageServiceClass:
+        register_uid(sop_class, f"Storage_{sop_class.replace('.', '_')}", StorageServiceClass)
+
+
+def _over(event: Any, bridge: Bridge, portal: Portal) -> None:
+    sender: Sender | None = getattr(event.assoc, "sender", None)
+    if sender is not None:
+        sender.is_done(bridge, portal)
+
+
+def associations(server: ThreadedAssociationServer) -> Sequence[threading.Thread]:
+    """The associations that are open now."""
+    return server.active_associations

@@ -1,0 +1,49 @@
+"""Sender: the peer at the other end of an association, and the studies it is sending.
+
+References
+----------
+* PS3.8 Section 7.1.1.4 (calling AE title)
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from dicom_bridge import ingest
+from dicom_bridge.bridge import Bridge
+from dicom_bridge.dimse.peers import Peer
+from dicom_bridge.dimse.portal import Portal
+from fhir_server.access.principal import Principal
+from fhir_server.context import RequestContext
+
+
+@dataclass
+class Sender:
+    """Who is associated, from which address, and what it stored so far."""
+
+    peer: Peer
+    address: str
+    principal: Principal = field(init=False)
+    studies: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.principal = self.peer.principal
+
+    def context(self, interaction: str) -> RequestContext:
+        """The context of one request of this peer."""
+        return RequestContext(self.principal, interaction, origin=self.address)
+
+    def sends(self, study_uid: str, bridge: Bridge, portal: Portal) -> None:
+        """Note that instances of a study come on this association."""
+        if study_uid not in self.studies:
+            self.studies.add(study_uid)
+            portal.loop.call_soon_threadsafe(bridge.quiet.sending, study_uid)
+
+    def is_done(self, bridge: Bridge, portal: Portal) -> None:
+        """The association is over: settle what only this peer was sending."""
+        if self.studies:
+            portal.tell(self._done(bridge))
+
+    async def _done(self, bridge: Bridge) -> None:
+        for study_uid in self.studies:
+            bridge.quiet.done(study_uid, lambda uid: ingest.settle_quietly(bridge, uid))
+        await asyncio.sleep(0)

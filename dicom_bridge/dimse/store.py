@@ -1,0 +1,74 @@
+"""C-STORE: the way in for modalities and other archives.
+
+References
+----------
+* PS3.4 Annex B (Storage Service Class), B.2.3 (statuses)
+* PS3.7 Section 9.1.1 (C-STORE Service)
+"""
+
+import logging
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from dicom_bridge import failures, ingest
+from dicom_bridge.bridge import Bridge
+from dicom_bridge.dimse.messages import DataSetFile
+from dicom_bridge.dimse.portal import Portal
+from dicom_bridge.dimse.sender import Sender
+from dicom_bridge.spool import Spool, made_meta
+from resources.errors import Refusal
+
+_log = logging.getLogger(__name__)
+
+
+def open_spool(bridge: Bridge, context: Any, command_set: Dataset) -> Spool:
+    """Begin the file of a data set that is about to arrive: file meta information first."""
+    spool = bridge.blobs.spool()
+    spool.announced = (
+        str(command_set.AffectedSOPClassUID),
+        str(command_set.AffectedSOPInstanceUID),
+    )
+    spool.write(made_meta(*spool.announced, str(context.transfer_syntax[0])))
+    return spool
+
+
+def handle_store(event: Any, bridge: Bridge, portal: Portal) -> Dataset:
+    """Take in what a peer stored; success only once it is durable."""
+    sender: Sender = event.assoc.sender
+    file: DataSetFile | None = event.request._dataset_file
+    spool = file.spool if file is not None else _spooled(event, bridge)
+    try:
+        one = ingest.keep(bridge.blobs, spool)
+        context = sender.context("C-STORE")
+        sender.sends(one.study_uid, bridge, portal)
+        portal.call(ingest.receive(bridge, one, context))
+    except Refusal as refusal:
+        _log.info("C-STORE from %s refused: %s", sender.peer.ae, refusal.reason)
+        return _status(failures.failure_reason(refusal), failures.comment(refusal))
+    except Exception:
+        _log.exception("C-STORE from %s failed", sender.peer.ae)
+        return _status(failures.PROCESSING_FAILURE)
+    return _status(failures.SUCCESS)
+
+
+def _spooled(event: Any, bridge: Bridge) -> Spool:
+    """The data set as a spool where pynetdicom's own acceptor left it in memory."""
+    spool = open_spool(bridge, event.assoc._accepted_cx[event.context.context_id], _named(event))
+    spool.write(event.request.DataSet.getbuffer())
+    return spool
+
+
+def _named(event: Any) -> Dataset:
+    ds = Dataset()
+    ds.AffectedSOPClassUID = event.request.AffectedSOPClassUID
+    ds.AffectedSOPInstanceUID = event.request.AffectedSOPInstanceUID
+    return ds
+
+
+def _status(code: int, comment: str = "") -> Dataset:
+    ds = Dataset()
+    ds.Status = code
+    if comment:
+        ds.ErrorComment = comment
+    return ds

@@ -1,0 +1,175 @@
+"""Ingest: the one way in for DICOM: `receive` an instance, `settle` its study.
+
+C-STORE, STOW-RS and media import all end here. `keep` makes the bytes durable, `receive` the row:
+only then may the sender hear success. The ImagingStudy follows once a burst, when its study is
+settled; a mark in the database says which studies are not, whatever crashed meanwhile.
+
+References
+----------
+* PS3.4 Annex B (Storage), B.2.3 for the statuses
+* PS3.18 Section 10.5 (Store Transaction)
+"""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from psycopg.errors import UniqueViolation
+
+from dicom_bridge import folding, instance
+from dicom_bridge.blobs import Blobs
+from dicom_bridge.bridge import Bridge
+from dicom_bridge.instance import Instance
+from dicom_bridge.intake import Arrival, Received
+from dicom_bridge.mapping import dicom_json
+from dicom_bridge.mapping import patient as patients
+from dicom_bridge.spool import Spool
+from fhir_server.access import gate
+from fhir_server.access.principal import Principal
+from fhir_server.context import RequestContext, now
+from fhir_server.store import database
+from resources.errors import Refusal, Stale
+
+MOST_ATTEMPTS: Final = 8
+"""How often a settle begins again because another process was faster."""
+LEFTOVER_SECONDS: Final = 15
+CHUNK: Final = 64
+
+MARK: Final = "SELECT mark, folded FROM unsettled WHERE study_uid = $1"
+CLEAR: Final = "DELETE FROM unsettled WHERE study_uid = $1 AND mark = $2 AND folded = $2"
+LEFTOVERS: Final = "SELECT study_uid FROM unsettled WHERE since < $1 ORDER BY since LIMIT 100"
+WITHOUT_JSON: Final = """
+SELECT sop_uid, blob, dataset_offset, transfer_syntax FROM instance
+WHERE study_uid = $1 AND json IS NULL ORDER BY sop_uid
+"""
+SET_JSON: Final = """
+UPDATE instance SET json = made.json
+FROM unnest($1::text[], $2::bytea[]) AS made(sop_uid, json)
+WHERE instance.sop_uid = made.sop_uid
+"""
+
+_log = logging.getLogger(__name__)
+
+
+def keep(blobs: Blobs, spool: Spool) -> Instance:
+    """Read what was spooled and keep it as a blob, or refuse it; the spool is used up.
+
+    Computes for a fraction of a millisecond and waits for the disk: call it in a thread.
+
+    Raises
+    ------
+    NotDicom
+        No file meta information, or no SOP Instance UID.
+    Unsupported
+        A SOP class or transfer syntax outside our conformance statement.
+    Invalid
+        The data set contradicts itself or its file meta information.
+    Exhausted
+        The disk is full.
+    """
+    try:
+        one = instance.read(spool)
+        blobs.put(spool)
+    finally:
+        spool.discard()
+    return one
+
+
+async def receive(bridge: Bridge, one: Instance, context: RequestContext) -> Received:
+    """Take in an instance that was kept.
+
+    When this returns, the bytes and the instance row are durable and the sender may be told so.
+    Receiving the same data set again is a success and changes nothing. The bytes are kept as
+    they came: what we correct, we correct in FHIR.
+
+    Raises
+    ------
+    Forbidden
+        The sender may not create ImagingStudy, or not for this patient.
+    Conflict
+        Another instance is held under this SOP Instance UID.
+    """
+    gate.permit(
+        context,
+        "c",
+        "ImagingStudy",
+        patient=await _patient_in_token(bridge, one, context.principal),
+        organizations=[context.principal.organization or ""],
+        related=False,
+    )
+    received = await bridge.intake.enter(Arrival(one, context))
+    if not received.already:
+        bridge.quiet.arrived(one.study_uid, lambda study_uid: settle_quietly(bridge, study_uid))
+    return received
+
+
+async def settle(bridge: Bridge, study_uid: str) -> None:
+    """Fold what arrived of a study into its ImagingStudy: one new version a burst.
+
+    Running it again changes nothing. Two processes that settle one study at once do not wait
+    for each other: the slower one finds a newer version, and begins again.
+    """
+    async with bridge.quiet.turn(study_uid):
+        for _ in range(MOST_ATTEMPTS):
+            try:
+                await _settle(bridge, study_uid)
+                break
+            except (Stale, UniqueViolation):
+                _log.info("study %s was settled elsewhere at the same time", study_uid)
+    bridge.quiet.forget(study_uid)
+
+
+async def settle_quietly(bridge: Bridge, study_uid: str) -> None:
+    """Settle, where nobody waits for the answer: a failure is logged, its mark stays."""
+    try:
+        await settle(bridge, study_uid)
+    except Refusal as refusal:
+        _log.error("study %s is not settled: %s %s", study_uid, refusal.reason, refusal.at)
+    except Exception:
+        _log.exception("study %s is not settled", study_uid)
+
+
+async def settle_leftovers(bridge: Bridge, older_than_seconds: float = LEFTOVER_SECONDS) -> int:
+    """Settle studies whose mark a crash left, and say how many there were."""
+    before = now() - int(older_than_seconds * 1_000_000)
+    rows = await bridge.database.run(LEFTOVERS, (before,))
+    for (study_uid,) in rows:
+        await settle_quietly(bridge, study_uid)
+    return len(rows)
+
+
+async def _settle(bridge: Bridge, study_uid: str) -> None:
+    rows = await bridge.database.run(MARK, (study_uid,))
+    if not rows:
+        return
+    mark, folded = rows[0]
+    if folded < mark:
+        await folding.fold(bridge, study_uid, mark)
+    await _make_json(bridge, study_uid)
+    await bridge.database.run(CLEAR, (study_uid, mark))
+
+
+async def _make_json(bridge: Bridge, study_uid: str) -> None:
+    """Make the DICOM JSON of new instances (PS3.18 Annex F) before anybody asks for it."""
+    rows = await bridge.database.run(WITHOUT_JSON, (study_uid,))
+    stored = [
+        dicom_json.Stored(sop_uid, bridge.blobs.own(blob), offset, transfer_syntax)
+        for sop_uid, blob, offset, transfer_syntax in rows
+    ]
+    loop = asyncio.get_running_loop()
+    for at in range(0, len(stored), CHUNK):
+        chunk = stored[at : at + CHUNK]
+        made: list[Any] = await loop.run_in_executor(bridge.executor, dicom_json.metadata, chunk)
+        uids = database.Texts([sop_uid for sop_uid, _ in made])
+        texts = database.Blobs([text for _, text in made])
+        await bridge.database.run(SET_JSON, (uids, texts))
+
+
+async def _patient_in_token(bridge: Bridge, one: Instance, principal: Principal) -> str | None:
+    """The token's patient if the instance is of that patient, else a name nobody has."""
+    if principal.patient is None:
+        return None
+    context = RequestContext(Principal.system("receive"), "read")
+    held = await bridge.store.read(context, "Patient", principal.patient)
+    own = patients.agrees(held.json, one.header, principal.organization or "")
+    return principal.patient if own else "-"

@@ -1,0 +1,142 @@
+"""DICOM JSON: the rows of a QIDO-RS answer from headers, whole data sets from blobs.
+
+References
+----------
+* PS3.18 Annex F (DICOM JSON Model); Tables 10.6.3-3 to 10.6.3-5 (attributes of an answer)
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import orjson
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
+
+from dicom_bridge.instance import read_data_set
+from dicom_bridge.mapping import tags
+
+BULK_BYTES: Final = 1024
+"""A binary value larger than this becomes a BulkDataURI."""
+_NUMBERS: Final = frozenset({"DS", "IS", "US"})
+
+
+class Stored(NamedTuple):
+    """Where a data set is, for `metadata`."""
+
+    sop_uid: str
+    path: Path
+    dataset_offset: int
+    transfer_syntax: str
+
+
+def element(keyword: str, value: Any) -> tuple[str, dict[str, Any]]:
+    """One attribute as a member of a DICOM JSON object.
+
+    Examples
+    --------
+    >>> element("PatientName", "Adams^John")
+    ('00100010', {'vr': 'PN', 'Value': [{'Alphabetic': 'Adams^John'}]})
+    >>> element("NumberOfStudyRelatedInstances", 3)
+    ('00201208', {'vr': 'IS', 'Value': [3]})
+    """
+    tag = f"{tag_for_keyword(keyword) or 0:08X}"
+    vr = tags.VR.get(keyword) or _VRS.get(keyword, "LO")
+    values = [_value(vr, one) for one in _values(vr, value)]
+    return tag, {"vr": vr, "Value": values} if values else {"vr": vr}
+
+
+def row(
+    header: Mapping[str, Any], levels: Iterable[str], extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The QIDO-RS attributes of some levels, and counts or the like, in order of tags."""
+    wanted = frozenset(levels)
+    held = dict(
+        element(tag.keyword, header.get(tag.keyword, ""))
+        for tag in tags.TAGS
+        if tag.qido and tag.level in wanted
+        if header.get(tag.keyword) or tag.level != tags.INSTANCE
+    )
+    held.update(element(keyword, value) for keyword, value in extra.items())
+    return dict(sorted(held.items()))
+
+
+def metadata(stored: list[Stored]) -> list[tuple[str, bytes]]:
+    """Whole data sets as DICOM JSON, their bulk data left where it is.
+
+    About a millisecond an instance: run it in another process. What cannot be read is left out;
+    whoever asks for it is told then.
+    """
+    made = []
+    for one in stored:
+        try:
+            made.append((one.sop_uid, data_set_json(one)))
+        except Exception:
+            continue
+    return made
+
+
+def data_set_json(stored: Stored) -> bytes:
+    """One data set as a DICOM JSON object.
+
+    Bulk data has the BulkDataURI ``bulk/TAG``, relative to the instance, for the one who serves
+    it to resolve.
+    """
+    ds, pixels = read_data_set(stored.path, stored.dataset_offset, stored.transfer_syntax)
+    held = ds.to_json_dict(
+        bulk_data_threshold=BULK_BYTES,
+        bulk_data_element_handler=_bulk_uri,
+        suppress_invalid_tags=True,
+    )
+    if pixels is not None:
+        tag = f"{pixels.tag:08X}"
+        held[tag] = {"vr": pixels.vr, "BulkDataURI": f"bulk/{tag}"}
+    return orjson.dumps(held)
+
+
+def _bulk_uri(value: DataElement) -> str:
+    return f"bulk/{int(value.tag):08X}"
+
+
+_VRS: Final = {
+    "ModalitiesInStudy": "CS",
+    "SOPClassesInStudy": "UI",
+    "InstanceAvailability": "CS",
+    "NumberOfStudyRelatedSeries": "IS",
+    "NumberOfStudyRelatedInstances": "IS",
+    "NumberOfSeriesRelatedInstances": "IS",
+    "CodeValue": "SH",
+    "CodingSchemeDesignator": "SH",
+    "LocalNamespaceEntityID": "UT",
+    "UniversalEntityID": "UT",
+    "UniversalEntityIDType": "CS",
+    "TypeOfPatientID": "CS",
+    "RequestedProcedureID": "SH",
+    "ScheduledProcedureStepID": "SH",
+    "LongCodeValue": "UC",
+    "URNCodeValue": "UR",
+}
+
+
+def _values(vr: str, value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return list(value)
+    if value in ("", None):
+        return []
+    if isinstance(value, str) and vr not in ("LT", "ST", "UT"):
+        return value.split("\\")
+    return [value]
+
+
+def _value(vr: str, value: Any) -> Any:
+    if vr == "PN":
+        groups = zip(("Alphabetic", "Ideographic", "Phonetic"), str(value).split("="), strict=False)
+        return {name: text for name, text in groups if text}
+    if vr == "SQ":
+        return dict(sorted(element(keyword, inner) for keyword, inner in value.items()))
+    if vr in _NUMBERS:
+        try:
+            return int(value)
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,125 @@
+"""Blobs: kept once, under their digest, and swept only when nobody needs them."""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from dicom_bridge.blobs import Blobs
+from dicom_bridge.spool import Spool
+from fhir_server.access import gate
+from fhir_server.access.gate import Permit
+from fhir_server.access.principal import Principal
+from fhir_server.context import RequestContext
+from resources.errors import Exhausted, Forbidden, NotFound
+from tests.dicom_bridge.build import an_instance, data_set_of, part10
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    return Blobs(tmp_path / "blobs")
+
+
+def spooled(blobs: Blobs, file: bytes) -> Spool:
+    spool = blobs.spool()
+    spool.write(file)
+    return spool
+
+
+def permit(type_: str) -> Permit:
+    context = RequestContext(Principal.system("test"), "read")
+    return gate.permit(context, "r", type_, patient=None, organizations=(), related=False)
+
+
+def files_of(blobs: Blobs) -> list[str]:
+    return [path.name for path in blobs.folder.rglob("*") if path.is_file()]
+
+
+def test_a_blob_is_named_by_the_digest_of_its_data_set(blobs: Blobs) -> None:
+    file = part10(an_instance())
+
+    key = blobs.put(spooled(blobs, file))
+
+    assert key == hashlib.sha256(data_set_of(file)).hexdigest()
+    assert blobs.path(key, permit("ImagingStudy")).read_bytes() == file
+    assert blobs.own(key).relative_to(blobs.folder).as_posix() == f"{key[:2]}/{key[2:4]}/{key}"
+
+
+def test_the_same_bytes_are_kept_once(blobs: Blobs) -> None:
+    file = part10(an_instance())
+
+    keys = {blobs.put(spooled(blobs, file)) for _ in range(3)}
+
+    assert files_of(blobs) == list(keys)
+
+
+def test_pixels_need_the_permission_to_read_their_study(blobs: Blobs) -> None:
+    key = blobs.put(spooled(blobs, part10(an_instance())))
+
+    with blobs.open(key, permit("ImagingStudy")) as file:
+        assert file.read(132).endswith(b"DICM")
+    with pytest.raises(Forbidden):
+        blobs.open(key, permit("Patient"))
+
+
+@pytest.mark.parametrize("key", ["../../etc/passwd", "", "A" * 64, "0" * 63])
+def test_a_name_that_is_no_digest_names_nothing(blobs: Blobs, key: str) -> None:
+    with pytest.raises(NotFound):
+        blobs.path(key, permit("ImagingStudy"))
+
+
+def test_a_full_disk_is_told_at_the_end(blobs: Blobs) -> None:
+    spool = spooled(blobs, part10(an_instance()))
+    spool.close()
+    spool.write(b"more than there is room for")
+
+    with pytest.raises(Exhausted):
+        spool.require_whole()
+
+
+def test_a_folder_that_is_gone_is_no_room(blobs: Blobs) -> None:
+    (blobs.folder / "spool").rmdir()
+
+    spool = spooled(blobs, part10(an_instance()))
+
+    with pytest.raises(Exhausted):
+        spool.require_whole()
+
+
+def test_the_sweep_leaves_what_is_young(blobs: Blobs) -> None:
+    old, young = (blobs.put(spooled(blobs, part10(an_instance()))) for _ in range(2))
+    abandoned = spooled(blobs, part10(an_instance()))
+    for path in (blobs.own(old), abandoned.path):
+        os.utime(path, (time.time() - 7200,) * 2)
+
+    removed = blobs.sweep(iter([old, young]))
+
+    assert removed == 2
+    assert files_of(blobs) == [young]
+    abandoned.close()
+
+
+def test_bytes_that_came_again_are_young(blobs: Blobs) -> None:
+    file = part10(an_instance())
+    key = blobs.put(spooled(blobs, file))
+    os.utime(blobs.own(key), (time.time() - 7200,) * 2)
+
+    blobs.put(spooled(blobs, file))
+
+    assert blobs.sweep(iter([key])) == 0
+    assert blobs.exists(key)
+
+
+def test_a_changed_blob_is_not_sound(blobs: Blobs) -> None:
+    spool = spooled(blobs, part10(an_instance()))
+    offset = spool.require_whole().offset
+    key = blobs.put(spool)
+    assert blobs.is_sound(key, offset)
+
+    with blobs.own(key).open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff")
+
+    assert not blobs.is_sound(key, offset)
