@@ -82,14 +82,14 @@ def is_in_order(start: str, end: str) -> bool:
         if len(start) == len(end) and "T" not in start:
             return start <= end
         return _moment(start, last=False) <= _moment(end, last=True) + slack
-    except ValueError:
-        return True  # not a date at all: the walk says so
+    except (ValueError, OverflowError):
+        return True  # not a date at all, which the walk tells, or at the end of the calendar
 
 
 def _moment(date: str, *, last: bool) -> datetime:
     """The first or last moment that a date, precise as it is, may mean."""
     if "T" in date:
-        return datetime.fromisoformat(date.replace(":60", ":59")).astimezone(UTC)
+        return datetime.fromisoformat(date.replace(":60", ":59"))
     year, month, day = (*(int(part) for part in date.split("-")), 0, 0)[:3]
     if not last:
         return datetime(year, month or 1, day or 1, tzinfo=UTC)

@@ -12,7 +12,7 @@ ROWS: dict[str, tuple[list[Any], list[Any]]] = {
     "unsignedInt": ([0, 2147483647], [-1, 2147483648, 1.5, False]),
     "positiveInt": ([1, 2147483647], [0, -1, "1"]),
     "decimal": ([1, 1.5, -0.0, 1e3], ["1.5", True, None]),
-    "string": (["a", " ", "a\tb\r\nc", "å😀"], 
+    "string": (["a", " ", "a\tb\r\nc", "å😀"],
         ["", "a\x00", "\x1b[0m", 5, "x" * (1024 * 1024 + 1)]),
     "markdown": (["# a\n\nb"], ["", "\x07"]),
     "code": (["a", "a b", "a-b_c.d"], ["", " a", "a ", "a  b", "a\x00b", 1]),
