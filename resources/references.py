@@ -18,6 +18,7 @@ import orjson
 
 from resources.content import Content
 from resources.models import TYPES
+from resources.structures import Shape, shape
 
 
 class Reference(NamedTuple):
@@ -96,7 +97,7 @@ def find(json: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     [('ServiceRequest.performer[0]', 'Organization/1')]
     """
     for trail, element in _references(json, ()):
-        yield _path(str(json.get("resourceType", "")), trail), element["reference"], element
+        yield _path(json, trail), element["reference"], element
 
 
 def rewrite(content: Content, mapping: Mapping[str, str]) -> Content:
@@ -146,9 +147,23 @@ def _reference(element: dict[str, Any], trail: _Trail) -> Iterator[tuple[_Trail,
         yield from _references(element, trail)
 
 
-def _path(root: str, trail: _Trail) -> str:
-    steps = []
+def _path(json: Mapping[str, Any], trail: _Trail) -> str:
+    """Write a trail as FHIRPath, which says ``value`` for the member ``valueReference``."""
+    steps: list[tuple[str, int | None]] = []
     while trail:
         trail, name, index = trail
-        steps.append(name if index is None else f"{name}[{index}]")
-    return ".".join([root, *reversed(steps)])
+        steps.append((name, index))
+    path, element, own = str(json.get("resourceType", "")), json, _shape_of(json)
+    for name, index in reversed(steps):
+        member = (own.members or own.compile()).get(name) if own else None
+        path += f".{member.name if member else name}"
+        path += "" if index is None else f"[{index}]"
+        element = element[name] if index is None else element[name][index]
+        part = member.test if member else None
+        own = part if isinstance(part, Shape) else _shape_of(element)
+    return path
+
+
+def _shape_of(resource: Mapping[str, Any]) -> Shape | None:
+    name = resource.get("resourceType")
+    return shape(name) if name in TYPES else None

@@ -11,6 +11,7 @@ from resources.content import read
 from resources.references import Reference, find, parse, rewrite
 
 BASE = "https://isocentre.example/fhir/R4"
+A = {"reference": "Patient/1"}
 URN = "urn:uuid:05efabf0-4be2-4561-91ce-51548425acb9"
 
 
@@ -64,12 +65,43 @@ def test_every_literal_is_found_with_its_path() -> None:
     assert sorted((path, literal) for path, literal, _ in find(report)) == [
         ("DiagnosticReport.basedOn[0]", "ServiceRequest/1"),
         ("DiagnosticReport.contained[0].subject", "#x"),
-        ("DiagnosticReport.extension[0].valueReference", "DiagnosticReport/0"),
+        ("DiagnosticReport.extension[0].value", "DiagnosticReport/0"),
         ("DiagnosticReport.media[0].link", "Media/2"),
         ("DiagnosticReport.performer[0]", "Organization/3"),
         ("DiagnosticReport.performer[0].identifier.assigner", URN),
         ("DiagnosticReport.subject", "Patient/1"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("resource", "path"),
+    [
+        ({"resourceType": "Task", "input": [{"valueReference": A}]}, "Task.input[0].value"),
+        (
+            {"resourceType": "ImagingStudy", "procedureReference": A},
+            "ImagingStudy.procedureReference",
+        ),
+        (
+            {"resourceType": "ServiceRequest", "note": [{"authorReference": A}]},
+            "ServiceRequest.note[0].author",
+        ),
+        (
+            {
+                "resourceType": "Task",
+                "contained": [{"resourceType": "Task", "input": [{"valueReference": A}]}],
+            },
+            "Task.contained[0].input[0].value",
+        ),
+        (
+            {"resourceType": "Task", "input": [{"valueSignature": {"who": A}}]},
+            "Task.input[0].value.who",
+        ),
+        ({"resourceType": "Ghost", "x": [{"y": A}]}, "Ghost.x[0].y"),
+        ({"resourceType": "Task", "ghost": {"x": A}}, "Task.ghost.x"),
+    ],
+)
+def test_the_path_names_elements_as_fhirpath_does(resource: dict[str, Any], path: str) -> None:
+    assert [found for found, _, _ in find(resource)] == [path]
 
 
 def test_the_element_that_holds_the_literal_comes_along() -> None:
