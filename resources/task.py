@@ -168,9 +168,10 @@ def check_parties(
     Raises
     ------
     Forbidden
-        The asker is no party to the Task, or the step is not for this role.
+        The asker is no party to the Task, another party makes this move, or the step is not for
+        this role.
     Conflict
-        A party, but the Task may not go that way.
+        Nobody makes this move.
     """
     source, target = before.get("status", ""), after.get("status", "")
     if source == target or "system" in parties:
@@ -178,8 +179,13 @@ def check_parties(
     if not parties:
         raise Forbidden("the Task belongs to another organisation", "Task.owner", "relationship")
     allowed = MOVES.get(source, {}).get(target, frozenset())
+    if not allowed:
+        check_move(source, target, by=min(parties))
     if not allowed.intersection(parties):
-        check_move(source, target, by=sorted(parties)[0])
+        others = " or ".join(sorted(allowed))
+        raise Forbidden(
+            f"only its {others} takes a Task to {target}", "Task.status", "relationship"
+        )
     step = step_of(after) or ""
     if "requester" not in allowed and role not in PERFORMERS.get(step, {role}):
         raise Forbidden(f"the step {step} is not for the role {role}", "Task.status", "role")

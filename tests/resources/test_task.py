@@ -83,6 +83,15 @@ def test_who_is_no_party_moves_nothing() -> None:
     assert refusal.value.step == "relationship"
 
 
+def test_a_move_of_the_owner_is_not_made_by_the_requester() -> None:
+    before = a_step("justify")
+    with pytest.raises(Forbidden) as refusal:
+        check_parties(before, {**before, "status": "completed"}, {"requester"}, "referrer")
+    assert refusal.value.step == "relationship"
+    with pytest.raises(Conflict):
+        check_parties(before, {**before, "status": "draft"}, {"owner"}, "practitioner")
+
+
 def test_who_is_no_party_to_the_status_may_still_add_a_note() -> None:
     before = a_step("acquire")
     check_parties(before, {**before, "note": [{"text": "late"}]}, set(), "practitioner")

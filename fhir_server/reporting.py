@@ -1,0 +1,114 @@
+"""Reporting: what the server adds to an issued radiology report, gathered from the record.
+
+The clinical information of the request and the notes of practitioner and operator go into the
+report by themselves (R007.3, G3), whoever writes it and with whatever system; reporting
+organisation, clinician and speciality are named (R015.3). What to say is `resources.report`.
+
+References
+----------
+* standards 007 ("At report creation the server copies request and notes"), 015
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from fhir_server.search.query import parse
+from fhir_server.store.unit_of_work import Work
+from resources import content, elements, report
+from resources.content import Content
+from resources.errors import NotFound
+from resources.report import Remark, Surroundings
+from resources.task import step_of
+
+Json = Mapping[str, Any]
+
+NOTED: Final = {"justify": "Justification", "acquire": "Acquisition"}
+"""Steps whose notes belong into the report, and how the note is headed."""
+
+
+async def completed(work: Work, given: Content, fhir_base: str) -> Content:
+    """The report with what the server adds; as it is unless it is an issued radiology report."""
+    if not report.is_radiology(given.json) or not report.is_issued(given.json):
+        return given
+    with work.as_server():
+        around = await _around(work, given.json, fhir_base)
+    return content.replaced(given, report.completed(given.json, around))
+
+
+async def _around(work: Work, given: Json, fhir_base: str) -> Surroundings:
+    principal = work.context.principal
+    defaults: dict[str, Sequence[Json]] = {}
+    if principal.organization:
+        defaults["performer"] = [{"reference": f"Organization/{principal.organization}"}]
+    if principal.subject.startswith("PractitionerRole/"):
+        defaults["resultsInterpreter"] = [{"reference": principal.subject}]
+    performers = given.get("performer") or defaults.get("performer", ())
+    interpreters = given.get("resultsInterpreter") or defaults.get("resultsInterpreter", ())
+    role = await _first(work, [*interpreters, *performers], "PractitionerRole", fhir_base)
+    people = [*interpreters, *performers, role.get("practitioner", {})]
+    places = [*performers, *interpreters, role.get("organization", {})]
+    requests: list[tuple[str, Json]] = []
+    remarks: list[Remark] = []
+    for reference in elements.references(given.get("basedOn")):
+        name = _local(reference, fhir_base)
+        if name.startswith("ServiceRequest/"):
+            stored = await work.read(*_split(name))
+            requests.append((f"{name}/_history/{stored.version}", stored.json))
+            remarks += await _remarks(work, name)
+    return Surroundings(
+        requests=requests,
+        remarks=sorted(remarks, key=lambda remark: remark.time),
+        organization=await _first(work, places, "Organization", fhir_base),
+        practitioner=await _first(work, people, "Practitioner", fhir_base),
+        role=role,
+        defaults=defaults,
+        studies=[await _link(work, one, fhir_base) for one in _studies(given, fhir_base)],
+    )
+
+
+async def _remarks(work: Work, request: str) -> list[Remark]:
+    """Notes on the steps of a request, own writes included."""
+    query = parse("Task", [("based-on", request), ("_count", "1000")], strict=True)
+    steps = {stored.reference: stored.json for stored in await work.search(query)}
+    for write in work.writes:
+        if write.stored.type == "Task" and {"reference": request} in write.after.get("basedOn", ()):
+            steps[write.stored.reference] = write.after
+    return [
+        remark
+        for step in steps.values()
+        if (kind := step_of(step)) in NOTED
+        for remark in report.remarks(NOTED[kind], step)
+    ]
+
+
+async def _first(work: Work, references: Sequence[Json], type_: str, base: str) -> Json:
+    """The first resource of a type that is named and is there."""
+    for reference in elements.references(list(references)):
+        name = _local(reference, base)
+        if name.startswith(f"{type_}/"):
+            try:
+                return (await work.read(*_split(name))).json
+            except NotFound:
+                continue
+    return {}
+
+
+async def _link(work: Work, study: str, base: str) -> tuple[str, str]:
+    """Where a study is shown, and what it is called."""
+    json = (await work.read(*_split(study))).json
+    words = json.get("description") or elements.words(next(iter(json.get("procedureCode", ())), {}))
+    modality = ", ".join(one.get("code", "") for one in json.get("modality", ()))
+    return f"{base}/{study}", " ".join(part for part in (modality, words) if part) or "Images"
+
+
+def _studies(given: Json, base: str) -> list[str]:
+    return [_local(one, base) for one in elements.references(given.get("imagingStudy"))]
+
+
+def _local(reference: str, base: str) -> str:
+    return elements.unversioned(reference.removeprefix(f"{base}/"))
+
+
+def _split(reference: str) -> tuple[str, str]:
+    type_, _, id = reference.partition("/")
+    return type_, id

@@ -1,0 +1,55 @@
+"""R001.1: a study and its reports stay together, through whatever happens to either."""
+
+import json
+
+import pytest
+
+from tests.build import a_report
+from tests.flows.clinic import Clinic
+
+pytestmark = pytest.mark.requirement("R001.1")
+
+
+def test_a_radiology_report_without_its_study_is_refused(clinic: Clinic) -> None:
+    subject = {"reference": "Patient/winter"}
+    (request,) = clinic.refer()
+    report = a_report(id=None, request=request["id"], imagingStudy=None, subject=subject)
+    report |= {"performer": None, "resultsInterpreter": None}
+    bare = {name: value for name, value in report.items() if value is not None}
+
+    answer = clinic.as_("reporter").post("DiagnosticReport", content=json.dumps(bare))
+
+    assert answer.status_code == 422
+    assert answer.json()["issue"][0]["expression"] == ["DiagnosticReport.imagingStudy"]
+
+
+def test_the_reports_of_a_study_are_found_by_the_study(clinic: Clinic) -> None:
+    _, study, report = clinic.reported()
+
+    found = clinic.search("reporter", f"DiagnosticReport?imagingStudy=ImagingStudy/{study['id']}")
+
+    assert [one["id"] for one in found] == [report["id"]]
+
+
+def test_an_amended_report_is_still_of_its_study(clinic: Clinic) -> None:
+    _, study, report = clinic.reported()
+    changed = {**report, "status": "amended", "conclusion": "On review: small infarct."}
+
+    moved = clinic.put("reporter", {**changed, "imagingStudy": []} | {"imagingStudy": None})
+    kept = clinic.put("reporter", changed)
+
+    assert moved.status_code in (400, 422)
+    assert kept.status_code == 200
+    found = clinic.search("reporter", f"DiagnosticReport?imagingStudy=ImagingStudy/{study['id']}")
+    assert [one["status"] for one in found] == ["amended"]
+
+
+def test_images_that_come_later_leave_the_report_with_its_study(clinic: Clinic) -> None:
+    request, study, report = clinic.reported()
+
+    after = clinic.images_arrive(request, images=5, uid="1.2.99")
+
+    assert after["id"] == study["id"]
+    assert after["numberOfInstances"] > study["numberOfInstances"]
+    found = clinic.search("reporter", f"DiagnosticReport?imagingStudy=ImagingStudy/{after['id']}")
+    assert [one["id"] for one in found] == [report["id"]]

@@ -1,0 +1,84 @@
+"""R006: the imaging record of a patient, as the list that a clinician looks at."""
+
+import pytest
+
+from resources import codes, elements
+from tests.flows.clinic import Clinic, Json
+
+
+def row(study: Json) -> tuple[str, str, int, str]:
+    """Date, procedure, number of images, status: the columns of R006.2."""
+    return (
+        study["started"],
+        elements.words(study["procedureCode"][0]),
+        elements.extension_value(study, codes.NUMBER_OF_IMAGES),
+        elements.extension_value(study, codes.REPORTING_STATUS_EXTENSION),
+    )
+
+
+@pytest.fixture
+def two_examinations(clinic: Clinic) -> Clinic:
+    """An older CT that was reported, and a newer one that was not."""
+    for number, (started, procedure) in enumerate(
+        [("2026-11-01T09:00:00Z", "CT of head"), ("2026-11-20T09:00:00Z", "CT of sinuses")]
+    ):
+        (request,) = clinic.refer({"code": {"text": procedure}}, isr=f"ISR-{number}")
+        clinic.authorise(request)
+        study = clinic.images_arrive(
+            request, images=number + 2, uid=f"1.2.{number}", started=started
+        )
+        if number == 0:
+            clinic.report(request, study)
+    return clinic
+
+
+@pytest.mark.requirement("R006.1")
+@pytest.mark.requirement("R006.2")
+def test_the_list_shows_date_procedure_images_and_status_newest_first(
+    two_examinations: Clinic,
+) -> None:
+    record = two_examinations.search(
+        "reporter", "ImagingStudy?patient=Patient/winter&_sort=-started"
+    )
+
+    assert list(map(row, record)) == [
+        ("2026-11-20T09:00:00Z", "CT of sinuses", 3, "unreported"),
+        ("2026-11-01T09:00:00Z", "CT of head", 2, "reported"),
+    ]
+
+
+@pytest.mark.requirement("R006.1")
+def test_studies_and_their_reports_come_on_one_page(two_examinations: Clinic) -> None:
+    page = two_examinations.get(
+        "gp",
+        "ImagingStudy?patient=Patient/winter&_sort=-started"
+        "&_revinclude=DiagnosticReport:imagingStudy",
+    )
+
+    kinds = [one["resource"]["resourceType"] for one in page["entry"]]
+    assert kinds == ["ImagingStudy", "ImagingStudy", "DiagnosticReport"]
+
+
+@pytest.mark.requirement("R006.2")
+def test_a_preliminary_report_is_not_yet_a_report(clinic: Clinic) -> None:
+    (request,) = clinic.refer()
+    clinic.authorise(request)
+    study = clinic.images_arrive(request)
+    draft = clinic.report(request, study, status="preliminary")
+
+    def status() -> object:
+        now = clinic.get("reporter", f"ImagingStudy/{study['id']}")
+        return elements.extension_value(now, codes.REPORTING_STATUS_EXTENSION)
+
+    assert status() == "preliminary"
+    assert clinic.tasks(request, "acknowledge") == []
+    clinic.change("reporter", draft, status="final")
+    assert status() == "reported"
+    assert len(clinic.tasks(request, "acknowledge")) == 1
+
+
+def test_a_stranger_has_no_record_to_see(two_examinations: Clinic) -> None:
+    page = two_examinations.get("reviewer", "ImagingStudy?patient=Patient/winter&_total=accurate")
+
+    assert page["total"] == 0
+    assert page.get("entry", []) == []
