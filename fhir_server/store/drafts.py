@@ -12,6 +12,7 @@ References
 * FHIR References, "Literal References"; FHIR http, "Integrity"
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -35,6 +36,11 @@ Key = tuple[str, str]
 
 NO_TERMS: Final = Terms([], None, None, [], [])
 NOBODYS: Final = Standing(None, frozenset())
+
+
+_ELSEWHERE: Final = re.compile(r"#|(?!urn:(?:uuid|oid):)[A-Za-z][A-Za-z0-9+.\-]*:")
+"""References that are not ours to follow: fragments, and addresses of others. A urn that no entry
+of a transaction bore, a condition or a type that nobody knows is none of these."""
 
 
 class Write(NamedTuple):
@@ -125,9 +131,12 @@ class Drafts:
     def wanted(self, contents: Iterable[Content]) -> list[Wanted]:
         """What must be looked up to check these resources."""
         found: dict[Wanted, None] = {}
+        own = {(draft.key, draft.write.stored.version) for draft in self.all}
         for content in contents:
             for _, reference in self._references(content):
                 key = reference.type, reference.id
+                if (key, reference.version) in own:
+                    continue
                 if reference.version is not None or (
                     key not in self.targets and key not in self.last
                 ):
@@ -305,11 +314,16 @@ class Drafts:
         if not self._strictly:
             return []
         about = ("Patient", self._about(content))
-        return [
-            Issue("not-found", f"There is no {reference.local} to refer to.", _place_of(path, at))
-            for path, reference in self._references(content)
-            if not self._resolves(reference, context, key, about)
-        ]
+        issues: list[Issue] = []
+        for path, literal, _ in references.find(content.json):
+            reference = references.parse(literal, self._base_url)
+            if reference is None:
+                if not _ELSEWHERE.match(literal):
+                    issues.append(Issue("value", "This refers to nothing.", _place_of(path, at)))
+            elif not reference.base and not self._resolves(reference, context, key, about):
+                text = f"There is no {reference.local} to refer to."
+                issues.append(Issue("not-found", text, _place_of(path, at)))
+        return issues
 
     def _resolves(
         self,
