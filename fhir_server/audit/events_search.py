@@ -83,7 +83,8 @@ async def search(database: Runs, context: RequestContext, query: Query) -> Page:
         where += f" and (a.instant, a.n) {sign} (${len(params) - 1}, ${len(params)})"
     params.append(query.count + 1)
     order = "desc" if descending else "asc"
-    sql = f"select {COLUMNS} from audit as a where {where} order by a.instant {order}, a.n {order} limit ${len(params)}"
+    in_order = f"order by a.instant {order}, a.n {order} limit ${len(params)}"
+    sql = f"select {COLUMNS} from audit as a where {where} {in_order}"
     rows = await database.run(sql, params)
     lines = [Line._make(row) for row in rows[: query.count]]
     more = len(rows) > query.count

@@ -20,12 +20,13 @@ class Audit(SQLModel, table=True):
 
     `outcome` is a code of AuditEvent.outcome: 0, 4, 8 or 12. `query` is the search as asked.
     `hits` is the number of resources disclosed or matched. `detail` is why it was refused.
-    `body` is an AuditEvent received from outside, as it came. `xid` orders the chain.
+    `body` is an AuditEvent received from outside, as it came. `log` and
+    `xid` order the chain.
     """
 
     __tablename__ = "audit"
     __table_args__ = (
-        Index("audit_in_order", "xid", "n"),
+        Index("audit_in_order", "log", "xid", "n"),
         Index(
             "audit_of_patient",
             "patient",
@@ -39,6 +40,7 @@ class Audit(SQLModel, table=True):
 
     instant: int = Field(sa_type=BigInteger, primary_key=True)
     n: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    log: int = Field(sa_column_kwargs={"server_default": text("1")})
     xid: int = Field(
         sa_type=Xid8, sa_column_kwargs={"server_default": text("pg_current_xact_id()")}
     )
@@ -61,16 +63,17 @@ class Audit(SQLModel, table=True):
 
 
 class AuditSeal(SQLModel, table=True):
-    """One link of the chain: so many rows, in (xid, n) order, and the digest over them.
+    """One link of the chain: so many rows, in (log, xid, n) order, and the digest over them.
 
     `digest` is over the digest of the link before and over the rows after that link's last row
-    up to this one's (`xid`, `n`).
+    up to this one's (`log`, `xid`, `n`).
     """
 
     __tablename__ = "audit_seal"
 
     number: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     instant: int = Field(sa_type=BigInteger)
+    log: int
     xid: int = Field(sa_type=Xid8)
     n: int = Field(sa_type=BigInteger)
     rows: int = Field(sa_type=BigInteger)

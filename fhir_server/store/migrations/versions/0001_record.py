@@ -98,6 +98,7 @@ LEDGER = """
 create table audit (
     n             bigint   generated always as identity,
     instant       bigint   not null,
+    log           integer  not null default 1,
     xid           xid8     not null default pg_current_xact_id(),
     interaction   text     collate "C" not null,
     outcome       integer  not null,
@@ -117,7 +118,7 @@ create table audit (
     body          bytea,
     primary key (instant, n)
 ) partition by range (instant);
-create index audit_in_order    on audit (xid, n);
+create index audit_in_order    on audit (log, xid, n);
 create index audit_of_patient  on audit (patient, instant, n) where patient is not null;
 create index audit_of_resource on audit (id, instant, n) where id is not null;
 create table audit_default partition of audit default;
@@ -125,6 +126,7 @@ create table audit_default partition of audit default;
 create table audit_seal (
     number   bigint  primary key,
     instant  bigint  not null,
+    log      integer not null,
     xid      xid8    not null,
     n        bigint  not null,
     rows     bigint  not null,
