@@ -68,15 +68,21 @@ class Choice(NamedTuple):
 class Shape:
     """What may stand in one JSON object: a resource, a datatype, or a part nested in one.
 
-    `members` is empty until `compile` has run.
+    `members` is empty until `compile` has run. `values` repeats the tests of single primitives,
+    which are most of what a walk meets, and `is_plain` says that nothing is required, chosen or
+    ruled by an invariant.
     """
 
-    __slots__ = ("choices", "invariants", "members", "path", "required", "type")
+    __slots__ = (
+        "choices", "invariants", "is_plain", "members", "path", "required", "type", "values",
+    )  # fmt: skip
 
     def __init__(self, type: str, path: str = "") -> None:
         self.type = type
         self.path = path
         self.members: dict[str, Member] = {}
+        self.values: dict[str, Check] = {}
+        self.is_plain = False
         self.required: tuple[tuple[str, str], ...] = ()
         self.choices: tuple[Choice, ...] = ()
         self.invariants: tuple[Invariant, ...] = ()
@@ -100,6 +106,8 @@ class Shape:
         )
         self.choices = tuple(_choice(row, name) for name, row in rows.items() if "[x]" in name)
         self.invariants = INVARIANTS.get(f"{self.type}.{self.path}".rstrip("."), ())
+        self.is_plain = not (self.required or self.choices or self.invariants)
+        self.values = {name: m.test for name, m in members.items() if m.kind == Kind.VALUE}
         self.members = members
         return members
 

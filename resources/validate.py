@@ -102,57 +102,53 @@ def _part(own: Shape, element: dict[str, Any], trail: Trail, findings: Findings)
     """Check one object against its shape, and what is in it."""
     before = len(findings.issues)
     members = own.members or own.compile()
+    values = own.values
     for name, value in element.items():
-        member = members.get(name)
-        if member is None:
-            _unknown(name, trail, findings)
-            continue
-        kind, test, demand, shown, _, _ = member
-        if kind == 0:  # Kind.VALUE, the most frequent
+        test = values.get(name)
+        if test is not None:
             try:
                 if test(value):
                     continue
             except TypeError:
                 pass
-            _bad_value(member, value, (trail, shown, None), findings)
-        elif kind == 2:  # Kind.PART
-            here = (trail, shown, None)
-            if value.__class__ is dict:
-                _part(test, value, here, findings)
-                if demand:
-                    _demand(demand, value, here, findings)
-            else:
-                findings.add("structure", "An object is expected.", here)
-        elif kind == 3:  # Kind.PARTS
+            _bad_value(members[name], value, trail, findings)
+            continue
+        member = members.get(name)
+        if member is None:
+            _unknown(name, trail, findings)
+        elif member[0] == 3:  # Kind.PARTS
             if value.__class__ is list and value:
                 _parts(member, value, trail, findings)
             else:
-                findings.add("structure", _LIST, trail, shown)
+                findings.add("structure", _LIST, trail, member.name)
+        elif member[0] == 2:  # Kind.PART
+            _one_part(member, value, (trail, member[3], None), findings)
         else:
-            _SELDOM[kind](member, element, value, trail, findings)
-    if own.required or own.choices:
-        _completeness(own, element, trail, findings)
+            _SELDOM[member.kind](member, element, value, trail, findings)
     if len(element) < 2 and (not element or "id" in element):
         findings.add("structure", "ele-1: An element has a value or children.", trail)
-    if own.invariants and len(findings.issues) == before:
-        for row in own.invariants:
-            if not row.holds(element):
-                findings.add("invariant", f"{row.key}: {row.human}.", trail)
+    if not own.is_plain:
+        _completeness(own, element, trail, findings)
+        if own.invariants and len(findings.issues) == before:
+            _invariants(own, element, trail, findings)
 
 
 _LIST: Final = "A list with at least one item is expected."
 
 
 def _parts(member: Member, items: list[Any], trail: Trail, findings: Findings) -> None:
-    test, demand, shown = member.test, member.demand, member.name
+    shown = member.name
     for index, item in enumerate(items):
-        here = (trail, shown, index)
-        if item.__class__ is dict:
-            _part(test, item, here, findings)
-            if demand:
-                _demand(demand, item, here, findings)
-        else:
-            findings.add("structure", "An object is expected.", here)
+        _one_part(member, item, (trail, shown, index), findings)
+
+
+def _one_part(member: Member, value: Any, here: Trail, findings: Findings) -> None:
+    if value.__class__ is dict:
+        _part(member[1], value, here, findings)
+        if member[2]:
+            _demand(member[2], value, here, findings)
+    else:
+        findings.add("structure", "An object is expected.", here)
 
 
 def _completeness(own: Shape, element: dict[str, Any], trail: Trail, findings: Findings) -> None:
@@ -168,12 +164,22 @@ def _completeness(own: Shape, element: dict[str, Any], trail: Trail, findings: F
             findings.add("structure", "Only one of the alternatives may be there.", trail, name)
 
 
+def _invariants(own: Shape, element: dict[str, Any], trail: Trail, findings: Findings) -> None:
+    """Check the rules of an element with which nothing else is wrong."""
+    for row in own.invariants:
+        if not row.holds(element):
+            findings.add("invariant", f"{row.key}: {row.human}.", trail)
+
+
 def _unknown(name: str, trail: Trail, findings: Findings) -> None:
     known = name if name.isidentifier() and len(name) <= 64 else ""
     findings.add("structure", "There is no such element in R4.", trail, known)
 
 
-def _bad_value(member: Member, value: Any, here: Trail, findings: Findings) -> None:
+def _bad_value(
+    member: Member, value: Any, trail: Trail, findings: Findings, index: int | None = None
+) -> None:
+    here = (trail, member.name, index)
     if not is_of_json_type(value, member.datatype):
         findings.add("structure", f"Not the JSON of a {member.datatype}.", here)
     elif member.bound:
@@ -231,7 +237,6 @@ def _values(
         findings.add("structure", _LIST, trail, member.name)
         return
     for index, item in enumerate(items):
-        here = (trail, member.name, index)
         if item is None:
             continue  # told by the sibling, or by the lack of one, below
         try:
@@ -239,7 +244,7 @@ def _values(
         except TypeError:
             good = False
         if not good:
-            _bad_value(member, item, here, findings)
+            _bad_value(member, item, trail, findings, index)
     if None in items and not _has_siblings(element, items):
         findings.add("structure", "A null stands only beside an extension.", trail, member.name)
 
