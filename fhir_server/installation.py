@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from fhir_server.settings import Settings
 from fhir_server.store.embedded import embedded
+from resources.errors import Exhausted
 
 
 class Served(NamedTuple):
@@ -81,6 +82,37 @@ def database_url(settings: Settings) -> Iterator[str]:
     else:
         with embedded(settings.data_dir) as url:
             yield url
+
+
+@contextmanager
+def migrated(settings: Settings) -> Iterator[str]:
+    """Give the database as `database_url` does, brought to the present schema.
+
+    That of a running server is at its schema already.
+    """
+    with database_url(settings) as url:
+        if not is_served(settings.data_dir):
+            migrate(url)
+        yield url
+
+
+def migrate(url: str) -> None:
+    """Bring a database to the present schema.
+
+    Raises
+    ------
+    Exhausted
+        It cannot be reached.
+    """
+    # SQLAlchemy and Alembic take longer to import than most commands take to run.
+    from sqlalchemy.exc import OperationalError
+
+    from fhir_server.store import schema
+
+    try:
+        schema.migrate(url)
+    except OperationalError as error:
+        raise Exhausted("The database cannot be reached.") from error
 
 
 def as_served(settings: Settings) -> Settings:

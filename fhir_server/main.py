@@ -28,6 +28,7 @@ from dicom_bridge.dicomweb import router as dicomweb
 from dicom_bridge.dimse import scp
 from fhir_server import health, jobs, metrics
 from fhir_server.access.token import Keys, TokenChecker
+from fhir_server.audit import seal
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import now
 from fhir_server.jobs import Duty
@@ -199,12 +200,16 @@ def duties(core: Core) -> list[Duty]:
     async def settle() -> int:
         return await ingest.settle_leftovers(core.bridge)
 
+    async def seal_ledger() -> int:
+        return await seal.seal(core.database, now())
+
     async def make_partitions() -> int:
         await partitions.ensure(core.database, now())
         return 0
 
     return [
         Duty("settle", "* * * * *", settle),
+        Duty("seal", "*/5 * * * *", seal_ledger),
         Duty("partitions", "7 2 * * *", make_partitions),
     ]
 

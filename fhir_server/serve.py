@@ -25,7 +25,6 @@ from fhir_server import installation, metrics
 from fhir_server.access.token import Keys
 from fhir_server.installation import Served
 from fhir_server.settings import Address, Settings, environment
-from fhir_server.store import schema
 from fhir_server.store.embedded import embedded, running, sole_server
 from resources.errors import Conflict, Exhausted, Forbidden
 
@@ -36,6 +35,8 @@ STEADY_SECONDS: Final = 30.0
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 6.0
 """How long the roles may take to finish; then they are killed, and PostgreSQL is stopped."""
+HASTY_SECONDS: Final = 1.0
+"""The same when there is no database: nothing they are doing can end well."""
 BIND_SECONDS: Final = 3.0
 """How long a port may still be held by processes of a server that was killed."""
 BACKLOG: Final = 1024
@@ -193,7 +194,8 @@ class Supervisor:
         for charge in living:
             assert charge.process is not None
             charge.process.terminate()
-        deadline = time.monotonic() + STOP_SECONDS
+        patience = HASTY_SECONDS if self.without_database else STOP_SECONDS
+        deadline = time.monotonic() + patience
         for charge in living:
             assert charge.process is not None
             try:
@@ -243,7 +245,7 @@ def _run(
     with _database(settings) as (url, postmaster):
         if _is_told(signals):
             return False
-        schema.migrate(url)
+        installation.migrate(url)
         served = Served(settings.url, settings.http, settings.dicom, settings.database_url)
         installation.write_down(settings.data_dir, served)
         charges = [

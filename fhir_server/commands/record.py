@@ -1,0 +1,47 @@
+"""``init``, ``check``, ``reindex``, ``audit``: care for what is kept."""
+
+from pathlib import Path
+
+import click
+
+from fhir_server import installation
+from fhir_server.access.token import Keys
+from fhir_server.audit import seal
+from fhir_server.audit.seal import Fault, Seal
+from fhir_server.commands.beside import data_dir_option, settings_of, with_database
+from fhir_server.context import now
+from fhir_server.store.database import Database
+from resources.errors import Conflict
+
+
+@click.command()
+@data_dir_option
+def init(data_dir: Path | None) -> None:
+    """Create the database, or bring it to the present schema."""
+    settings = settings_of(data_dir)
+    Keys.load(settings.data_dir)
+    with installation.migrated(settings):
+        pass
+
+
+@click.group()
+def audit() -> None:
+    """The audit ledger."""
+
+
+@audit.command()
+@data_dir_option
+def verify(data_dir: Path | None) -> None:
+    """Walk the chain of seals, and say whether it holds."""
+
+    async def walk(database: Database) -> tuple[list[Fault], Seal | None]:
+        await seal.seal(database, now())
+        return await seal.verify(database), await seal.head(database)
+
+    faults, head = with_database(settings_of(data_dir), walk)
+    for fault in faults:
+        click.echo(f"link {fault.number}: {fault.reason}")
+    if faults:
+        raise Conflict(f"The chain does not hold: {len(faults)} links are broken.")
+    if head is not None:
+        click.echo(f"The chain holds: {head.number} links, the last is {head.digest.hex()}.")

@@ -1,0 +1,142 @@
+"""``client``, ``user``, ``peer``: who may ask, registered by an operator."""
+
+import hashlib
+import secrets
+import ssl
+from pathlib import Path
+
+import click
+
+from dicom_bridge.dimse import peers
+from fhir_server.commands.beside import as_operator, data_dir_option, settings_of
+from fhir_server.commands.cores import with_core
+from fhir_server.main import Core
+from fhir_server.search import query
+from resources import codes
+from resources.errors import Invalid, NotFound
+from smart_apps import clients, passwords, users
+from smart_apps.clients import Client, Kind
+
+
+@click.group()
+def client() -> None:
+    """Registered applications."""
+
+
+@client.command("add")
+@data_dir_option
+@click.option("--id", "id", required=True, help="The client id.")
+@click.option("--public", "kind", flag_value="public", help="It can keep no secret.")
+@click.option("--secret", "kind", flag_value="secret", help="Make a secret and print it once.")
+@click.option(
+    "--jwks",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File of its public keys, a JSON Web Key Set.",
+)
+@click.option("--redirect", "redirects", multiple=True, help="Redirect URI; may be repeated.")
+@click.option("--scope", required=True, help="All that it may ever ask for.")
+@click.option("--organization", required=True, help="ODS code of whom it acts for.")
+def add_client(
+    data_dir: Path | None,
+    id: str,
+    kind: Kind | None,
+    jwks: Path | None,
+    redirects: tuple[str, ...],
+    scope: str,
+    organization: str,
+) -> None:
+    """Register a SMART client, or change its registration."""
+    if (kind is None) == (jwks is None):
+        raise Invalid("Say one of --public, --jwks FILE and --secret.")
+    secret = secrets.token_urlsafe(32) if kind == "secret" else None
+
+    async def add(core: Core) -> None:
+        made = Client(
+            id=id,
+            kind=kind or "jwks",
+            scope=scope,
+            organization=await _organization(core, organization),
+            redirect_uris=redirects,
+            jwks=jwks.read_text() if jwks else None,
+            secret=passwords.derive(secret) if secret else None,
+        )
+        await clients.add(core.database, made)
+
+    with_core(settings_of(data_dir), add)
+    if secret:
+        click.echo(secret)
+
+
+@click.group()
+def user() -> None:
+    """Local logins."""
+
+
+@user.command("add")
+@data_dir_option
+@click.option("--login", required=True)
+@click.option("--password", required=True)
+@click.option("--practitioner-role", required=True, help="Id of the PractitionerRole.")
+@click.option(
+    "--role",
+    type=click.Choice(sorted(users.PERSONS)),
+    help="What the person does, where no code of the PractitionerRole says it.",
+)
+def add_user(
+    data_dir: Path | None, login: str, password: str, practitioner_role: str, role: str | None
+) -> None:
+    """Add a login for a person in a role, or change it."""
+
+    async def add(core: Core) -> None:
+        found = await core.store.read(as_operator("read"), "PractitionerRole", practitioner_role)
+        await users.add(core.database, users.made(login, password, found.json, role))
+
+    with_core(settings_of(data_dir), add)
+
+
+@click.group()
+def peer() -> None:
+    """DICOM peers."""
+
+
+@peer.command("add")
+@data_dir_option
+@click.option("--ae", required=True, help="AE title.")
+@click.option("--host", required=True)
+@click.option("--port", type=int, required=True)
+@click.option("--organization", required=True, help="ODS code of whom it acts for.")
+@click.option(
+    "--tls-cert",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Its certificate, PEM.",
+)
+def add_peer(
+    data_dir: Path | None, ae: str, host: str, port: int, organization: str, tls_cert: Path | None
+) -> None:
+    """Allow a DICOM peer, and make it a destination."""
+    certificate = _fingerprint(tls_cert) if tls_cert else None
+
+    async def add(core: Core) -> None:
+        party = await _organization(core, organization)
+        await peers.add(core.database, peers.Peer(ae, host, port, party, certificate))
+
+    with_core(settings_of(data_dir), add)
+
+
+async def _organization(core: Core, ods: str) -> str:
+    """Find the Organization of an ODS code."""
+    identifier = ("identifier", f"{codes.ODS_ORGANIZATION}|{ods}")
+    page = await core.store.search(
+        as_operator("search"), query.parse("Organization", [identifier], strict=True)
+    )
+    if not page.matches:
+        raise NotFound(f"No Organization here has the ODS code {ods}.")
+    return page.matches[0].id
+
+
+def _fingerprint(path: Path) -> str:
+    """Give the SHA-256 fingerprint of a certificate."""
+    try:
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text())).hexdigest()
+    except ValueError as error:
+        raise Invalid(f"{path} is no certificate in PEM.") from error

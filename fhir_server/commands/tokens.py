@@ -1,0 +1,59 @@
+"""``token``: an access token for scripts and tests, without the authorisation server."""
+
+from pathlib import Path
+
+import click
+
+from fhir_server.access import scopes
+from fhir_server.access.principal import Principal
+from fhir_server.access.token import Keys, mint
+from fhir_server.commands.beside import data_dir_option, settings_of, with_database
+from fhir_server.store.database import Database
+from resources.errors import Invalid
+from smart_apps import clients, users
+
+LONGEST_SECONDS = 30 * 86_400
+
+
+@click.command()
+@data_dir_option
+@click.option("--client", "client_id", required=True, help="Id of a registered client.")
+@click.option("--scope", required=True, help="SMART scopes, within those of the client.")
+@click.option("--user", "login", help="Login of the person who uses it.")
+@click.option("--patient", help="Id of the Patient in context.")
+@click.option("--lifetime", type=click.IntRange(1, LONGEST_SECONDS), default=300, help="Seconds.")
+def token(
+    data_dir: Path | None,
+    client_id: str,
+    scope: str,
+    login: str | None,
+    patient: str | None,
+    lifetime: int,
+) -> None:
+    """Print an access token."""
+
+    async def who(database: Database) -> Principal:
+        registered = await clients.find(database, client_id)
+        if not scopes.parse(scope).within(scopes.parse(registered.scope)):
+            raise Invalid(f"{client_id} is registered for no more than: {registered.scope}")
+        if login is None:
+            return registered.principal(scope)
+        return (await users.find(database, login)).principal(scope, client_id)
+
+    asked = scopes.parse(scope)
+    if patient is None and any(grant.context == "patient" for grant in asked.grants):
+        raise Invalid("patient/ scopes need --patient.")
+    settings = settings_of(data_dir)
+    principal = with_database(settings, who)
+    made = mint(
+        Keys.load(settings.data_dir),
+        settings.url,
+        subject=principal.subject,
+        client=client_id,
+        scope=scope,
+        organization=principal.organization,
+        role=principal.role,
+        patient=patient,
+        lifetime=lifetime,
+    )
+    click.echo(made)
