@@ -51,9 +51,21 @@ def extension_value(element: Json, url: str) -> Any:
 
 
 def with_extension(element: Json, url: str, value: Json) -> dict[str, Any]:
-    """The element with one extension of that name; another of the same name is replaced."""
-    others = [one for one in element.get("extension", ()) if one.get("url") != url]
-    return {**element, "extension": [*others, {"url": url, **value}]}
+    """The element with one extension of that name; another of that name is replaced in its place.
+
+    Examples
+    --------
+    >>> with_extension({"extension": [{"url": "a"}, {"url": "b"}]}, "a", {"valueCode": "x"})
+    {'extension': [{'url': 'a', 'valueCode': 'x'}, {'url': 'b'}]}
+    """
+    made = {"url": url, **value}
+    held = list(element.get("extension", ()))
+    places = [at for at, one in enumerate(held) if one.get("url") == url]
+    if not places:
+        return {**element, "extension": [*held, made]}
+    kept = [one for at, one in enumerate(held) if at not in places[1:]]
+    kept[places[0]] = made
+    return {**element, "extension": kept}
 
 
 def references(value: object) -> list[str]:
