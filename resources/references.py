@@ -166,4 +166,4 @@ def _path(json: Mapping[str, Any], trail: _Trail) -> str:
 
 def _shape_of(resource: Mapping[str, Any]) -> Shape | None:
     name = resource.get("resourceType")
-    return shape(name) if name in TYPES else None
+    return shape(name) if isinstance(name, str) and name in TYPES else None

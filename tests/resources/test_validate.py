@@ -414,6 +414,26 @@ def test_the_walk_refuses_whatever_the_models_refuse(mutant: dict[str, Any]) -> 
         ] == []  # fmt: skip
 
 
+@st.composite
+def chimeras(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw an official example into which a part of another one has been put."""
+    short = [name for name, raw in EXAMPLES.items() if len(raw) < 3000]
+    resource: dict[str, Any] = json.loads(EXAMPLES[draw(st.sampled_from(short))])
+    donor: dict[str, Any] = json.loads(EXAMPLES[draw(st.sampled_from(short))])
+    part = draw(st.sampled_from(objects(donor)))
+    place = draw(st.sampled_from(objects(resource)))
+    member = draw(st.sampled_from([name for name in place if name != "resourceType"]))
+    graft: Any = draw(st.sampled_from([part, [part], *part.values()]))
+    place[draw(st.sampled_from([member, f"_{member}", "contained", "extension"]))] = graft
+    return resource
+
+
+@settings(max_examples=300, deadline=None)
+@given(chimeras())
+def test_nothing_makes_the_walk_stumble(chimera: dict[str, Any]) -> None:
+    assert all(issue.code and issue.text and issue.at for issue in check(chimera))
+
+
 def is_accepted(resource: dict[str, Any]) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
