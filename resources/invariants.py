@@ -214,7 +214,7 @@ _ROWS: Final = (
               lambda e: (exists(e, "start") and exists(e, "end"))
               or e.get("status") in ("proposed", "cancelled", "waitlist")),
     Invariant("Appointment", "app-4",
-              "Cancelation reason is only used for appointments cancelled, or no-show",
+              "Cancellation reason is only used for appointments cancelled, or no-show",
               lambda e: "cancelationReason" not in e
               or e.get("status") in ("cancelled", "noshow", "no-show")),  # R4 misspells its code
     Invariant("Appointment.participant", "app-1",

@@ -41,7 +41,7 @@ _STYLE_URL: Final = re.compile(
     r"url\(((?!//)[\w./-]+|data: ?image/(?:png|jpeg|gif);base64,[\w+/=]*)\)"
 )
 _ACTIVE_STYLE: Final = re.compile(
-    r"[\\@&<]|/\*|url|image\s*\(|expression|script|behavio|-moz-binding", re.IGNORECASE
+    r"[\\@&<]|/\*|url|image\s*\(|expression|script|behavior|-moz-binding", re.IGNORECASE
 )
 
 

@@ -56,7 +56,7 @@ CT = {"system": "http://dicom.nema.org/resources/ontology/DCM", "code": "CT"}
     [
         # unknown elements, wherever
         (study(colour="red"), "structure", "ImagingStudy.colour"),
-        (study(subject={"referenz": "x"}), "structure", "ImagingStudy.subject.referenz"),
+        (study(subject={"refer": "x"}), "structure", "ImagingStudy.subject.refer"),
         (
             study(series=[{"uid": "1.2", "modality": CT, "x": 1}]),
             "structure",
