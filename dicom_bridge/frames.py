@@ -116,6 +116,61 @@ def frame(stream: BinaryIO, where: Layout, index: int) -> bytes:
     return b"".join(pieces)
 
 
+def runs(where: Layout, index: int) -> Sequence[Run]:
+    """Say where a frame is that begins at an octet; `index` counts from 1.
+
+    Raises
+    ------
+    NotFound
+        There is no such frame.
+    """
+    if not 1 <= index <= where.number:
+        raise NotFound(f"This instance has {where.number} frames", "NumberOfFrames")
+    return where.frames[index - 1]
+
+
+def pixel_run(stream: BinaryIO, dataset_offset: int, transfer_syntax: str) -> Run:
+    """Find the value of native pixel data.
+
+    Raises
+    ------
+    NotFound
+        The instance has no native pixel data.
+    """
+    stream.seek(dataset_offset)
+    syntax = UID(transfer_syntax)
+    _attributes(stream, syntax)
+    element = _element(stream, syntax)
+    if element is None or element[2] == _UNDEFINED:
+        raise NotFound("This instance has no native pixel data")
+    return Run(element[1], element[2])
+
+
+def value(stream: BinaryIO, dataset_offset: int, transfer_syntax: str, tag: int) -> bytes:
+    """Take the value of a binary element out of the data set, wherever it is nested.
+
+    Raises
+    ------
+    NotFound
+        There is none, or there are several in sequences and it cannot be told which is meant.
+    """
+    stream.seek(dataset_offset)
+    syntax = UID(transfer_syntax)
+    try:
+        ds = read_dataset(
+            stream,
+            syntax.is_implicit_VR,
+            syntax.is_little_endian,
+            stop_when=lambda tag, vr, length: tag in PIXEL_DATA,
+        )
+        found = [ds[tag]] if tag in ds else [one for one in ds.iterall() if one.tag == tag]
+    except (EOFError, OSError, ValueError, struct.error) as error:
+        raise Unsupported("The data set of this instance cannot be read") from error
+    if len(found) != 1 or not isinstance(found[0].value, bytes):
+        raise NotFound("This instance has no such bulk data")
+    return found[0].value
+
+
 def inflated(stream: BinaryIO, dataset_offset: int) -> BytesIO:
     """Undo the deflation of a data set (PS3.5 Annex A.5), keeping the file meta information.
 

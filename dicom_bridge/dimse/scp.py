@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from pydicom import config
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import evt
 from pynetdicom.service_class import StorageServiceClass
@@ -24,7 +25,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_bridge import storage
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.dimse import peers, reactor, store
+from dicom_bridge.dimse import find, peers, reactor, retrieve, store, worklist
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.dimse.sender import Sender
 from fhir_server.access.principal import Principal
@@ -36,6 +37,8 @@ from resources.errors import Refusal
 MOST_PDU: Final = 1 << 17
 """Maximum Length that we announce, in bytes."""
 VERIFICATION: Final = "1.2.840.10008.1.1"
+STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 PLAIN: Final = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 
 REJECTED_PERMANENT, BY_USER, BY_PRESENTATION = 0x01, 0x01, 0x03
@@ -74,6 +77,9 @@ SERVICES: Final[list[Service]] = [
         store.handle_store,
         both_roles=True,
     ),
+    Service((STUDY_ROOT_FIND,), PLAIN, evt.EVT_C_FIND, find.handle_find),
+    Service((STUDY_ROOT_GET,), PLAIN, evt.EVT_C_GET, retrieve.handle_get),
+    Service((worklist.MODALITY_WORKLIST,), PLAIN, evt.EVT_C_FIND, worklist.handle_worklist),
 ]
 """One row a service class: adding one is adding a row."""
 
@@ -123,6 +129,10 @@ def listen(
     tls: Any = None,
 ) -> ThreadedAssociationServer:
     """Open the port; `reactor.stop` closes it."""
+    # Peers send what they send, and we tell what we hold: what matters of it is checked where
+    # it is used, and a warning about the rest helps nobody.
+    config.settings.reading_validation_mode = config.IGNORE
+    config.settings.writing_validation_mode = config.IGNORE
     ae = reactor.ApplicationEntity(bridge.ae_title)
     ae.require_called_aet = True
     ae.maximum_pdu_size = MOST_PDU
@@ -132,9 +142,10 @@ def listen(
     for service in SERVICES:
         _support(ae, service)
     handlers = [
-        (service.event, service.handler, [bridge, portal])
-        for service in SERVICES
-        if service.event is not None
+        (event, _served, [services, bridge, portal])
+        if len(services) > 1
+        else (event, services[0].handler, [bridge, portal])
+        for event, services in _by_event().items()
     ]
     admission = Admission(bridge, portal, anywhere=anywhere or tls is not None)
     over = [(event, _over, [bridge, portal]) for event in (evt.EVT_RELEASED, evt.EVT_ABORTED)]
@@ -181,6 +192,24 @@ class Admission:
         await self._bridge.ledger.append(
             ledger.entry(context, outcome=ledger.MINOR_FAILURE, detail=detail)
         )
+
+
+def _by_event() -> dict[Any, list[Service]]:
+    services: dict[Any, list[Service]] = {}
+    for service in SERVICES:
+        if service.event is not None:
+            services.setdefault(service.event, []).append(service)
+    return services
+
+
+def _served(event: Any, services: Sequence[Service], bridge: Bridge, portal: Portal) -> Any:
+    """Let the service answer whose SOP class the presentation context names.
+
+    pynetdicom has one handler a DIMSE message, PS3.4 several services that use it.
+    """
+    sop_class = str(event.context.abstract_syntax)
+    service = next(one for one in services if sop_class in one.sop_classes)
+    return service.handler(event, bridge, portal) if service.handler else None
 
 
 def _support(ae: reactor.ApplicationEntity, service: Service) -> None:

@@ -1,0 +1,126 @@
+"""Which method on which address is which DICOMweb transaction, and the door they come through.
+
+The door checks the token before anything else, turns what goes wrong into a problem document and
+sees to it that a refusal is audited.
+
+References
+----------
+* PS3.18 Section 10.1.1 (resources), 10.3 (transactions of the Studies Service)
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dicom_bridge.bridge import Bridge
+from dicom_bridge.dicomweb import problems, qido, stow, wado
+from dicom_bridge.dicomweb.exchange import Call, Web
+from fhir_server.access import bearer
+from fhir_server.access.principal import Principal
+from fhir_server.access.scopes import Scopes
+from fhir_server.access.token import TokenChecker
+from fhir_server.audit import ledger
+from fhir_server.context import RequestContext
+from resources.errors import Refusal
+
+Answer = Callable[[Call], Awaitable[Response]]
+
+ROOT: Final = "/dicom-web"
+BODY_LIMIT: Final = 4 << 30
+"""Octets of one STOW-RS request; they go to disk as they come."""
+
+STUDY: Final = "/studies/{study}"
+SERIES: Final = STUDY + "/series/{series}"
+INSTANCE: Final = SERIES + "/instances/{instance}"
+
+
+class Transaction(NamedTuple):
+    """One row: a method on an address, and the transaction of PS3.18 that it is."""
+
+    method: str
+    address: str
+    interaction: str
+    answer: Answer
+
+
+TRANSACTIONS: Final = (
+    Transaction("GET",  "/studies",                             "QIDO-RS", qido.studies),
+    Transaction("GET",  "/series",                              "QIDO-RS", qido.series),
+    Transaction("GET",  "/instances",                           "QIDO-RS", qido.instances),
+    Transaction("GET",  STUDY + "/series",                      "QIDO-RS", qido.series),
+    Transaction("GET",  STUDY + "/instances",                   "QIDO-RS", qido.instances),
+    Transaction("GET",  SERIES + "/instances",                  "QIDO-RS", qido.instances),
+    Transaction("GET",  STUDY,                                  "WADO-RS", wado.instances),
+    Transaction("GET",  SERIES,                                 "WADO-RS", wado.instances),
+    Transaction("GET",  INSTANCE,                               "WADO-RS", wado.instances),
+    Transaction("GET",  STUDY + "/metadata",                    "WADO-RS", wado.metadata),
+    Transaction("GET",  SERIES + "/metadata",                   "WADO-RS", wado.metadata),
+    Transaction("GET",  INSTANCE + "/metadata",                 "WADO-RS", wado.metadata),
+    Transaction("GET",  INSTANCE + "/frames/{frames}",          "WADO-RS", wado.frame_list),
+    Transaction("GET",  STUDY + "/bulk/{instance}/{tag}",       "WADO-RS", wado.bulk_data),
+    Transaction("POST", "/studies",                             "STOW-RS", stow.store),
+    Transaction("POST", STUDY,                                  "STOW-RS", stow.store),
+)  # fmt: skip
+"""PS3.18 Tables 10.4.1-1, 10.5.1-1 and 10.6.1-1. Rendered resources are not offered."""
+
+STRANGER: Final = Principal("", None, "", Scopes(()))
+"""Who asks as long as no token says who."""
+
+
+def routes(
+    bridge: Bridge, checker: TokenChecker, *, base_url: str, body_limit: int = BODY_LIMIT
+) -> list[Route]:
+    """Make the routes of the service, to be put into the application as they are.
+
+    Parameters
+    ----------
+    base_url
+        The public address of the server without a path, such as ``https://records.example``.
+    body_limit
+        Octets that one STOW-RS request may have.
+    """
+    web = Web(bridge, checker, base_url.rstrip("/") + ROOT, body_limit)
+    return [
+        Route(ROOT + row.address, _door(web, row), methods=[row.method], name=row.interaction)
+        for row in TRANSACTIONS
+    ]
+
+
+def _door(web: Web, row: Transaction) -> Callable[[Request], Awaitable[Response]]:
+    async def door(request: Request) -> Response:
+        call = Call(web, request, _stranger(request, row.interaction))
+        try:
+            call.context = bearer.context_of(request.scope, web.checker, row.interaction)
+            response = await row.answer(call)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except Exception as error:
+            response = problems.answer(error, call.context.request_id)
+            if isinstance(error, Refusal) and not call.handed_over:
+                await _audit(call, error)
+        response.headers["X-Request-Id"] = call.context.request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    return door
+
+
+def _stranger(request: Request, interaction: str) -> RequestContext:
+    origin = request.client.host if request.client else ""
+    return RequestContext(STRANGER, interaction, origin, bearer.request_id(request.scope))
+
+
+async def _audit(call: Call, refusal: Refusal) -> None:
+    """Keep what was refused before the store saw it: attempts matter most."""
+    step = getattr(refusal, "step", "")
+    entry = ledger.entry(
+        call.context,
+        outcome=ledger.MINOR_FAILURE,
+        type="ImagingStudy",
+        query=call.request.url.path[:500],
+        detail=f"{refusal.__class__.__name__} {step}".strip(),
+    )
+    await call.web.bridge.ledger.append(entry)

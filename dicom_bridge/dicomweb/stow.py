@@ -1,0 +1,303 @@
+"""STOW-RS: store instances.
+
+The payload is read as it comes: each part goes to disk while it is hashed, and is taken in by
+`ingest.receive` like an instance of any other origin. When the request ends, the studies it
+touched are settled, so that whoever reads the answer can read the ImagingStudy.
+
+References
+----------
+* PS3.18 Sections 10.5 (Store Transaction) and Annex I (Store Instances Response Module)
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import orjson
+from starlette.responses import Response
+
+from dicom_bridge import failures, ingest
+from dicom_bridge.dicomweb import accept, multipart
+from dicom_bridge.dicomweb.accept import MediaRange
+from dicom_bridge.dicomweb.exchange import Call
+from dicom_bridge.dicomweb.multipart import Begin, End
+from dicom_bridge.dicomweb.problems import NotAcceptable, UnsupportedMedia
+from dicom_bridge.instance import Instance
+from dicom_bridge.spool import Spool
+from fhir_server.access import gate
+from resources.errors import Conflict, Invalid, Refusal, TooLarge, Unsupported
+
+ATTRIBUTE: Final[dict[str, tuple[str, str]]] = {
+    "RetrieveURL":              ("00081190", "UR"),
+    "FailedSOPSequence":        ("00081198", "SQ"),
+    "ReferencedSOPSequence":    ("00081199", "SQ"),
+    "ReferencedSOPClassUID":    ("00081150", "UI"),
+    "ReferencedSOPInstanceUID": ("00081155", "UI"),
+    "FailureReason":            ("00081197", "US"),
+}  # fmt: skip
+"""PS3.18 Table I.1-1 and PS3.3 Table 10-11: tag and VR."""
+
+
+AT_ONCE: Final = 8
+"""Instances of one request that are taken in while the next ones are read."""
+
+
+class Named(NamedTuple):
+    """What an instance says it is; empty where it could not be read."""
+
+    sop_class: str = ""
+    sop_uid: str = ""
+
+
+@dataclass(slots=True)
+class Part:
+    """One instance on its way in."""
+
+    spool: Spool
+    refusal: Refusal | None = None
+    """What is wrong with it already."""
+
+    def write(self, chunk: bytes) -> None:
+        """Write on, unless it is known to be of no use."""
+        if self.refusal is None:
+            try:
+                self.spool.write(chunk)
+            except Refusal as refusal:
+                self.refusal = refusal
+
+    @property
+    def named(self) -> Named:
+        """What the file meta information says it is."""
+        meta = self.spool.meta
+        return Named(meta.sop_class, meta.sop_uid) if meta else Named()
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the instances of one request."""
+
+    stored: list[Instance] = field(default_factory=list)
+    failed: list[tuple[Named, int]] = field(default_factory=list)
+
+    @property
+    def studies(self) -> list[str]:
+        """The studies that instances were stored in."""
+        return sorted({one.study_uid for one in self.stored})
+
+    @property
+    def status(self) -> int:
+        """PS3.18 Table 10.5.3-1: all stored, some stored, none stored."""
+        if not self.failed:
+            return 200
+        return 202 if self.stored else 409
+
+
+async def store(call: Call) -> Response:
+    """Answer a POST to ``/studies`` or ``/studies/{study}``."""
+    if not accept.wants(call.acceptable(), accept.DICOM_JSON, "application/json"):
+        raise NotAcceptable("The answer is application/dicom+json", "Accept")
+    media = _payload_type(call.request.headers.get("content-type", ""))
+    if call.request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMedia("The payload may not be compressed", "Content-Encoding")
+    study_uid = call.uids.get("StudyInstanceUID")
+    gate.reach(call.context, "c", "ImagingStudy")
+    intake = _Intake(call, study_uid)
+    try:
+        if media.type == accept.RELATED:
+            await _read_parts(call, media, intake)
+        else:
+            await _read_one(call, intake)
+    finally:
+        report = await intake.done()
+    if not report.stored and not report.failed:
+        raise Invalid("The payload has no instance")
+    return _answer(call, report, study_uid)
+
+
+class _Intake:
+    """Takes parts in while the next ones are being read, a few at a time."""
+
+    def __init__(self, call: Call, study_uid: str | None) -> None:
+        self._call = call
+        self._study_uid = study_uid
+        self._report = Report()
+        self._under_way: deque[asyncio.Task[None]] = deque()
+
+    @property
+    def stored(self) -> bool:
+        return bool(self._report.stored)
+
+    async def begin(self, part: Part) -> None:
+        """Take a complete part in; waits when too many are under way."""
+        self._under_way.append(asyncio.create_task(self._take_in(part)))
+        while len(self._under_way) > AT_ONCE:
+            await self._under_way.popleft()
+
+    def fail(self, named: Named, refusal: Refusal) -> None:
+        """Note what could not be stored."""
+        self._report.failed.append((named, failures.failure_reason(refusal)))
+
+    async def drain(self) -> None:
+        """Wait for all that is under way; a bug in one is raised when all are done."""
+        answers = await asyncio.gather(*self._under_way, return_exceptions=True)
+        self._under_way.clear()
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+
+    async def done(self) -> Report:
+        """Wait for all, and settle the studies."""
+        try:
+            await self.drain()
+        finally:
+            for study in self._report.studies:
+                await ingest.settle_quietly(self._call.web.bridge, study)
+        return self._report
+
+    async def _take_in(self, part: Part) -> None:
+        """Keep and receive one part; a refusal concerns this instance alone."""
+        bridge, named = self._call.web.bridge, part.named
+        try:
+            if part.refusal is not None:
+                raise part.refusal
+            loop = asyncio.get_running_loop()
+            one = await loop.run_in_executor(None, ingest.keep, bridge.blobs, part.spool)
+            if self._study_uid not in {None, one.study_uid}:
+                raise Conflict("The instance belongs to another study", "StudyInstanceUID")
+            await ingest.receive(bridge, one, self._call.context)
+        except Refusal as refusal:
+            self.fail(named, refusal)
+        else:
+            self._report.stored.append(one)
+        finally:
+            part.spool.discard()
+
+
+async def _read_parts(call: Call, media: MediaRange, intake: _Intake) -> None:
+    """Read the parts one after the other; whatever goes wrong, what was stored stays.
+
+    A body that breaks off is refused as a whole only if nothing of it was stored: else the
+    sender must hear what is held.
+    """
+    reader = multipart.Reader(media.parameters.get("boundary", ""))
+    part: Part | None = None
+    try:
+        async for chunk in _body(call):
+            for event in reader.feed(chunk):
+                if isinstance(event, Begin):
+                    part = _begin(call, event)
+                elif isinstance(event, End):
+                    complete, part = part, None
+                    if complete is not None:
+                        await intake.begin(complete)
+                elif part is not None:
+                    part.write(event)
+        reader.close()
+    except Refusal as refusal:
+        await intake.drain()
+        if not intake.stored:
+            raise
+        intake.fail(Named(), refusal)
+    finally:
+        if part is not None:
+            part.spool.discard()
+
+
+async def _read_one(call: Call, intake: _Intake) -> None:
+    part = Part(call.web.bridge.blobs.spool())
+    try:
+        async for chunk in _body(call):
+            part.write(chunk)
+    except BaseException:
+        part.spool.discard()
+        raise
+    await intake.begin(part)
+
+
+def _begin(call: Call, event: Begin) -> Part:
+    """Make room for a part; the content of one that is not DICOM is passed over."""
+    kind = accept.media_type(event.headers.get("content-type", accept.DICOM)).type
+    refusal = None if kind == accept.DICOM else Unsupported("A part is not application/dicom")
+    return Part(call.web.bridge.blobs.spool(), refusal)
+
+
+async def _body(call: Call) -> AsyncIterator[bytes]:
+    limit = call.web.body_limit
+    length = call.request.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > limit:
+        raise TooLarge(f"A request may have {limit} octets")
+    received = 0
+    async for chunk in call.request.stream():
+        received += len(chunk)
+        if received > limit:
+            raise TooLarge(f"A request may have {limit} octets")
+        if chunk:
+            yield chunk
+
+
+def _payload_type(field: str) -> MediaRange:
+    """PS3.18 Table 10.5.1-2: the media type of the payload.
+
+    Raises
+    ------
+    UnsupportedMedia
+        Neither multipart/related of application/dicom nor application/dicom itself.
+    """
+    try:
+        media = accept.media_type(field)
+    except Invalid:
+        raise UnsupportedMedia("The payload has no media type", "Content-Type") from None
+    if media.type != accept.DICOM and media.part != accept.DICOM:
+        raise UnsupportedMedia(
+            'The payload must be multipart/related; type="application/dicom"', "Content-Type"
+        )
+    return media
+
+
+def _answer(call: Call, report: Report, study_uid: str | None) -> Response:
+    base = call.web.base_url
+    answer: dict[str, Any] = {}
+    studies = [study_uid] if study_uid else report.studies
+    if len(studies) == 1:
+        _put(answer, "RetrieveURL", f"{base}/studies/{studies[0]}")
+    if report.failed:
+        _put(
+            answer,
+            "FailedSOPSequence",
+            *(_failed(named, reason) for named, reason in report.failed),
+        )
+    if report.stored:
+        _put(answer, "ReferencedSOPSequence", *(_stored(base, one) for one in report.stored))
+    headers = {"Cache-Control": "no-store"}
+    content = orjson.dumps(answer, option=orjson.OPT_SORT_KEYS)
+    return Response(content, report.status, headers, media_type=accept.DICOM_JSON)
+
+
+def _stored(base: str, one: Instance) -> dict[str, Any]:
+    item = _reference(Named(one.sop_class, one.sop_uid))
+    path = f"studies/{one.study_uid}/series/{one.series_uid}/instances/{one.sop_uid}"
+    _put(item, "RetrieveURL", f"{base}/{path}")
+    return item
+
+
+def _failed(named: Named, reason: int) -> dict[str, Any]:
+    """An instance that could not even be read has a reason and no UIDs."""
+    item = _reference(named)
+    _put(item, "FailureReason", reason)
+    return item
+
+
+def _reference(named: Named) -> dict[str, Any]:
+    item: dict[str, Any] = {}
+    if named.sop_class:
+        _put(item, "ReferencedSOPClassUID", named.sop_class)
+    if named.sop_uid:
+        _put(item, "ReferencedSOPInstanceUID", named.sop_uid)
+    return item
+
+
+def _put(ds: dict[str, Any], keyword: str, *values: Any) -> None:
+    tag, vr = ATTRIBUTE[keyword]
+    ds[tag] = {"vr": vr, "Value": list(values)}

@@ -1,0 +1,300 @@
+"""WADO-RS: retrieve instances, metadata, frames and bulk data.
+
+Instances leave byte for byte as they are stored. All files are looked up before the first byte
+is sent and the length is stated, so that a study is complete or visibly not (no success is ever
+partial).
+
+References
+----------
+* PS3.18 Section 10.4 (Retrieve Transaction), 8.6.1.2 and 8.7.3 (payloads and media types)
+* PS3.18 Annex F (DICOM JSON Model)
+"""
+
+import asyncio
+import os
+import re
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from starlette.responses import Response, StreamingResponse
+
+from dicom_bridge import frames, retrieval
+from dicom_bridge.dicomweb import accept, multipart
+from dicom_bridge.dicomweb.accept import Chosen
+from dicom_bridge.dicomweb.exchange import Call
+from dicom_bridge.dicomweb.problems import NotAcceptable
+from dicom_bridge.frames import Layout, Run
+from dicom_bridge.holdings import Held, Metadata
+from dicom_bridge.mapping import dicom_json
+from fhir_server.access.gate import Permit
+from resources.errors import Invalid, NotFound, Unsupported
+
+MOST_FRAMES: Final = 1000
+REMEMBERED: Final = 256
+"""Blobs whose layout is kept at hand."""
+PRIVATE: Final = {"Cache-Control": "private, no-cache"}
+
+
+class Piece(NamedTuple):
+    """A part of a response: its media type, and a run of a file."""
+
+    type: str
+    location: str
+    path: Path
+    start: int
+    length: int
+
+
+async def instances(call: Call) -> Response:
+    """Answer a study, a series or an instance."""
+    found = await _found(call)
+    syntaxes = frozenset(one.transfer_syntax for one in found.instances)
+    chosen = accept.choose_instances(call.acceptable(), syntaxes)
+    if chosen is None or (not chosen.multipart and len(found.instances) > 1):
+        raise NotAcceptable("The instances are kept in another transfer syntax", "Accept")
+    pieces = [_whole(call, one, found.permit) for one in found.instances]
+    if chosen.multipart:
+        return _related(pieces, accept.DICOM)
+    return _single(pieces[0])
+
+
+async def metadata(call: Call) -> Response:
+    """Answer the metadata of a study, a series or an instance as DICOM JSON."""
+    if not accept.wants(call.acceptable(), accept.DICOM_JSON, "application/json"):
+        raise NotAcceptable("Metadata is application/dicom+json", "Accept")
+    uids = call.uids
+    call.handed_over = True
+    rows, permit = await retrieval.metadata(
+        call.web.bridge,
+        call.context,
+        uids["StudyInstanceUID"],
+        uids.get("SeriesInstanceUID"),
+        uids.get("SOPInstanceUID"),
+    )
+    made = [row.json or await _made(call, row, permit) for row in rows]
+    study = f"{call.web.base_url}/studies/{uids['StudyInstanceUID']}"
+    body = b",".join(
+        [
+            json.replace(RELATIVE, f'"BulkDataURI":"{study}/bulk/{row.sop_uid}/'.encode())
+            for json, row in zip(made, rows, strict=True)
+        ]
+    )
+    return Response(b"[" + body + b"]", headers=PRIVATE, media_type=accept.DICOM_JSON)
+
+
+async def frame_list(call: Call) -> Response:
+    """Answer frames of an instance, in the order asked for."""
+    numbers = _numbers(call.request.path_params["frames"])
+    found = await _found(call)
+    held = found.instances[0]
+    chosen = accept.choose_frames(call.acceptable(), held.transfer_syntax)
+    if chosen is None or (not chosen.multipart and len(numbers) > 1):
+        raise NotAcceptable("The frames are kept in another transfer syntax", "Accept")
+    taken = await _frames(call, held, found.permit, numbers)
+    return _frame_response(call, held, chosen, numbers, taken)
+
+
+async def bulk_data(call: Call) -> Response:
+    """Answer one bulk data value that the metadata refers to."""
+    tag = call.request.path_params["tag"]
+    if re.fullmatch("[0-9A-F]{8}", tag) is None:
+        raise NotFound("There is no such bulk data")
+    found = await _found(call)
+    held = found.instances[0]
+    is_pixels = int(tag, 16) in frames.PIXEL_DATA
+    if is_pixels and held.transfer_syntax in accept.FRAME_TYPES:
+        numbers = list(range(1, max(held.frames, 1) + 1))
+        chosen = Chosen(accept.FRAME_TYPES[held.transfer_syntax], multipart=True)
+        taken = await _frames(call, held, found.permit, numbers)
+        return _frame_response(call, held, chosen, numbers, taken)
+    path = call.web.bridge.blobs.path(held.blob, found.permit)
+    wrapped = any(one.type in {accept.RELATED, "*/*"} for one in call.acceptable())
+    where = str(call.request.url.path)
+    loop = asyncio.get_running_loop()
+    if is_pixels and held.transfer_syntax != accept.DEFLATED:
+        run = await loop.run_in_executor(None, _pixel_run, path, held)
+        piece = Piece(accept.OCTETS, where, path, *run)
+        return _related([piece], accept.OCTETS) if wrapped else _single(piece)
+    value = await loop.run_in_executor(None, _value, path, held, int(tag, 16))
+    if wrapped:
+        return _related_bytes([(accept.OCTETS, where, value)])
+    return Response(value, headers=PRIVATE, media_type=accept.OCTETS)
+
+
+RELATIVE: Final = b'"BulkDataURI":"bulk/'
+"""How stored DICOM JSON refers to bulk data; it cannot occur within a value."""
+
+_layouts: OrderedDict[str, Layout] = OrderedDict()
+
+
+async def _found(call: Call) -> retrieval.Retrieved:
+    uids = call.uids
+    call.handed_over = True
+    return await retrieval.instances(
+        call.web.bridge,
+        call.context,
+        uids["StudyInstanceUID"],
+        uids.get("SeriesInstanceUID"),
+        uids.get("SOPInstanceUID"),
+    )
+
+
+def _whole(call: Call, held: Held, permit: Permit) -> Piece:
+    path = call.web.bridge.blobs.path(held.blob, permit)
+    type = f"{accept.DICOM}; transfer-syntax={held.transfer_syntax}"
+    return Piece(type, _location(call, held), path, 0, held.dataset_offset + held.size)
+
+
+def _location(call: Call, held: Held) -> str:
+    return (
+        f"{call.web.base_url}/studies/{held.study_uid}/series/{held.series_uid}"
+        f"/instances/{held.sop_uid}"
+    )
+
+
+def _related(pieces: Sequence[Piece], type: str) -> Response:
+    boundary = multipart.new_boundary()
+    heads = [
+        multipart.opening(boundary, piece.type, piece.location, first=not at)
+        for at, piece in enumerate(pieces)
+    ]
+    end = multipart.closing(boundary)
+    length = sum(map(len, heads)) + sum(piece.length for piece in pieces) + len(end)
+
+    async def body() -> AsyncIterator[bytes]:
+        for head, piece in zip(heads, pieces, strict=True):
+            yield head
+            async for chunk in retrieval.stream(piece.path, piece.start, piece.length):
+                yield chunk
+        yield end
+
+    return _streamed(body(), length, _related_type(boundary, type))
+
+
+def _single(piece: Piece) -> Response:
+    chunks = retrieval.stream(piece.path, piece.start, piece.length)
+    return _streamed(chunks, piece.length, piece.type)
+
+
+def _streamed(body: AsyncIterator[bytes], length: int, type: str) -> Response:
+    headers = {"Content-Length": str(length), "Content-Type": type, **PRIVATE}
+    return StreamingResponse(body, headers=headers)
+
+
+def _related_bytes(parts: Sequence[tuple[str, str, bytes]]) -> Response:
+    boundary = multipart.new_boundary()
+    body = bytearray()
+    for at, (type, location, content) in enumerate(parts):
+        body += multipart.opening(boundary, type, location, first=not at)
+        body += content
+    body += multipart.closing(boundary)
+    plain = parts[0][0].partition(";")[0]
+    headers = {"Content-Type": _related_type(boundary, plain), **PRIVATE}
+    return Response(bytes(body), headers=headers)
+
+
+def _related_type(boundary: str, type: str) -> str:
+    return f'{accept.RELATED}; type="{type}"; boundary={boundary}'
+
+
+def _frame_response(
+    call: Call, held: Held, chosen: Chosen, numbers: Sequence[int], taken: Sequence[bytes]
+) -> Response:
+    syntax = held.transfer_syntax
+    if chosen.type == accept.OCTETS and syntax in accept.NATIVE:
+        syntax = accept.EXPLICIT_LITTLE
+    type = f"{chosen.type}; transfer-syntax={syntax}"
+    if not chosen.multipart:
+        return Response(taken[0], headers={"Content-Type": type, **PRIVATE})
+    where = _location(call, held)
+    parts = [
+        (type, f"{where}/frames/{number}", content)
+        for number, content in zip(numbers, taken, strict=True)
+    ]
+    return _related_bytes(parts)
+
+
+async def _frames(
+    call: Call, held: Held, permit: Permit, numbers: Sequence[int]
+) -> Sequence[bytes]:
+    path = call.web.bridge.blobs.path(held.blob, permit)
+    loop = asyncio.get_running_loop()
+    if held.transfer_syntax == accept.DEFLATED:
+        return await loop.run_in_executor(None, _inflated_frames, path, held, numbers)
+    where = _layouts.get(held.blob)
+    if where is None:
+        where = await loop.run_in_executor(None, _layout, path, held)
+        _layouts[held.blob] = where
+        if len(_layouts) > REMEMBERED:
+            _layouts.popitem(last=False)
+    if where.bits:
+        return await loop.run_in_executor(None, partial(_bit_frames, path, where, numbers))
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return [
+            b"".join([await retrieval.take(file, *run) for run in frames.runs(where, number)])
+            for number in numbers
+        ]
+    finally:
+        os.close(file)
+
+
+def _layout(path: Path, held: Held) -> Layout:
+    with path.open("rb") as stream:
+        return frames.layout(stream, held.dataset_offset, held.transfer_syntax)
+
+
+def _pixel_run(path: Path, held: Held) -> Run:
+    with path.open("rb") as stream:
+        return frames.pixel_run(stream, held.dataset_offset, held.transfer_syntax)
+
+
+def _value(path: Path, held: Held, tag: int) -> bytes:
+    with path.open("rb") as stream:
+        if held.transfer_syntax != accept.DEFLATED:
+            return frames.value(stream, held.dataset_offset, held.transfer_syntax, tag)
+        plain = frames.inflated(stream, held.dataset_offset)
+    if tag in frames.PIXEL_DATA:
+        run = frames.pixel_run(plain, held.dataset_offset, held.transfer_syntax)
+        return plain.getvalue()[run.start : run.start + run.length]
+    return frames.value(plain, held.dataset_offset, held.transfer_syntax, tag)
+
+
+def _bit_frames(path: Path, where: Layout, numbers: Sequence[int]) -> list[bytes]:
+    with path.open("rb") as stream:
+        return [frames.frame(stream, where, number) for number in numbers]
+
+
+def _inflated_frames(path: Path, held: Held, numbers: Sequence[int]) -> list[bytes]:
+    with path.open("rb") as stream:
+        plain: BytesIO = frames.inflated(stream, held.dataset_offset)
+    where = frames.layout(plain, held.dataset_offset, held.transfer_syntax)
+    return [frames.frame(plain, where, number) for number in numbers]
+
+
+def _numbers(text: str) -> list[int]:
+    items = text.split(",")
+    if len(items) > MOST_FRAMES or not all(
+        i.isascii() and i.isdigit() and len(i) < 9 for i in items
+    ):
+        raise Invalid(f"A frame list has up to {MOST_FRAMES} numbers with commas between", "frames")
+    numbers = [int(item) for item in items]
+    if min(numbers) < 1:
+        raise NotFound("Frames are numbered from 1", "frames")
+    return numbers
+
+
+async def _made(call: Call, row: Metadata, permit: Permit) -> bytes:
+    """Make the DICOM JSON of an instance that settling has not come to yet."""
+    path = call.web.bridge.blobs.path(row.blob, permit)
+    stored = dicom_json.Stored(row.sop_uid, path, row.dataset_offset, row.transfer_syntax)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(
+            call.web.bridge.executor, dicom_json.data_set_json, stored
+        )
+    except Exception as error:  # whatever a parser makes of hostile bytes, which are kept
+        raise Unsupported("An instance cannot be read as a data set") from error

@@ -1,0 +1,183 @@
+"""C-FIND in the Study Root model: levels STUDY, SERIES and IMAGE, baseline behaviour.
+
+References
+----------
+* PS3.4 Sections C.4.1 (C-FIND), C.6.2 (Study Root), Table C.4-1 (statuses)
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import orjson
+from pydicom.dataset import Dataset
+
+from dicom_bridge import failures, query
+from dicom_bridge.bridge import Bridge
+from dicom_bridge.dimse.portal import Portal
+from dicom_bridge.mapping import attributes
+from dicom_bridge.mapping.matching import NOT_MATCHED, text, vr_of
+from dicom_bridge.mapping.worklist import character_set_for
+from dicom_bridge.query import Row
+from fhir_server.context import RequestContext
+from resources.errors import Invalid, Refusal
+
+PENDING: Final = 0xFF00
+PENDING_UNSUPPORTED: Final = 0xFF01
+CANCELLED: Final = 0xFE00
+"""PS3.4 Table C.4-1."""
+
+# PS3.4 Section C.6.2.1: level -> its keys, and the unique keys of the levels above.
+UNIQUE_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
+    "STUDY":  (),
+    "SERIES": ("StudyInstanceUID",),
+    "IMAGE":  ("StudyInstanceUID", "SeriesInstanceUID"),
+}  # fmt: skip
+KEYS: Final[Mapping[str, frozenset[str]]] = {
+    "STUDY":  attributes.STUDY,
+    "SERIES": attributes.SERIES,
+    "IMAGE":  attributes.INSTANCE,
+}  # fmt: skip
+ABOUT_THE_QUERY: Final = NOT_MATCHED | {"QueryRetrieveLevel"}
+
+Answers = Iterator[tuple[int | Dataset, Dataset | None]]
+
+_log = logging.getLogger(__name__)
+
+
+class Asked(NamedTuple):
+    """An identifier, read."""
+
+    level: str
+    keys: Mapping[str, str]
+    """Keyword to value, of the level and the unique keys above it; sequences dotted."""
+    is_supported: bool
+    """Every key to be matched is one that we match."""
+
+
+def handle_find(event: Any, bridge: Bridge, portal: Portal) -> Answers:
+    """Answer a C-FIND request, row by row, until there are no more or the peer cancels."""
+    context = event.assoc.sender.context("C-FIND")
+    try:
+        identifier = event.identifier
+        asked = read(identifier)
+        status = PENDING if asked.is_supported else PENDING_UNSUPPORTED
+        for row in _rows(rows_of(bridge, context, asked), portal):
+            if event.is_cancelled:
+                yield CANCELLED, None
+                return
+            yield status, answer(identifier, asked.level, row, bridge.ae_title)
+    except Refusal as refusal:
+        yield failed(refusal), None
+    except Exception:
+        _log.exception("C-FIND from %s failed", event.assoc.sender.peer.ae)
+        yield failed(Refusal("the query could not be answered")), None
+
+
+def read(identifier: Dataset) -> Asked:
+    """Read and check an identifier.
+
+    Raises
+    ------
+    Invalid
+        No level of this model, or a unique key above it is missing or is not one UID.
+    """
+    level = text(identifier.get("QueryRetrieveLevel")).strip()
+    if level not in UNIQUE_ABOVE:
+        raise Invalid("Query/Retrieve Level is STUDY, SERIES or IMAGE", "QueryRetrieveLevel")
+    keys = dict(_keys(identifier))
+    for keyword in UNIQUE_ABOVE[level]:
+        if not keys.get(keyword) or any(mark in keys[keyword] for mark in "\\*?"):
+            raise Invalid(f"{keyword} must be one UID at this level", keyword)
+    known = {
+        name: key
+        for name, key in keys.items()
+        if name.split(".")[0] in KEYS[level] or name in UNIQUE_ABOVE[level]
+    }
+    unsupported = [name for name, key in keys.items() if key and name not in known]
+    return Asked(level, known, not unsupported)
+
+
+async def rows_of(
+    bridge: Bridge, context: RequestContext, asked: Asked
+) -> AsyncIterator[list[Row]]:
+    """Bring the rows that match, many at a time."""
+    if asked.level == "STUDY":
+        studies = attributes.studies(asked.keys)
+        async for batch in query.study_batches(bridge, context, studies):
+            yield batch
+        return
+    study = {"StudyInstanceUID": asked.keys["StudyInstanceUID"]}
+    own = {name: key for name, key in asked.keys.items() if name != "StudyInstanceUID"}
+    search = query.series if asked.level == "SERIES" else query.instances
+    offset = 0
+    while True:
+        found = await search(bridge, context, study, own, offset=offset)
+        yield list(found.rows)
+        offset += len(found.rows)
+        if not found.more:
+            return
+
+
+def answer(identifier: Dataset, level: str, row: Row, ae_title: str) -> Dataset:
+    """Pick from a row what the identifier asks for (PS3.4 Section C.4.1.1.3.2)."""
+    members = orjson.loads(row.json)
+    ds = Dataset()
+    for element in identifier:
+        if element.keyword in ABOUT_THE_QUERY or not element.keyword or element.tag.element == 0:
+            continue
+        attribute = members.get(f"{int(element.tag):08X}")
+        if element.VR == "SQ":
+            whole = Dataset.from_json({f"{int(element.tag):08X}": attribute or {"vr": "SQ"}})
+            ds.add(whole[element.tag])
+        else:
+            ds.add_new(element.tag, vr_of(element.keyword), attributes.values(attribute) or None)
+    ds.StudyInstanceUID = row.study_uid
+    if row.series_uid:
+        ds.SeriesInstanceUID = row.series_uid
+    ds.QueryRetrieveLevel = level
+    ds.RetrieveAETitle = ae_title
+    if (character_set := character_set_for(ds)) is not None:
+        ds.SpecificCharacterSet = character_set
+    return ds
+
+
+def failed(refusal: Refusal) -> Dataset:
+    """Say a refusal as a status with its comment (PS3.4 Table C.4-1, PS3.7 Annex C)."""
+    status = Dataset()
+    status.Status = failures.find_or_retrieve_status(refusal)
+    status.ErrorComment = failures.comment(refusal)
+    return status
+
+
+def _keys(identifier: Dataset) -> Iterator[tuple[str, str]]:
+    for element in identifier:
+        keyword = element.keyword
+        if keyword in ABOUT_THE_QUERY or not keyword:
+            continue
+        if element.VR != "SQ":
+            yield keyword, text(element.value)
+            continue
+        for item in element.value or ():
+            for inner, key in _keys(item):
+                yield f"{keyword}.{inner}", key
+
+
+def _rows(batches: AsyncIterator[list[Row]], portal: Portal) -> Iterator[Row]:
+    """Bring the rows into this thread, batch by batch."""
+    try:
+        while True:
+            batch = portal.call(_next(batches))
+            if batch is None:
+                return
+            yield from batch
+    finally:
+        portal.call(_close(batches))
+
+
+async def _next(batches: AsyncIterator[list[Row]]) -> list[Row] | None:
+    return await anext(batches, None)
+
+
+async def _close(batches: Any) -> None:
+    await batches.aclose()

@@ -1,0 +1,266 @@
+"""Query: which studies, series and instances somebody may see match DICOM keys.
+
+QIDO-RS and C-FIND both end here. The gated search over ImagingStudy says which studies, newest
+first; the rows that were made when they were settled are the answer. Keys that FHIR search cannot
+say are matched on those rows.
+
+References
+----------
+* PS3.4 Section C.4.1 (C-FIND); PS3.18 Section 10.6 (Search Transaction)
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from dicom_bridge.bridge import Bridge
+from dicom_bridge.mapping import attributes, dicom_json, tags
+from dicom_bridge.mapping.attributes import Asked
+from fhir_server.access import gate
+from fhir_server.audit import ledger
+from fhir_server.context import RequestContext
+from fhir_server.search import find
+from fhir_server.search import query as queries
+from fhir_server.search.query import Chain, Criterion, Query
+from fhir_server.store.database import Texts
+from resources.errors import Exhausted
+
+STUDIES: Final = "SELECT imaging_study, study_uid, json FROM study WHERE imaging_study = ANY($1)"
+
+SERIES: Final = """
+SELECT study_uid, series_uid, json FROM series WHERE study_uid = ANY($1)
+ORDER BY number NULLS LAST, series_uid
+"""
+
+INSTANCES: Final = """
+SELECT study_uid, series_uid, sop_uid, header, CASE WHEN $2 = 1 THEN json END FROM instance
+WHERE study_uid = ANY($1)
+ORDER BY series_number NULLS LAST, series_uid, number NULLS LAST, sop_uid
+"""
+
+MOST: Final = 1000
+"""Rows of one answer, and studies of one search behind it."""
+MOST_LOOKED_AT: Final = 20_000
+"""Studies whose rows are looked at for one query; who asks for more is told to ask for less."""
+
+Keys = Mapping[str, str]
+
+
+class Row(NamedTuple):
+    """One row of an answer: where it belongs, and its DICOM JSON without Retrieve URL."""
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    json: bytes
+
+    @property
+    def path(self) -> str:
+        """Where it is retrieved, relative to the base (PS3.18 Section 10.1.1)."""
+        parts = (("studies", self.study_uid), ("series", self.series_uid))
+        path = "".join(f"/{name}/{uid}" for name, uid in parts if uid)
+        return path + (f"/instances/{self.sop_uid}" if self.sop_uid else "")
+
+
+class Found(NamedTuple):
+    """A page of rows, and whether there are more."""
+
+    rows: Sequence[Row]
+    more: bool
+
+
+async def studies(
+    bridge: Bridge, context: RequestContext, keys: Keys, *, limit: int = MOST, offset: int = 0
+) -> Found:
+    """Find studies, newest first.
+
+    Parameters
+    ----------
+    keys
+        Keywords of patient and study level with the values to match; dotted within sequences.
+    """
+    wanted = offset + limit
+    rows: list[Row] = []
+    async for batch in study_batches(bridge, context, attributes.studies(keys), wanted + 1):
+        rows += batch
+        if len(rows) > wanted:
+            break
+    return _page(rows, limit, offset)
+
+
+async def series(
+    bridge: Bridge,
+    context: RequestContext,
+    keys: Keys,
+    own: Keys,
+    *,
+    limit: int = MOST,
+    offset: int = 0,
+    with_study: bool = False,
+) -> Found:
+    """Find series, of the newest study first, by their number.
+
+    Parameters
+    ----------
+    own
+        Keywords of series level; `keys` are those of its patient and study.
+    with_study
+        Add the attributes of the study to each row (PS3.18 Section 10.6.3.3.2, "All Series").
+    """
+    rows: list[Row] = []
+    async for batch in study_batches(bridge, context, _narrowed(keys, own)):
+        rows += await _series_of(bridge, batch, own, with_study)
+        if len(rows) > offset + limit:
+            break
+    return _page(rows, limit, offset)
+
+
+async def instances(
+    bridge: Bridge,
+    context: RequestContext,
+    keys: Keys,
+    own: Keys,
+    *,
+    include: Sequence[str] = (),
+    limit: int = MOST,
+    offset: int = 0,
+) -> Found:
+    """Find instances, of the newest study first, by series and instance number.
+
+    Parameters
+    ----------
+    own
+        Keywords of series and instance level; `keys` are those of patient and study.
+    include
+        Keywords of more attributes to be returned, from the data set itself.
+    """
+    rows: list[Row] = []
+    async for batch in study_batches(bridge, context, _narrowed(keys, own)):
+        rows += await _instances_of(bridge, batch, own, include)
+        if len(rows) > offset + limit:
+            break
+    return _page(rows, limit, offset)
+
+
+async def study_batches(
+    bridge: Bridge, context: RequestContext, asked: Asked, wanted: int = MOST
+) -> AsyncIterator[list[Row]]:
+    """Bring the rows of all studies that match, newest first, so many at a time.
+
+    Raises
+    ------
+    Forbidden
+        The asker may not search for studies at all.
+    Exhausted
+        More studies than we look at in one query.
+    """
+    count = MOST if asked.rest else min(wanted, MOST)
+    said = "&".join(f"{name}={value}" for name, value in (*asked.pairs, *asked.names))
+    entry = ledger.entry(context, type="ImagingStudy", query=said)
+    cursor: str | None = None
+    looked_at = 0
+    while True:
+        query = gate.narrow(context, fhir_query(asked, count, cursor))
+        ids, cursor = await find.find_ids_paged(bridge.database, query, context, row=entry)
+        rows = await _studies_of(bridge, ids)
+        yield [row for row in rows if _matches(row, asked.rest)]
+        looked_at += len(ids)
+        if cursor is None:
+            return
+        if looked_at >= MOST_LOOKED_AT:
+            raise Exhausted("Too many studies match: ask for fewer dates or for a patient")
+
+
+def fhir_query(asked: Asked, count: int, cursor: str | None = None) -> Query:
+    """Make the ImagingStudy search of a query: only studies that have instances, newest first."""
+    pairs = [*asked.pairs, ("status", "available"), ("_sort", "-started"), ("_total", "none")]
+    pairs += [("_cursor", cursor)] if cursor else []
+    query = queries.parse("ImagingStudy", pairs, strict=True)
+    names = tuple(
+        Criterion("patient", "reference", chain=Chain("Patient", queries.like(code, pattern)))
+        for code, pattern in asked.names
+    )
+    return replace(query, criteria=(*query.criteria, *names), count=count)
+
+
+async def _studies_of(bridge: Bridge, ids: Sequence[str]) -> list[Row]:
+    if not ids:
+        return []
+    found = await bridge.database.run(STUDIES, (Texts(ids),))
+    rows = {id: Row(study_uid, "", "", json) for id, study_uid, json in found}
+    return [rows[id] for id in ids if id in rows]
+
+
+async def _series_of(
+    bridge: Bridge, studies: Sequence[Row], own: Keys, with_study: bool
+) -> list[Row]:
+    if not studies:
+        return []
+    uids = Texts([row.study_uid for row in studies])
+    found: dict[str, list[Row]] = {}
+    for study_uid, series_uid, json in await bridge.database.run(SERIES, (uids,)):
+        row = Row(study_uid, series_uid, "", json)
+        if _matches(row, own):
+            found.setdefault(study_uid, []).append(row)
+    return [
+        _joined(row, study) if with_study else row
+        for study in studies
+        for row in found.get(study.study_uid, ())
+    ]
+
+
+async def _instances_of(
+    bridge: Bridge, studies: Sequence[Row], own: Keys, include: Sequence[str]
+) -> list[Row]:
+    if not studies:
+        return []
+    uids = Texts([row.study_uid for row in studies])
+    found: dict[str, list[Row]] = {}
+    rows = await bridge.database.run(INSTANCES, (uids, int(bool(include))))
+    for study_uid, series_uid, sop_uid, header, whole in rows:
+        members = _instance(orjson.loads(header), whole, include)
+        if attributes.matches(members, own):
+            shown = {tag: members[tag] for tag in sorted(members) if tag not in _MATCHED_ONLY}
+            row = Row(study_uid, series_uid, sop_uid, orjson.dumps(shown))
+            found.setdefault(study_uid, []).append(row)
+    return [row for study in studies for row in found.get(study.study_uid, ())]
+
+
+_AVAILABLE: Final = {"InstanceAvailability": "ONLINE"}
+_MATCHED_ONLY: Final = frozenset({attributes.tag_of("Modality"), attributes.tag_of("SeriesNumber")})
+"""Attributes of the series that instances are matched by, but do not return."""
+
+
+def _instance(header: Mapping[str, Any], whole: bytes | None, include: Sequence[str]) -> Any:
+    """DICOM JSON of PS3.18 Table 10.6.3-5, and what was asked for beside."""
+    members = dicom_json.row(header, (tags.INSTANCE,), _AVAILABLE)
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber"):
+        members.update([dicom_json.element(keyword, header.get(keyword, ""))])
+    if whole and include:
+        everything = orjson.loads(whole)
+        for tag in map(attributes.tag_of, include):
+            if tag in everything and "BulkDataURI" not in everything[tag]:
+                members[tag] = everything[tag]
+    return members
+
+
+def _joined(series: Row, study: Row) -> Row:
+    members = {**orjson.loads(study.json), **orjson.loads(series.json)}
+    return series._replace(json=orjson.dumps(dict(sorted(members.items()))))
+
+
+def _matches(row: Row, rest: Keys) -> bool:
+    return not rest or attributes.matches(orjson.loads(row.json), rest)
+
+
+def _narrowed(keys: Keys, own: Keys) -> Asked:
+    """Narrow the studies by what is asked of their series and instances, where FHIR can say it."""
+    asked = attributes.studies(keys)
+    narrowed = attributes.studies({key: own[key] for key in attributes.NARROWING if key in own})
+    return asked._replace(pairs=(*asked.pairs, *narrowed.pairs))
+
+
+def _page(rows: Sequence[Row], limit: int, offset: int) -> Found:
+    return Found(rows[offset : offset + limit], len(rows) > offset + limit)
