@@ -23,6 +23,9 @@ Kind = Literal["token", "reference", "date", "string", "uri"]
 KINDS: Final[tuple[Kind, ...]] = ("token", "reference", "date", "string", "uri")
 """The kinds that are indexed. Number, quantity, composite and special parameters are not yet."""
 
+ANY_TYPE: Final = 100
+"""A list of so many targets is the list of all."""
+
 FOLDER: Final = File(__file__).with_suffix("")
 
 CHIEF_DATE: Final[Mapping[str, str]] = {
@@ -153,11 +156,13 @@ def _row(definition: Mapping[str, Any], type: str) -> SearchParameter:
 def _targets(definition: Mapping[str, Any], type: str) -> tuple[str, ...]:
     """Name the types pointed at: the definition of a shared parameter names those of all its bases.
 
-    ``clinical-patient`` has Group among its targets, which no expression of ``patient`` admits.
+    ``clinical-patient`` has Group among its targets, which no expression of ``patient`` admits. A
+    parameter that may point at anything names every type of the release.
     """
     if definition["code"] == "patient":
         return ("Patient",)
-    return tuple(definition.get("target", ()))
+    targets = tuple(definition.get("target", ()))
+    return targets if len(targets) < ANY_TYPE else ()
 
 
 @cache
