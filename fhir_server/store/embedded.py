@@ -112,7 +112,7 @@ def embedded(
     with (data_dir / "pg.lock").open("a") as gate, (data_dir / "pg.users").open("a") as users:
         with _exclusively(gate):
             fcntl.flock(users, fcntl.LOCK_SH)
-            postmaster = running(pgdata) or _start(pgdata, settings)
+            postmaster = _answering(pgdata) or _start(pgdata, settings)
             _make_database(pgdata, postmaster, database)
         try:
             yield postmaster.url(database)
@@ -153,6 +153,22 @@ def _exclusively(lock: object) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_UN)  # type: ignore[arg-type]
 
 
+def _answering(pgdata: Path) -> Postmaster | None:
+    """The running cluster as soon as it takes connections; None if there is none, or it dies."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while (postmaster := running(pgdata)) is not None:
+        try:
+            where = ("-h", postmaster.socket_folder, "-p", str(postmaster.port))
+            _command("pg_isready", None, *where, "-q")
+        except Exhausted:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        else:
+            return postmaster
+    return None
+
+
 def _start(pgdata: Path, settings: Mapping[str, str]) -> Postmaster:
     _belongs_to_its_user(pgdata)
     if not (pgdata / "PG_VERSION").exists():
@@ -167,13 +183,14 @@ def _start(pgdata: Path, settings: Mapping[str, str]) -> Postmaster:
             "postgres",
             *flags,
         )
-    _forget_foreign_pid(pgdata)
+    socket_folder = _socket_folder(pgdata)
+    _forget_the_dead(pgdata, socket_folder)
     options = " ".join(
         f"-c {name}='{value}'"
         for name, value in {
             **settings,
             "port": "5432",
-            "unix_socket_directories": str(_socket_folder(pgdata)),
+            "unix_socket_directories": str(socket_folder),
         }.items()
     )
     until = time.monotonic() + PATIENCE_SECONDS
@@ -201,26 +218,22 @@ def _start(pgdata: Path, settings: Mapping[str, str]) -> Postmaster:
             time.sleep(0.1)
         else:
             break
-    postmaster = running(pgdata)
+    postmaster = _answering(pgdata)
     if postmaster is None:
         raise Exhausted(f"PostgreSQL did not stay up: {_end_of_log(pgdata)}")
     return postmaster
 
 
-def _forget_foreign_pid(pgdata: Path) -> None:
-    """Remove a ``postmaster.pid`` whose number now belongs to another cluster's process.
+def _forget_the_dead(pgdata: Path, socket_folder: Path) -> None:
+    """Remove the lock files of a postmaster that is known to be gone.
 
-    PostgreSQL sees through numbers of dead processes and of other users' processes by itself,
-    but not through one that was given to another PostgreSQL of the same user.
+    PostgreSQL sees through most of them itself, but not through a number that now belongs to
+    another PostgreSQL, nor through a killed process that nobody has reaped yet, as in a container
+    without an init. Sessions that outlive their postmaster still hold its shared memory, and
+    PostgreSQL does not start beside that.
     """
-    pid_file = pgdata / "postmaster.pid"
-    try:
-        pid = int(pid_file.read_text().split("\n", 1)[0])
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError, ValueError):
-        return
-    if name == "postgres":
-        pid_file.unlink()
+    (pgdata / "postmaster.pid").unlink(missing_ok=True)
+    (socket_folder / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
 
 def _make_database(pgdata: Path, postmaster: Postmaster, database: str) -> None:
