@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "dicom":   "roles:dicom_role",
     "worker":  "roles:worker_role",
     "init":    "record:init",
+    "check":   "record:check",
     "audit":   "record:audit",
     "client":  "registry:client",
     "user":    "registry:user",

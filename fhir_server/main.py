@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from dicom_bridge import ingest
+from dicom_bridge import check, ingest
 from dicom_bridge.blobs import Blobs
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dicomweb import router as dicomweb
@@ -203,6 +203,9 @@ def duties(core: Core) -> list[Duty]:
     async def seal_ledger() -> int:
         return await seal.seal(core.database, now())
 
+    async def sweep_blobs() -> int:
+        return await check.sweep(core.database, core.bridge.blobs)
+
     async def make_partitions() -> int:
         await partitions.ensure(core.database, now())
         return 0
@@ -210,6 +213,7 @@ def duties(core: Core) -> list[Duty]:
     return [
         Duty("settle", "* * * * *", settle),
         Duty("seal", "*/5 * * * *", seal_ledger),
+        Duty("sweep", "23 * * * *", sweep_blobs),
         Duty("partitions", "7 2 * * *", make_partitions),
     ]
 

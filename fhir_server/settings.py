@@ -54,8 +54,8 @@ class Settings(BaseSettings):
     )
     blob_url: str = Field(
         "",
-        description="Where pixels are kept: a folder, or `s3://bucket/prefix`. Empty: the folder "
-        "`blobs` in the data folder.",
+        description="Folder where pixels are kept. Empty: `blobs` in the data folder.",
+        pattern=r"^[^:]*$",
     )
     public_url: str = Field(
         "",

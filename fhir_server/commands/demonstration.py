@@ -1,12 +1,14 @@
 """``demo``: demonstration data, and a workflow played on it."""
 
+import asyncio
 from pathlib import Path
 
 import click
 
-from demo import load
+from demo import load, play
 from fhir_server.commands.beside import data_dir_option, settings_of
 from fhir_server.commands.cores import with_core
+from resources.errors import Conflict
 
 
 @click.group()
@@ -24,3 +26,14 @@ def load_demo(data_dir: Path | None) -> None:
             lambda core: load.load(core.settings, core.database, core.store),
         )
     )
+
+
+@demo.command("play")
+@data_dir_option
+@click.option(
+    "--pathway", type=click.Choice(["primary"]), default="primary", help="Which workflow."
+)
+def play_demo(data_dir: Path | None, pathway: str) -> None:
+    """Play a workflow on the running server, every step shown and read back."""
+    if not asyncio.run(play.play(settings_of(data_dir), pathway)):
+        raise Conflict("Not every step was done and read back.")

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import click
 
+from dicom_bridge import check as bridge_check
 from fhir_server import installation
 from fhir_server.access.token import Keys
 from fhir_server.audit import seal
 from fhir_server.audit.seal import Fault, Seal
 from fhir_server.commands.beside import data_dir_option, settings_of, with_database
+from fhir_server.commands.cores import with_core
 from fhir_server.context import now
+from fhir_server.main import Core
 from fhir_server.store.database import Database
 from resources.errors import Conflict
 
@@ -22,6 +25,23 @@ def init(data_dir: Path | None) -> None:
     Keys.load(settings.data_dir)
     with installation.migrated(settings):
         pass
+
+
+@click.command()
+@data_dir_option
+@click.option("--deep", is_flag=True, help="Read every blob and compare its digest.")
+def check(data_dir: Path | None, deep: bool) -> None:
+    """Say whether blobs, rows and resources agree."""
+
+    async def look(core: Core) -> list[str]:
+        return await bridge_check.problems(core.database, core.bridge.blobs, deep=deep)
+
+    problems = with_core(settings_of(data_dir), look)
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise Conflict(f"{len(problems)} things do not agree.")
+    click.echo("Blobs, rows and resources agree.")
 
 
 @click.group()
