@@ -70,7 +70,7 @@ class People:
         RefusedError
             The answer was not a success.
         """
-        address = url if "://" in url else f"{self.settings.fhir_base}/{url}".rstrip("/")
+        address = url if url.startswith("http") else f"{self.settings.fhir_base}/{url}".rstrip("/")
         headers = {"authorization": f"Bearer {self.token(login)}", "accept": accept}
         if if_match:
             headers["if-match"] = f'W/"{if_match}"'

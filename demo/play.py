@@ -245,7 +245,11 @@ class Story:
         with self._step("operator", "starts the examination, notes a reaction") as step:
             task = await self._task("operator", "acquire")
             done = await self._people.change(
-                "operator", task, status="in-progress", note=[_note("operator", OPERATION)]
+                "operator",
+                task,
+                status="in-progress",
+                owner={"reference": "PractitionerRole/operator"},
+                note=[_note("operator", OPERATION)],
             )
             step.made = _name(done)
             step.says(OPERATION)
@@ -533,7 +537,7 @@ def _final_report(request: str, study: str) -> Json:
 def _note(login: str, text: str) -> Json:
     person = data.person(login)
     return {
-        "authorReference": {"reference": f"PractitionerRole/{login}", "display": person.display},
+        "authorReference": {"reference": f"Practitioner/{login}", "display": person.display},
         "time": _instant(datetime.now(UTC)),
         "text": text,
     }

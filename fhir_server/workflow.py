@@ -104,15 +104,14 @@ class Workflow:
         await self._record(work, written, held, after)
 
     async def _check_parties(self, work: Work, before: Json, after: Json) -> None:
-        """Refuse a change of a step's status by somebody whose step it is not.
+        """Refuse a change of a step's status or owner by somebody whose step it is not.
 
         This is not a rule of the type: an owner is often a role, and for which organisation a
         role acts is another resource.
         """
         principal = work.context.principal
-        if principal.role == "system" or before.get("status") == after.get("status"):
-            return
-        if not task.step_of(before):
+        same = all(before.get(name) == after.get(name) for name in ("status", "owner"))
+        if principal.role == "system" or same or not task.step_of(before):
             return
         parties: set[task.Party] = set()
         sides: tuple[task.Party, ...] = ("owner", "requester")
@@ -156,6 +155,10 @@ class Workflow:
             state = RequestState(request, state.others, _ods(organization))
         instant = written_instant(work.context.instant)
         terms = agreement.read(lead or "")
+        if work.context.principal.role != "system":
+            for write in written:
+                if write.before is None and write.stored.reference in others:
+                    pathway.check_made(self._pathway, terms, state, write.after)
         return [
             await self._write(work, one, known)
             for one in pathway.reconcile(self._pathway, terms, state, instant)
@@ -225,8 +228,9 @@ class Workflow:
         """Write the Provenance of each act, and one for all that followed from them."""
         agent = await self._agent(work)
         instant = written_instant(work.context.instant)
+        acquirers = dict(_acquirers(after))
         for write in written:
-            made = self._act(write, agent, instant, studies)
+            made = self._act(write, agent, instant, studies, acquirers)
             if made is not None:
                 await work.create(content.made(made))
         if after:
@@ -241,7 +245,12 @@ class Workflow:
             await work.create(content.made(followed))
 
     def _act(
-        self, write: Write, agent: provenance.Agent, instant: str, studies: Mapping[str, Held]
+        self,
+        write: Write,
+        agent: provenance.Agent,
+        instant: str,
+        studies: Mapping[str, Held],
+        acquirers: Mapping[str, str],
     ) -> dict[str, Any] | None:
         """The Provenance of one write, if it is an act of the pathway."""
         json, target = _normal(write.stored, self._base), _versioned(write.stored)
@@ -252,7 +261,10 @@ class Workflow:
         if write.stored.type == "Task" and status in ENDS and status != was:
             return self._step_ended(json, target, agent, instant)
         if write.stored.type == "ImagingStudy" and json.get("basedOn") and _grew(write):
-            return provenance.act([target], instant, codes.ACQUIRE.concept, _source(json, agent))
+            operator = acquirers.get(write.stored.reference)
+            source = _source(json, agent)._replace(subject=operator or agent.subject)
+            concept = codes.ACQUIRE.concept
+            return provenance.act([target], instant, concept, source, by_system=bool(operator))
         if write.stored.type == "DiagnosticReport" and report.is_issued(json):
             read = [
                 studies[name]
@@ -336,6 +348,16 @@ def _grew(write: Write) -> bool:
     """Whether images came, rather than a word about them changed."""
     now = imaging_study.instance_uids(write.after)
     return bool(now) and now != imaging_study.instance_uids(write.before or {})
+
+
+def _acquirers(after: Iterable[Stored]) -> Iterable[tuple[str, str]]:
+    """For each study that ended a step: the person who had taken the step."""
+    for stored in after:
+        owners = elements.references(stored.json.get("owner"))
+        if stored.type == "Task" and owners and owners[0].startswith("PractitionerRole/"):
+            for output in stored.json.get("output", ()):
+                for reference in elements.references(output.get("valueReference")):
+                    yield reference, owners[0]
 
 
 def _source(study: Json, agent: provenance.Agent) -> provenance.Agent:

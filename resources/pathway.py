@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from resources import codes, elements
 from resources.agreement import Agreement
+from resources.errors import Forbidden
 from resources.pathway_values import PARTIES, Scene, name_for, value_of
 from resources.plan import Action, found, holds
 from resources.request_state import Held, RequestState, begins
@@ -101,6 +102,29 @@ def necessary(
         if wanted:
             return wanted
     return ()
+
+
+def check_made(
+    pathway: tuple[Action, ...], agreement: Agreement, state: RequestState, task: Json
+) -> None:
+    """Refuse a step that somebody made who thereby would do another party's work.
+
+    The pathway makes its steps itself; one that a person makes, again or beforehand, belongs to
+    the same party and begins at its beginning.
+
+    Raises
+    ------
+    Forbidden
+        The step belongs to another party, or has begun or ended already.
+    """
+    action = next((one for one in pathway if one.step and one.step == step_of(task)), None)
+    if action is None:
+        return
+    party = PARTIES[action.party](Scene(state, agreement, "", state.request))
+    if elements.references(task.get("owner")) != elements.references(party):
+        raise Forbidden(f"{action.step} is a step of another party", "Task.owner", "relationship")
+    if task.get("status") not in ("draft", "requested"):
+        raise Forbidden("a step begins as requested", "Task.status", "relationship")
 
 
 def _wanted(

@@ -76,6 +76,24 @@ def test_request_acquisition_report_and_acknowledgement_name_person_and_time(
 
 
 @pytest.mark.requirement("R014.2")
+def test_who_took_the_examination_is_named_as_having_acquired_it(clinic: Clinic) -> None:
+    (request,) = clinic.refer()
+    clinic.authorise(request)
+    clinic.book(request)
+    taken = {"status": "in-progress", "owner": {"reference": "PractitionerRole/operator"}}
+    clinic.change("operator", clinic.task(request, "acquire"), **taken)
+    study = clinic.images_arrive(request)
+
+    (act,) = [
+        one
+        for one in clinic.search("auditor", f"Provenance?target=ImagingStudy/{study['id']}")
+        if codes.has(one["activity"], codes.ACQUIRE)
+    ]
+    assert act["agent"][0]["who"] == {"reference": "PractitionerRole/operator"}
+    assert act["agent"][0]["onBehalfOf"] == {"reference": "Organization/northmoor"}
+
+
+@pytest.mark.requirement("R014.2")
 def test_what_the_server_did_by_itself_says_so(clinic: Clinic) -> None:
     (request,) = clinic.refer()
     clinic.authorise(request)

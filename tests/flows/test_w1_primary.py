@@ -1,8 +1,11 @@
 """W1, the primary imaging workflow (figure 4-1), over HTTP with everybody as themselves."""
 
+import json
+
 import pytest
 
 from resources import codes, elements
+from tests.build import a_step
 from tests.flows.clinic import Clinic
 
 pytestmark = [pytest.mark.requirement("W1"), pytest.mark.requirement("G1")]
@@ -60,6 +63,45 @@ def test_only_a_practitioner_of_the_lead_justifies(clinic: Clinic) -> None:
     for login in ("gp", "operator", "westvale-practitioner"):
         assert clinic.put(login, done).status_code in (403, 404), login
     assert clinic.task(request, "justify")["status"] == "requested"
+
+
+def test_nobody_makes_themselves_the_one_who_justifies(clinic: Clinic) -> None:
+    (request,) = clinic.refer({"requester": {"reference": "PractitionerRole/reviewer"}})
+    justify = clinic.task(request, "justify")
+    theirs = {"reference": "Organization/westvale"}
+
+    hijacked = clinic.put("westvale-practitioner", {**justify, "owner": theirs})
+    made = clinic.as_("westvale-practitioner").post(
+        "Task",
+        content=json.dumps(
+            a_step(
+                "justify",
+                focus=justify["focus"],
+                basedOn=justify["basedOn"],
+                requester=theirs,
+                owner=theirs,
+                **{"for": justify["for"]},
+            )
+        ),
+    )
+    done = clinic.as_("practitioner").post(
+        "Task",
+        content=json.dumps(
+            a_step(
+                "justify",
+                focus=justify["focus"],
+                basedOn=justify["basedOn"],
+                requester=theirs,
+                owner={"reference": "Organization/northmoor"},
+                status="completed",
+                businessStatus=codes.AUTHORISED.concept,
+                **{"for": justify["for"]},
+            )
+        ),
+    )
+
+    assert (hijacked.status_code, made.status_code, done.status_code) == (403, 403, 403)
+    assert clinic.tasks(request, "acquire") == []
 
 
 def test_a_justification_without_authority_is_refused(clinic: Clinic) -> None:
