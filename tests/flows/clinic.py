@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ from fhir_server.store.database import Database
 from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
 from resources import codes, content, imaging_study
-from tests.build import a_report, a_request, a_study, an_appointment
+from tests.build import a_patient, a_report, a_request, a_study, an_appointment
 from tests.server import Server
 
 Json = dict[str, Any]
@@ -26,8 +27,21 @@ class Clinic:
 
     def __init__(self, server: Server, database_url: str) -> None:
         self.server = server
+        self.patient = ""
         self._database_url = database_url
         asyncio.run(self._with_store(write_resources))
+
+    def welcome(self) -> None:
+        """Register somebody new: whom the test is about."""
+        made = self.post(
+            "gp",
+            a_patient(
+                id=None,
+                generalPractitioner=[{"reference": "Organization/harbour"}],
+                managingOrganization={"reference": "Organization/northmoor"},
+            ),
+        )
+        self.patient = f"Patient/{made['id']}"
 
     def as_(self, login: str) -> httpx.Client:
         """The HTTP client of a person."""
@@ -69,14 +83,15 @@ class Clinic:
 
     # --- the steps of the pathway ---------------------------------------------------------------
 
-    def refer(self, *procedures: Json, isr: str = "ISR-1", login: str = "gp") -> list[Json]:
+    def refer(self, *procedures: Json, isr: str = "", login: str = "gp") -> list[Json]:
         """POST one imaging service request; its requested procedures as they were stored."""
         given = procedures or ({},)
+        isr = isr or f"ISR-{uuid.uuid4()}"
         requests = [
             a_request(
                 id=None,
                 **{
-                    "subject": {"reference": "Patient/winter"},
+                    "subject": {"reference": self.patient},
                     "requester": {"reference": f"PractitionerRole/{login}"},
                     "performer": [{"reference": "Organization/northmoor"}],
                     "requisition": {"system": codes.ISR, "value": isr},
@@ -133,10 +148,9 @@ class Clinic:
         )
         return self.post("coordinator", slot)
 
-    def images_arrive(
-        self, request: Json, images: int = 3, uid: str = "1.2.3", **members: Any
-    ) -> Json:
+    def images_arrive(self, request: Json, images: int = 3, uid: str = "", **members: Any) -> Json:
         """What settling a burst of instances does: fold them into the study of the request."""
+        uid = uid or f"2.25.{uuid.uuid4().int}"
         found = self.search("coordinator", f"ImagingStudy?basedon=ServiceRequest/{request['id']}")
 
         async def settle(store: Store) -> None:
@@ -182,12 +196,12 @@ class Clinic:
             login, task, status="completed", businessStatus=codes.ACKNOWLEDGED.concept
         )
 
-    def reported(self, isr: str = "ISR-1") -> tuple[Json, Json, Json]:
+    def reported(self) -> tuple[Json, Json, Json]:
         """A request that has come as far as its report: the request, the study, the report."""
-        (request,) = self.refer(isr=isr)
+        (request,) = self.refer()
         self.authorise(request)
         self.book(request)
-        study = self.images_arrive(request, uid=f"1.2.{abs(hash(isr)) % 10**9}")
+        study = self.images_arrive(request)
         return request, study, self.report(request, study)
 
     async def _with_store(self, work: Any) -> None:

@@ -1,12 +1,28 @@
-"""What the flows need: a server, and the people who work with it."""
+"""What the flows need: one server for all of them, and for each a patient of its own."""
 
+from collections.abc import Iterator
+
+import psycopg
 import pytest
 
+from fhir_server.access.token import Keys
+from tests.conftest import renamed
 from tests.flows.clinic import Clinic
-from tests.server import Server
+from tests.server import running
+
+
+@pytest.fixture(scope="session")
+def opened_clinic(cluster: str, template: str, keys: Keys) -> Iterator[Clinic]:
+    """A clinic on a server of the flows' own."""
+    with psycopg.connect(cluster, autocommit=True) as connection:
+        connection.execute(f"create database flows template {template} strategy file_copy")
+    url = renamed(cluster, "flows")
+    with running(url, keys) as server:
+        yield Clinic(server, url)
 
 
 @pytest.fixture
-def clinic(server: Server, database_url: str) -> Clinic:
-    """A clinic on a server and a database of this test's own."""
-    return Clinic(server, database_url)
+def clinic(opened_clinic: Clinic) -> Clinic:
+    """The clinic, with a patient whom no other test knows."""
+    opened_clinic.welcome()
+    return opened_clinic

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.requirement("R001.1")
 
 
 def test_a_radiology_report_without_its_study_is_refused(clinic: Clinic) -> None:
-    subject = {"reference": "Patient/winter"}
+    subject = {"reference": clinic.patient}
     (request,) = clinic.refer()
     report = a_report(id=None, request=request["id"], imagingStudy=None, subject=subject)
     report |= {"performer": None, "resultsInterpreter": None}
@@ -47,7 +47,7 @@ def test_an_amended_report_is_still_of_its_study(clinic: Clinic) -> None:
 def test_images_that_come_later_leave_the_report_with_its_study(clinic: Clinic) -> None:
     request, study, report = clinic.reported()
 
-    after = clinic.images_arrive(request, images=5, uid="1.2.99")
+    after = clinic.images_arrive(request, images=5)
 
     assert after["id"] == study["id"]
     assert after["numberOfInstances"] > study["numberOfInstances"]

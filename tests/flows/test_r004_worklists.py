@@ -9,7 +9,9 @@ OPEN = "requested,received,accepted,ready,in-progress"
 
 
 def worklist(clinic: Clinic, login: str, step: str, status: str = OPEN) -> list[Json]:
-    return clinic.search(login, f"Task?code={codes.IMAGING_STEP}|{step}&status={status}")
+    return clinic.search(
+        login, f"Task?patient={clinic.patient}&code={codes.IMAGING_STEP}|{step}&status={status}"
+    )
 
 
 @pytest.mark.requirement("R004.1")
@@ -43,7 +45,7 @@ def test_a_worklist_brings_request_and_patient_along(clinic: Clinic) -> None:
     page = clinic.get(
         "practitioner",
         f"Task?code={codes.IMAGING_STEP}|justify&owner=Organization/northmoor"
-        "&_include=Task:focus&_include=Task:patient",
+        f"&patient={clinic.patient}&_include=Task:focus&_include=Task:patient",
     )
 
     included = {

@@ -22,11 +22,9 @@ def two_examinations(clinic: Clinic) -> Clinic:
     for number, (started, procedure) in enumerate(
         [("2026-11-01T09:00:00Z", "CT of head"), ("2026-11-20T09:00:00Z", "CT of sinuses")]
     ):
-        (request,) = clinic.refer({"code": {"text": procedure}}, isr=f"ISR-{number}")
+        (request,) = clinic.refer({"code": {"text": procedure}})
         clinic.authorise(request)
-        study = clinic.images_arrive(
-            request, images=number + 2, uid=f"1.2.{number}", started=started
-        )
+        study = clinic.images_arrive(request, images=number + 2, started=started)
         if number == 0:
             clinic.report(request, study)
     return clinic
@@ -38,7 +36,7 @@ def test_the_list_shows_date_procedure_images_and_status_newest_first(
     two_examinations: Clinic,
 ) -> None:
     record = two_examinations.search(
-        "reporter", "ImagingStudy?patient=Patient/winter&_sort=-started"
+        "reporter", f"ImagingStudy?patient={two_examinations.patient}&_sort=-started"
     )
 
     assert list(map(row, record)) == [
@@ -51,7 +49,7 @@ def test_the_list_shows_date_procedure_images_and_status_newest_first(
 def test_studies_and_their_reports_come_on_one_page(two_examinations: Clinic) -> None:
     page = two_examinations.get(
         "gp",
-        "ImagingStudy?patient=Patient/winter&_sort=-started"
+        f"ImagingStudy?patient={two_examinations.patient}&_sort=-started"
         "&_revinclude=DiagnosticReport:imagingStudy",
     )
 
@@ -78,7 +76,9 @@ def test_a_preliminary_report_is_not_yet_a_report(clinic: Clinic) -> None:
 
 
 def test_a_stranger_has_no_record_to_see(two_examinations: Clinic) -> None:
-    page = two_examinations.get("reviewer", "ImagingStudy?patient=Patient/winter&_total=accurate")
+    page = two_examinations.get(
+        "reviewer", f"ImagingStudy?patient={two_examinations.patient}&_total=accurate"
+    )
 
     assert page["total"] == 0
     assert page.get("entry", []) == []

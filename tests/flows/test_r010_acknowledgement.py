@@ -10,14 +10,14 @@ def unread(clinic: Clinic, login: str) -> list[Json]:
     return clinic.search(
         login,
         f"Task?code={codes.IMAGING_STEP}|acknowledge&status=requested,received,accepted"
-        f"&owner=PractitionerRole/{login}",
+        f"&owner=PractitionerRole/{login}&patient={clinic.patient}",
     )
 
 
 @pytest.mark.requirement("R010.1")
 def test_a_referrer_sees_the_reports_they_have_not_acknowledged(clinic: Clinic) -> None:
-    _, _, first = clinic.reported("ISR-1")
-    _, _, second = clinic.reported("ISR-2")
+    _, _, first = clinic.reported()
+    _, _, second = clinic.reported()
 
     listed = {one["focus"]["reference"].split("/")[1] for one in unread(clinic, "gp")}
 
@@ -27,8 +27,8 @@ def test_a_referrer_sees_the_reports_they_have_not_acknowledged(clinic: Clinic) 
 
 @pytest.mark.requirement("R010.2")
 def test_acknowledging_takes_a_report_off_the_list(clinic: Clinic) -> None:
-    request, _, _ = clinic.reported("ISR-1")
-    _, _, other = clinic.reported("ISR-2")
+    request, _, _ = clinic.reported()
+    _, _, other = clinic.reported()
 
     clinic.acknowledge(request)
 
