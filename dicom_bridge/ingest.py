@@ -11,6 +11,7 @@ References
 """
 
 import asyncio
+import functools
 import logging
 from typing import Any, Final
 
@@ -99,7 +100,7 @@ async def receive(bridge: Bridge, one: Instance, context: RequestContext) -> Rec
     )
     received = await bridge.intake.enter(Arrival(one, context))
     if not received.already:
-        bridge.quiet.arrived(one.study_uid, lambda study_uid: settle_quietly(bridge, study_uid))
+        bridge.quiet.arrived(one.study_uid, functools.partial(settle_quietly, bridge))
     return received
 
 

@@ -6,67 +6,79 @@ moment though a sender keeps its association open. Everything here runs on the e
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 QUIET_SECONDS: Final = 1.0
 
+Settle = Callable[[str], Coroutine[Any, Any, None]]
+
 
 class Quiet:
-    """Which studies are arriving here, from how many senders, and since when it is quiet."""
+    """Which studies are arriving here, from how many senders, and since when it is quiet.
+
+    Whoever notes something brings the function that settles a study; it must not fail.
+    """
 
     def __init__(self, seconds: float = QUIET_SECONDS) -> None:
         self._seconds = seconds
+        self._waiting: dict[str, Settle] = {}
         self._last: dict[str, float] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._senders: Counter[str] = Counter()
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def arrived(self, study_uid: str, settle: Callable[[str], Awaitable[None]]) -> None:
-        """Note an arrival; `settle` is called once it has been quiet for the study."""
-        waiting = study_uid in self._last
-        self._last[study_uid] = asyncio.get_running_loop().time()
-        if not waiting:
-            self._begin(self._wait(study_uid, settle))
+    def arrived(self, study_uid: str, settle: Settle) -> None:
+        """Note an arrival: the study is settled once it has been quiet."""
+        loop = asyncio.get_running_loop()
+        self._waiting[study_uid] = settle
+        self._last[study_uid] = loop.time()
+        if study_uid not in self._timers:
+            self._timers[study_uid] = loop.call_later(self._seconds, self._look, study_uid)
 
     def sending(self, study_uid: str) -> None:
         """Note one more sender of the study."""
         self._senders[study_uid] += 1
 
-    def done(self, study_uid: str, settle: Callable[[str], Awaitable[None]]) -> None:
-        """Note that a sender is done; the last one of a study need not wait for quiet."""
+    def done(self, study_uid: str, settle: Settle) -> None:
+        """Note that a sender is done; when the last one is, the study need not wait for quiet."""
         self._senders[study_uid] -= 1
         if self._senders[study_uid] <= 0:
             del self._senders[study_uid]
-            self._last.pop(study_uid, None)
-            self._begin(settle(study_uid))
+            self._begin(study_uid, settle)
 
     def turn(self, study_uid: str) -> asyncio.Lock:
         """Whose turn it is to settle the study in this process."""
-        return self._locks.setdefault(study_uid, asyncio.Lock())
+        return self._turns.setdefault(study_uid, asyncio.Lock())
 
     def forget(self, study_uid: str) -> None:
-        """Drop the lock of a study that nobody waits for."""
-        lock = self._locks.get(study_uid)
-        if lock is not None and not lock.locked():
-            del self._locks[study_uid]
+        """Drop the lock of a study that nobody is settling or waits to settle."""
+        turn = self._turns.get(study_uid)
+        if turn is not None and not turn.locked():
+            del self._turns[study_uid]
 
     async def drained(self) -> None:
-        """Wait until nothing that was begun here is under way."""
+        """Settle what waits for quiet, and wait until nothing is under way."""
+        for study_uid, settle in list(self._waiting.items()):
+            self._begin(study_uid, settle)
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _begin(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _look(self, study_uid: str) -> None:
+        loop = asyncio.get_running_loop()
+        remaining = self._last[study_uid] + self._seconds - loop.time()
+        if remaining > 0:
+            self._timers[study_uid] = loop.call_later(remaining, self._look, study_uid)
+        else:
+            self._begin(study_uid, self._waiting[study_uid])
+
+    def _begin(self, study_uid: str, settle: Settle) -> None:
+        timer = self._timers.pop(study_uid, None)
+        self._last.pop(study_uid, None)
+        self._waiting.pop(study_uid, None)
+        if timer is not None:
+            timer.cancel()
+        task = asyncio.get_running_loop().create_task(settle(study_uid))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _wait(self, study_uid: str, settle: Callable[[str], Awaitable[None]]) -> None:
-        now = asyncio.get_running_loop().time
-        while (last := self._last.get(study_uid)) is not None:
-            remaining = last + self._seconds - now()
-            if remaining <= 0:
-                del self._last[study_uid]
-                await settle(study_uid)
-                return
-            await asyncio.sleep(remaining)

@@ -98,6 +98,7 @@ def start(
     ae: ApplicationEntity,
     address: tuple[str, int],
     handlers: Sequence[Any],
+    contexts: SharedContexts,
     *,
     switch: str = AUTO,
     tls: Any = None,
@@ -110,11 +111,12 @@ def start(
         Host and port; other processes may listen on the same port.
     handlers
         Pairs of pynetdicom event and handler.
+    contexts
+        Presentation contexts that are supported.
     switch
         `AUTO` or `OFF`.
     """
     _config.LOG_HANDLER_LEVEL = "none"
-    contexts = SharedContexts(ae.supported_contexts)
     classes: dict[str, Any] = {"server_class": ThreadedAssociationServer}
     if is_on(switch):
         classes = {

@@ -10,15 +10,16 @@ References
 """
 
 import asyncio
+import functools
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pydicom import config
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import evt
+from pynetdicom.presentation import build_context
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import register_uid, uid_to_service_class
 from pynetdicom.transport import ThreadedAssociationServer
@@ -138,9 +139,7 @@ def listen(
     ae.maximum_pdu_size = MOST_PDU
     ae.maximum_associations = reactor.MOST_ASSOCIATIONS
     ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 10, 60, 120
-    ae.open_spool = partial(store.open_spool, bridge)
-    for service in SERVICES:
-        _support(ae, service)
+    ae.open_spool = functools.partial(store.open_spool, bridge)
     handlers = [
         (event, _served, [services, bridge, portal])
         if len(services) > 1
@@ -150,7 +149,8 @@ def listen(
     admission = Admission(bridge, portal, anywhere=anywhere or tls is not None)
     over = [(event, _over, [bridge, portal]) for event in (evt.EVT_RELEASED, evt.EVT_ABORTED)]
     requested = (evt.EVT_REQUESTED, admission.handle)
-    return reactor.start(ae, (host, port), [*handlers, requested, *over], switch=switch, tls=tls)
+    every = [*handlers, requested, *over]
+    return reactor.start(ae, (host, port), every, _contexts(), switch=switch, tls=tls)
 
 
 class Admission:
@@ -212,12 +212,19 @@ def _served(event: Any, services: Sequence[Service], bridge: Bridge, portal: Por
     return service.handler(event, bridge, portal) if service.handler else None
 
 
-def _support(ae: reactor.ApplicationEntity, service: Service) -> None:
-    roles: dict[str, Any] = {"scu_role": True, "scp_role": True} if service.both_roles else {}
-    for sop_class in service.sop_classes:
-        ae.add_supported_context(sop_class, list(service.transfer_syntaxes), **roles)
-        if service.event is evt.EVT_C_STORE:
-            _register(sop_class)
+@functools.cache
+def _contexts() -> reactor.SharedContexts:
+    """The presentation contexts of all services."""
+    contexts = reactor.SharedContexts()
+    for service in SERVICES:
+        for sop_class in service.sop_classes:
+            context = build_context(sop_class, list(service.transfer_syntaxes))
+            if service.both_roles:
+                context.scu_role = context.scp_role = True
+            if service.event is evt.EVT_C_STORE:
+                _register(sop_class)
+            contexts.append(context)
+    return contexts
 
 
 def _register(sop_class: str) -> None:

@@ -5,8 +5,8 @@ References
 * PS3.8 Section 7.1.1.4 (calling AE title)
 """
 
-import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 
 from dicom_bridge import ingest
 from dicom_bridge.bridge import Bridge
@@ -45,5 +45,4 @@ class Sender:
 
     async def _done(self, bridge: Bridge) -> None:
         for study_uid in self.studies:
-            bridge.quiet.done(study_uid, lambda uid: ingest.settle_quietly(bridge, uid))
-        await asyncio.sleep(0)
+            bridge.quiet.done(study_uid, partial(ingest.settle_quietly, bridge))

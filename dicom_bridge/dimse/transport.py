@@ -131,6 +131,12 @@ class BufferedSocket(AssociationSocket):
             except OSError:
                 _log.debug("the peer was gone already")
 
+    def _shutdown_socket(self) -> None:
+        """Close the socket, also where the peer has closed it before."""
+        self.hang_up()
+        if self.socket is not None:
+            self.socket.close()
+
     def _fill(self) -> bool:
         if self._buffer is None:
             self._buffer = bytearray(BUFFER)

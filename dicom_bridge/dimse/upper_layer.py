@@ -124,6 +124,8 @@ class UpperLayer(DULServiceProvider):
             self.state_machine.do_action(event)
         if event not in ("Evt9", "Evt10"):
             self.assoc.wake()
+        if self.state_machine.current_state == IDLE and self.assoc.requestor.primitive is None:
+            self.to_user_queue.put(None)  # the peer is gone: nobody need wait for its request
 
     def _sleep(self) -> None:
         """Sleep until the socket is readable, something is queued, or the ARTIM timer ends."""

@@ -1,0 +1,119 @@
+"""Check: blobs, instance rows and ImagingStudies agree.
+
+What is found is told, nothing is mended: a blob without a row is swept by its own duty, anything
+else is for a person to look at.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
+from typing import Final
+
+from dicom_bridge.blobs import GRACE_SECONDS, Blobs
+from fhir_server.store.database import Database, Row, Texts
+from resources import imaging_study
+from resources.content import parsed
+
+PAGE: Final = 1000
+
+ROWS: Final = """
+SELECT sop_uid, blob, dataset_offset FROM instance WHERE sop_uid > $1 ORDER BY sop_uid LIMIT $2
+"""
+CONFLICTS: Final = "SELECT sop_uid, blob, dataset_offset FROM instance_conflict"
+WITHOUT_ROW: Final = """
+SELECT k.blob FROM unnest($1::text[]) AS k(blob)
+WHERE NOT EXISTS (SELECT 1 FROM instance i WHERE i.blob = k.blob)
+  AND NOT EXISTS (SELECT 1 FROM instance_conflict c WHERE c.blob = k.blob)
+"""
+STUDIES: Final = """
+SELECT s.study_uid, s.imaging_study, v.body
+FROM study s
+LEFT JOIN current c ON c.type = 'ImagingStudy' AND c.id = s.imaging_study AND NOT c.deleted
+LEFT JOIN version v ON v.key = c.key
+WHERE s.study_uid > $1 AND NOT EXISTS (SELECT 1 FROM unsettled u WHERE u.study_uid = s.study_uid)
+ORDER BY s.study_uid LIMIT $2
+"""
+HELD: Final = """
+SELECT study_uid, array_agg(sop_uid) FROM instance WHERE study_uid = ANY($1) GROUP BY study_uid
+"""
+UNLISTED: Final = """
+SELECT DISTINCT i.study_uid FROM instance i
+WHERE NOT EXISTS (SELECT 1 FROM study s WHERE s.study_uid = i.study_uid)
+  AND NOT EXISTS (SELECT 1 FROM unsettled u WHERE u.study_uid = i.study_uid)
+"""
+
+
+async def problems(
+    database: Database, blobs: Blobs, *, deep: bool = False, grace_seconds: float = GRACE_SECONDS
+) -> list[str]:
+    """Everything that does not agree, a sentence each, by UID.
+
+    Parameters
+    ----------
+    deep
+        Read every blob and compare its digest.
+    grace_seconds
+        A blob younger than this may be without a row: its row may still be under way.
+    """
+    found = [problem async for problem in _missing(database, blobs, deep)]
+    orphans = await without_row(database, blobs, grace_seconds)
+    found += [f"blob {key} belongs to no instance" for key in orphans]
+    found += [problem async for problem in _unlisted(database)]
+    return found
+
+
+async def without_row(database: Database, blobs: Blobs, grace_seconds: float) -> list[str]:
+    """Blobs older than that to which no row leads."""
+    keys = blobs.keys(grace_seconds)
+    orphans: list[str] = []
+    while page := await asyncio.to_thread(_next_page, keys):
+        rows = await database.run(WITHOUT_ROW, (Texts(page),))
+        orphans += [key for (key,) in rows]
+    return orphans
+
+
+async def sweep(database: Database, blobs: Blobs, grace_seconds: float = GRACE_SECONDS) -> int:
+    """Remove what a crash left behind: blobs without a row, files never finished; how many."""
+    orphans = await without_row(database, blobs, grace_seconds)
+    return await asyncio.to_thread(blobs.sweep, iter(orphans), grace_seconds)
+
+
+async def _missing(database: Database, blobs: Blobs, deep: bool) -> AsyncIterator[str]:
+    async for rows in _pages(database, ROWS):
+        for problem in await asyncio.to_thread(_of_rows, rows, blobs, deep):
+            yield problem
+    for problem in await asyncio.to_thread(_of_rows, await database.run(CONFLICTS), blobs, deep):
+        yield problem
+
+
+async def _unlisted(database: Database) -> AsyncIterator[str]:
+    async for rows in _pages(database, STUDIES):
+        uids = Texts([str(row[0]) for row in rows])
+        held = {study: set(uids) for study, uids in await database.run(HELD, (uids,))}
+        for study_uid, id_, body in rows:
+            listed = set(imaging_study.instance_uids(parsed(body))) if body else set()
+            if listed != held.get(study_uid, set()):
+                yield f"ImagingStudy/{id_} does not list what is held of study {study_uid}"
+    for (study_uid,) in await database.run(UNLISTED):
+        yield f"study {study_uid} is held, and no ImagingStudy lists it"
+
+
+async def _pages(database: Database, sql: str) -> AsyncIterator[list[Row]]:
+    after = ""
+    while rows := await database.run(sql, (after, PAGE)):
+        yield rows
+        after = str(rows[-1][0])
+
+
+def _next_page(keys: Iterator[str]) -> list[str]:
+    return list(islice(keys, PAGE))
+
+
+def _of_rows(rows: list[Row], blobs: Blobs, deep: bool) -> list[str]:
+    found = []
+    for sop_uid, blob, offset in rows:
+        if not blobs.exists(blob):
+            found.append(f"the bytes of instance {sop_uid} are gone")
+        elif deep and not blobs.is_sound(blob, offset):
+            found.append(f"the bytes of instance {sop_uid} have changed")
+    return found
