@@ -1,0 +1,232 @@
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from joserfc.jwk import ECKey
+
+from fhir_server import cli, installation
+from fhir_server.access.principal import Principal
+from fhir_server.access.token import Keys, TokenChecker
+from fhir_server.installation import Served
+from fhir_server.store.embedded import DURABLE, embedded
+
+QUICK = {**DURABLE, "fsync": "off", "synchronous_commit": "off", "shared_buffers": "64MB"}
+HERE = "http://127.0.0.1:8123"
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder whose cluster stays up while the commands come and go."""
+    data_dir = tmp_path_factory.mktemp("commands")
+    with embedded(data_dir, settings=QUICK):
+        yield data_dir
+
+
+@pytest.fixture
+def run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
+    """Run a command on the folder: its exit status, what it printed, what it complained of."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["isocentre", *arguments, "--data-dir", str(folder)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        status = ended.value.code
+        assert isinstance(status, int)
+        return status, said.out.strip(), said.err.strip()
+
+    yield run
+    root.handlers[:], root.level = before
+    logging.captureWarnings(capture=False)
+
+
+@pytest.fixture(scope="module")
+def loaded(folder: Path) -> dict[str, list[dict[str, str]]]:
+    """The folder with demonstration data in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["isocentre", "demo", "load", "--data-dir", str(folder)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert ended.value.code == 0
+    found: dict[str, list[dict[str, str]]] = json.loads((folder / "demo.json").read_text())
+    return found
+
+
+def principal_of(folder: Path, token: str, url: str = "http://127.0.0.1:8000") -> Principal:
+    return TokenChecker(Keys.load(folder), url).check(token)
+
+
+def test_init_is_done_once_or_twice(run: Run, folder: Path) -> None:
+    assert run("init") == (0, "", "")
+    assert run("init") == (0, "", "")
+    assert (folder / "keys" / "signing.json").exists()
+
+
+def test_loading_the_demonstration_twice_is_loading_it_once(run: Run, loaded: object) -> None:
+    status, printed, complained = run("demo", "load")
+
+    assert (status, complained) == (0, "")
+    assert printed.endswith("demo.json")
+
+
+def test_a_token_without_a_user_is_that_of_the_client(
+    run: Run, folder: Path, loaded: object
+) -> None:
+    status, token, _ = run("token", "--client", "demo-backend", "--scope", "system/*.rs")
+
+    principal = principal_of(folder, token)
+    assert status == 0
+    assert (principal.subject, principal.role) == ("Client/demo-backend", "application")
+    assert principal.organization
+
+
+def test_a_token_with_a_user_says_role_and_organisation(
+    run: Run, folder: Path, loaded: dict[str, list[dict[str, str]]]
+) -> None:
+    user = next(user for user in loaded["users"] if user["role"] == "reporter")
+
+    _, token, _ = run(
+        "token", "--client", "demo-app", "--scope", "user/*.rs patient/*.rs launch/patient",
+        "--user", user["login"], "--patient", "p", "--lifetime", "60",
+    )  # fmt: skip
+
+    principal = principal_of(folder, token)
+    assert principal.subject == f"PractitionerRole/{user['practitioner_role']}"
+    assert (principal.role, principal.organization) == ("reporter", user["organization"])
+    assert (principal.patient, principal.client) == ("p", "demo-app")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--client", "nobody", "--scope", "system/*.rs"), "nobody"),
+        (("--client", "demo-app", "--scope", "system/*.rs"), "registered"),
+        (("--client", "demo-app", "--scope", "user/*.rs", "--user", "nobody"), "nobody"),
+        (("--client", "demo-app", "--scope", "user/Task.dus"), "user/Task.dus"),
+        (("--client", "demo-app", "--scope", "patient/*.rs"), "--patient"),
+    ],
+)
+def test_a_token_that_may_not_be_had_is_refused_in_one_sentence(
+    run: Run, loaded: object, arguments: tuple[str, ...], word: str
+) -> None:
+    status, printed, complained = run("token", *arguments)
+
+    assert (status, printed) == (1, "")
+    assert word in complained
+    assert "\n" not in complained
+
+
+def test_a_registered_client_can_have_a_token(
+    run: Run, folder: Path, tmp_path: Path, loaded: dict[str, list[dict[str, str]]]
+) -> None:
+    ods = loaded["organizations"][0]["ods"]
+    jwks = tmp_path / "jwks.json"
+    jwks.write_text(json.dumps({"keys": [ECKey.generate_key("P-384").as_dict(private=False)]}))
+
+    added = run(
+        "client", "add", "--id", "ris", "--jwks", str(jwks), "--scope", "system/Task.cruds",
+        "--organization", ods,
+    )  # fmt: skip
+    _, token, _ = run("token", "--client", "ris", "--scope", "system/Task.rs")
+
+    assert added == (0, "", "")
+    assert principal_of(folder, token).organization == loaded["organizations"][0]["id"]
+
+
+def test_a_secret_is_printed_once_and_not_kept(
+    run: Run, loaded: dict[str, list[dict[str, str]]]
+) -> None:
+    ods = loaded["organizations"][0]["ods"]
+
+    status, secret, _ = run(
+        "client", "add", "--id", "portal", "--secret", "--redirect", "https://app.example/cb",
+        "--scope", "user/*.rs", "--organization", ods,
+    )  # fmt: skip
+
+    assert status == 0
+    assert len(secret) > 40
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("client", "add", "--id", "x", "--scope", "user/*.rs", "--organization", "ZZ999"),
+        ("client", "add", "--id", "x", "--public", "--scope", "user/*.rs", "--organization", "-"),
+        ("peer", "add", "--ae", "CT9", "--host", "h", "--port", "104", "--organization", "-"),
+        ("user", "add", "--login", "x", "--password", "y", "--practitioner-role", "nobody"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused_in_one_sentence(
+    run: Run, loaded: object, arguments: tuple[str, ...]
+) -> None:
+    status, printed, complained = run(*arguments)
+
+    assert (status, printed) == (1, "")
+    assert complained
+    assert "\n" not in complained
+
+
+def test_a_user_and_a_peer_are_added(
+    run: Run, folder: Path, loaded: dict[str, list[dict[str, str]]]
+) -> None:
+    person, place = loaded["users"][0], loaded["organizations"][0]
+
+    user = run(
+        "user", "add", "--login", "second", "--password", "x", "--role", "operator",
+        "--practitioner-role", person["practitioner_role"],
+    )  # fmt: skip
+    peer = run(
+        "peer", "add", "--ae", "CT9", "--host", "127.0.0.1", "--port", "10400",
+        "--organization", place["ods"],
+    )  # fmt: skip
+    _, token, _ = run("token", "--client", "demo-app", "--scope", "user/*.rs", "--user", "second")
+
+    assert (user, peer) == ((0, "", ""), (0, "", ""))
+    assert principal_of(folder, token).role == "operator"
+
+
+def test_all_agrees_and_the_chain_holds(run: Run, loaded: object) -> None:
+    assert run("check")[0] == 0
+    assert run("audit", "verify")[0] == 0
+
+
+def test_a_token_is_issued_under_the_address_of_the_server(
+    run: Run, folder: Path, loaded: object
+) -> None:
+    installation.write_down(folder, Served(HERE, "127.0.0.1:8123", "127.0.0.1:11123"))
+    try:
+        _, token, _ = run("token", "--client", "demo-backend", "--scope", "system/*.rs")
+    finally:
+        (folder / "run" / "served.json").unlink()
+
+    assert principal_of(folder, token, HERE).client == "demo-backend"
+
+
+def test_a_command_nobody_knows_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["isocentre", "dance"])
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code == 2
+    assert "dance" in capsys.readouterr().err
+
+
+def test_a_database_that_is_not_there_is_said_in_one_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISOCENTRE_DATABASE_URL", "postgresql://x@127.0.0.1:1/x")
+
+    status, _, complained = run("init")
+
+    assert (status, complained) == (1, "The database cannot be reached.")
