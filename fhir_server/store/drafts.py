@@ -126,7 +126,12 @@ class Drafts:
         wanted: Iterable[Wanted],
     ) -> None:
         """Look up targets, anew where they have been looked up before."""
-        self.targets |= await targets.look_up(context, wanted, within)
+        found = await targets.look_up(context, wanted, within)
+        self.targets |= found
+        for target in found.values():
+            if target.related:
+                patient = target.id if target.type == "Patient" else target.patient
+                self._related.add((context.principal.organization, patient))
 
     def wanted(self, contents: Iterable[Content]) -> list[Wanted]:
         """What must be looked up to check these resources."""
@@ -269,10 +274,7 @@ class Drafts:
             self._related.add((context.principal.organization, patient))
 
     def _is_related(self, context: RequestContext, patient: str | None) -> bool:
-        if (context.principal.organization, patient) in self._related:
-            return True
-        target = self.targets.get(("Patient", patient or ""))
-        return target is not None and target.related
+        return (context.principal.organization, patient) in self._related
 
     def _ask(
         self,
