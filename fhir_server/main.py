@@ -6,6 +6,7 @@ consequences to the store, routes to the HTTP application, duties to the worker.
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -107,6 +108,10 @@ def build_http(core: Core, keys: Keys, ready: Callable[[], None] = lambda: None)
     @asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
         await core.database.open()
+        # Tables and compiled definitions live as long as the process: the collector need not
+        # walk them again, which would hold up everybody for tens of milliseconds.
+        gc.collect()
+        gc.freeze()
         ready()
         yield
         await core.bridge.quiet.drained()

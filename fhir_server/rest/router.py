@@ -110,6 +110,7 @@ def routes(
         Octets that the body of one request may have.
     """
     base_url = base_url.rstrip("/")
+    capabilities.statement(base_url, INTERACTIONS)  # reads every search parameter: not later
     door = Door(Server(store, checker, ledger, base_url, body_limit, INTERACTIONS, route, dispatch))
     return [Route("/fhir", endpoint=door), Route("/fhir/{address:path}", endpoint=door)]
 
