@@ -29,7 +29,7 @@ def ready(base: str) -> bool:
 
 
 def started(server: subprocess.Popen[bytes], base: str) -> bool:
-    """Wait until the server is ready; it has said why itself if it ended instead."""
+    """Wait until the server is ready; the last line of its log says why if it ended."""
     for _ in range(START_SECONDS * 10):
         if server.poll() is not None:
             return False
@@ -49,17 +49,21 @@ def main() -> int:
     options = parser.parse_args()
     place = ["--data-dir", str(options.data_dir)]
     serve = [*COMMAND, "serve", *place, "--http", options.http, "--dicom", options.dicom]
-    server = subprocess.Popen(serve)
+    options.data_dir.mkdir(parents=True, exist_ok=True)
+    log = options.data_dir / "serve.log"
+    with log.open("ab") as sink:
+        server = subprocess.Popen(serve, stdout=sink, stderr=sink)
     status = 1
     try:
         if not started(server, f"http://{options.http}"):
+            print(log.read_text().rstrip().rpartition("\n")[2], file=sys.stderr)
             return 1
         subprocess.run([*COMMAND, "demo", "load", *place], check=True)
         status = subprocess.run(
             [*COMMAND, "demo", "play", "--pathway", "primary", *place], check=False
         ).returncode
         if not options.once:
-            print("Serving until Ctrl-C.")
+            print(f"Serving until Ctrl-C; the server's log is {log}.")
             server.wait()
     except KeyboardInterrupt:
         print("Stopping.")
