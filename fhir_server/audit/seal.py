@@ -72,15 +72,15 @@ on conflict (number) do nothing returning number
 """
 
 
-async def seal(database: Database, instant: int) -> int:
-    """Seal what has come since the last link; give the number of rows.
+async def seal(database: Database, instant: int, most: int = ROWS) -> int:
+    """Seal what has come since the last link, so many rows a link; give the number of rows.
 
     Of two processes that seal at once, one adds the link and the other leaves it at that.
     """
     count = 0
     while True:
         last = await head(database) or NOTHING
-        rows = await database.run(UNSEALED, (last.log, str(last.xid), last.n, ROWS))
+        rows = await database.run(UNSEALED, (last.log, str(last.xid), last.n, most))
         if not rows:
             return count
         log, xid, n, *_ = rows[-1]
@@ -97,7 +97,7 @@ async def head(database: Database | Transaction) -> Seal | None:
     return Seal._make(rows[0]) if rows else None
 
 
-async def verify(database: Database, kept: Seal | None = None) -> list[Fault]:
+async def verify(database: Database | Transaction, kept: Seal | None = None) -> list[Fault]:
     """Walk the whole chain and tell which links do not hold; an empty list is good news.
 
     Parameters
@@ -119,7 +119,7 @@ async def verify(database: Database, kept: Seal | None = None) -> list[Fault]:
     return faults
 
 
-async def _links(database: Database) -> AsyncIterator[Seal]:
+async def _links(database: Database | Transaction) -> AsyncIterator[Seal]:
     number = 0
     while rows := await database.run(AFTER, (number,)):
         for row in rows:
@@ -127,7 +127,7 @@ async def _links(database: Database) -> AsyncIterator[Seal]:
         number = rows[-1][0]
 
 
-async def _broken(database: Database, before: Seal, link: Seal) -> list[Fault]:
+async def _broken(database: Database | Transaction, before: Seal, link: Seal) -> list[Fault]:
     rows = await database.run(
         SEALED,
         (before.log, str(before.xid), before.n, link.log, str(link.xid), link.n, link.rows + 1),

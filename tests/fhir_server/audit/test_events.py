@@ -1,0 +1,68 @@
+"""The table of events against what the standards say."""
+
+import pytest
+
+from fhir_server.audit.events import event
+
+REST = "http://terminology.hl7.org/CodeSystem/audit-event-type"
+DCM = "http://dicom.nema.org/resources/ontology/DCM"
+
+
+@pytest.mark.standard("FHIR AuditEvent.subtype, restful-interaction")
+@pytest.mark.parametrize(
+    ("interaction", "action"),
+    [
+        ("read", "R"),
+        ("vread", "R"),
+        ("history-instance", "R"),
+        ("search-type", "E"),
+        ("create", "C"),
+        ("update", "U"),
+        ("delete", "D"),
+        ("transaction", "E"),
+        ("batch", "E"),
+    ],
+)
+def test_a_restful_interaction_is_its_own_subtype(interaction: str, action: str) -> None:
+    row = event(interaction)
+
+    assert (row.type.system, row.type.code) == (REST, "rest")
+    assert row.subtype is not None
+    assert row.subtype.code == interaction
+    assert row.action == action
+
+
+@pytest.mark.standard("PS3.16 CID 400")
+@pytest.mark.parametrize(
+    ("interaction", "code", "action"),
+    [
+        ("C-STORE", "110104", "C"),
+        ("STOW-RS", "110104", "C"),
+        ("C-FIND", "110112", "E"),
+        ("QIDO-RS", "110112", "E"),
+        ("C-GET", "110104", "R"),
+        ("WADO-RS", "110103", "R"),
+        ("login", "110114", "E"),
+        ("import", "110107", "C"),
+        ("export", "110106", "R"),
+    ],
+)
+def test_a_dicom_interaction_has_the_code_of_the_audit_message(
+    interaction: str, code: str, action: str
+) -> None:
+    row = event(interaction)
+
+    assert (row.type.system, row.type.code, row.action) == (DCM, code, action)
+
+
+@pytest.mark.standard("IHE BALP")
+@pytest.mark.parametrize(
+    ("interaction", "is_source"),
+    [("create", True), ("update", True), ("search-type", True), ("read", False), ("vread", False)],
+)
+def test_the_asker_is_the_source_but_for_what_it_reads(interaction: str, is_source: bool) -> None:
+    assert event(interaction).asker_is_source is is_source
+
+
+def test_an_interaction_without_a_row_can_still_be_told() -> None:
+    assert event("something new").type.code == "110100"

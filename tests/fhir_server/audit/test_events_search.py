@@ -1,0 +1,225 @@
+"""AuditEvents: what the ledger knows, as BALP writes it, for those who may know."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from fhir_server.access.principal import Principal
+from fhir_server.access.scopes import parse as scopes
+from fhir_server.context import RequestContext
+from fhir_server.search.query import parse
+from fhir_server.store.database import Database
+from fhir_server.store.store import Store
+from resources import content, models, validate
+from resources.errors import Forbidden, NotFound, Unsupported
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R014.1")]
+
+DCM = "http://dicom.nema.org/resources/ontology/DCM"
+
+
+def of(
+    organization: str, interaction: str = "read", role: str = "application", **more: Any
+) -> RequestContext:
+    principal = Principal(
+        f"PractitionerRole/at-{organization}",
+        organization,
+        role,
+        scopes("system/*.cruds"),
+        client="app",
+        **more,
+    )
+    return RequestContext(principal, interaction, origin="192.0.2.1", request_id="request-7")
+
+
+@pytest.fixture
+async def told(store: Store) -> None:
+    """Something that happened: two patients of two organisations, made, read, searched, refused."""
+    async with store.begin(RequestContext(Principal.system("test"), "create")) as work:
+        for id in ("lead", "other"):
+            made = content.made({"resourceType": "Organization", "name": id})
+            await work.update("Organization", id, made)
+    for organization in ("lead", "other"):
+        async with store.begin(of(organization, "create")) as work:
+            await work.create(content.made({"resourceType": "Patient"}), f"of-{organization}")
+    await store.read(of("lead"), "Patient", "of-lead")
+    with pytest.raises(NotFound):
+        await store.read(of("other"), "Patient", "of-lead")
+    query = parse("Task", [("patient", "Patient/of-lead")])
+    await store.search(of("lead", "search-type"), query)
+
+
+async def found(
+    store: Store, pairs: list[tuple[str, str]], organization: str = "lead", role: str = "auditor"
+) -> list[dict[str, Any]]:
+    page = await store.search(of(organization, "search-type", role), parse("AuditEvent", pairs))
+    return [each.json for each in page.matches]
+
+
+def coded(event: dict[str, Any]) -> str:
+    return str(event["subtype"][0]["code"])
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.standard("IHE BALP PatientRead")
+async def test_a_read_of_a_patient_is_told_as_balp_wants_it(store: Store) -> None:
+    (event,) = await found(store, [("subtype", "read"), ("outcome", "0")])
+
+    assert event["type"]["code"] == "rest"
+    assert (event["action"], event["outcome"]) == ("R", "0")
+    roles = {agent["type"]["coding"][0]["code"]: agent for agent in event["agent"]}
+    assert set(roles) == {"110152", "110153", "IRCP", "PROV"}
+    assert roles["110152"]["network"] == {"address": "192.0.2.1", "type": "2"}
+    assert roles["110152"]["who"]["identifier"]["value"] == "Client/app"
+    assert roles["IRCP"]["who"] == {"reference": "PractitionerRole/at-lead"}
+    assert roles["PROV"]["who"] == {"reference": "Organization/lead"}
+    assert [agent["requestor"] for agent in event["agent"]].count(True) == 1
+    patient, data, request = event["entity"]
+    assert (patient["what"]["reference"], patient["role"]["code"]) == ("Patient/of-lead", "1")
+    assert data["what"]["reference"] == "Patient/of-lead/_history/1"
+    assert request["what"]["identifier"]["value"] == "request-7"
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.standard("IHE BALP PatientQuery")
+async def test_a_search_is_told_with_its_query(store: Store) -> None:
+    (event,) = await found(store, [("subtype", "search-type")])
+
+    (query,) = [each for each in event["entity"] if "query" in each]
+    asked = base64.b64decode(query["query"]).decode()
+    assert asked == "Task?patient=Patient/of-lead&_count=20"
+    assert query["role"]["code"] == "24"
+    client = event["agent"][0]["type"]["coding"][0]
+    assert (client["system"], client["code"]) == (DCM, "110153")
+
+
+@pytest.mark.usefixtures("told")
+async def test_every_event_is_a_valid_auditevent(store: Store) -> None:
+    events = await found(store, [])
+
+    assert len(events) == 4
+    for event in events:
+        assert validate.check(content.made(event)) == []
+        models.model("AuditEvent").model_validate(event)
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize(
+    ("pairs", "subtypes"),
+    [
+        ([("type", "rest")], ["create", "read", "read", "search-type"]),
+        ([("type", f"{DCM}|110112")], []),
+        ([("subtype", "create,read")], ["create", "read", "read"]),
+        ([("action", "E")], ["search-type"]),
+        ([("outcome", "4")], ["read"]),
+        ([("patient", "Patient/of-lead"), ("subtype", "read")], ["read", "read"]),
+        ([("entity", "Patient/of-lead/_history/1")], ["create", "read"]),
+        ([("entity", "Patient/of-other")], []),
+        ([("agent", "PractitionerRole/at-other")], ["read"]),
+        ([("agent", "Organization/lead")], ["create", "read", "search-type"]),
+        ([("date", "lt2020")], []),
+        ([("date", "ge2020")], ["create", "read", "read", "search-type"]),
+        ([("date", "2020")], []),
+        ([("subtype:not", "read")], ["create", "search-type"]),
+    ],
+)
+async def test_events_are_found_by_their_parameters(
+    store: Store, pairs: list[tuple[str, str]], subtypes: list[str]
+) -> None:
+    assert sorted(coded(event) for event in await found(store, pairs)) == subtypes
+
+
+@pytest.mark.usefixtures("told")
+async def test_an_event_is_read_by_its_id_and_is_the_same(store: Store) -> None:
+    for event in await found(store, []):
+        read = await store.read(of("lead", role="auditor"), "AuditEvent", event["id"])
+        assert read.json == event
+        assert await found(store, [("_id", event["id"])]) == [event]
+    for nonsense in ("x", "1", "0-0", "9" * 40 + "-1"):
+        with pytest.raises(NotFound):
+            await store.read(of("lead", role="auditor"), "AuditEvent", nonsense)
+
+
+@pytest.mark.usefixtures("told")
+async def test_an_auditor_sees_own_people_and_own_patients_and_no_more(store: Store) -> None:
+    ours = await found(store, [], "lead")
+    theirs = await found(store, [], "other")
+    nobodys = await found(store, [], "stranger")
+
+    named = {agent["who"].get("reference") for event in ours for agent in event["agent"]}
+    assert "PractitionerRole/at-other" in named  # who looked for our patient
+    assert sorted(coded(event) for event in theirs) == ["create", "read"]
+    assert nobodys == []
+    with pytest.raises(NotFound):
+        await store.read(of("stranger", role="auditor"), "AuditEvent", ours[0]["id"])
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize("role", ["referrer", "reporter", "operator", "practitioner", "device"])
+async def test_a_clinician_does_not_read_the_audit(store: Store, role: str) -> None:
+    with pytest.raises(Forbidden):
+        await found(store, [], "lead", role)
+
+
+@pytest.mark.usefixtures("told")
+async def test_pages_follow_each_other_from_the_newest_without_gaps(store: Store) -> None:
+    whole = [event["id"] for event in await found(store, [])]
+    context = of("lead", "search-type", "auditor")
+    ids: list[str] = []
+    pairs = [("_count", "1"), ("_total", "accurate")]
+    while True:
+        page = await store.search(context, parse("AuditEvent", pairs))
+        ids += [each.id for each in page.matches]
+        assert page.total == 4
+        if page.next is None:
+            break
+        pairs = [*pairs[:2], ("_cursor", page.next)]
+
+    assert ids == whole
+    oldest_first = [event["id"] for event in await found(store, [("_sort", "date")])]
+    assert oldest_first == whole[::-1]
+
+
+@pytest.mark.usefixtures("told")
+async def test_what_the_ledger_cannot_be_asked_is_refused(store: Store) -> None:
+    with pytest.raises(Unsupported):
+        await found(store, [("agent-name", "x")])
+    with pytest.raises(Unsupported):
+        await found(store, [("_sort", "outcome")])
+
+
+@pytest.mark.usefixtures("told")
+async def test_an_event_from_outside_is_kept_as_it_came_and_is_found(
+    store: Store, database: Database
+) -> None:
+    sent = (
+        b'{"resourceType":"AuditEvent","type":{"system":"urn:x","code":"y"},"action":"C",'
+        b'"recorded":"2026-01-01T00:00:00.0Z","outcome":"8","agent":[{"requestor":true}],'
+        b'"source":{"observer":{"display":"d"}},'
+        b'"entity":[{"what":{"reference":"Patient/of-lead"}},{"what":{"reference":"Task/t"}}]}'
+    )
+    async with store.begin(of("lead", "create")) as work:
+        stored = await work.create(content.read(sent))
+
+    read = await store.read(of("lead", role="auditor"), "AuditEvent", stored.id)
+    assert read.text == stored.text
+    assert read.text.endswith(sent.split(b'"type"', 1)[1])
+    for pairs in (
+        [("type", "urn:x|y")],
+        [("outcome", "8")],
+        [("entity", "Task/t")],
+        [("patient", "Patient/of-lead"), ("action", "C"), ("type", "y")],
+    ):
+        assert [event["id"] for event in await found(store, pairs)] == [stored.id]
+    assert await found(store, [("type", "rest"), ("outcome", "8")]) == []
+    assert await database.run("select count(*) from version where type = 'AuditEvent'") == [(0,)]
+
+
+@pytest.mark.usefixtures("told")
+async def test_reading_the_audit_leaves_no_audit(store: Store, database: Database) -> None:
+    before = await database.run("select count(*) from audit")
+
+    await found(store, [])
+
+    assert await database.run("select count(*) from audit") == before
