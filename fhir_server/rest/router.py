@@ -196,15 +196,15 @@ async def refused(server: Server, request: Request, problem: Exception) -> Answe
     if not isinstance(problem, Refusal):
         _log.exception("request %s failed", request.context.request_id)
     if not request.handed_over:
-        await _audit(server, request, problem, answer.status)
+        await _audit(server, request, problem)
     return answer
 
 
-async def _audit(server: Server, request: Request, problem: Exception, status: int) -> None:
+async def _audit(server: Server, request: Request, problem: Exception) -> None:
     """Note what was refused before the store had it."""
     entry = ledger.entry(
         request.context,
-        outcome=ledger.MINOR_FAILURE if status < 500 else ledger.SERIOUS_FAILURE,
+        outcome=ledger.MINOR_FAILURE if isinstance(problem, Refusal) else ledger.SERIOUS_FAILURE,
         type=request.type or None,
         id=request.id if is_id(request.id) else None,
         detail=type(problem).__name__,
@@ -227,17 +227,18 @@ def route(request: Request, address: str) -> Interaction:
     NotOffered
         FHIR has this interaction, this server has not.
     """
-    parts = address.rstrip("/").split("/") if address else []
+    address = address.rstrip("/")
+    parts = address.split("/") if address else []
     shape = _shape(parts)
     if "{type}" in shape and parts[0] not in TYPES:
         raise NotFound("There is no such resource type here.", code="not-supported")
+    request.type = parts[0] if shape.startswith("{type}") else ""
+    request.id = parts[1] if shape.startswith("{type}/{id}") else ""
+    request.version = parts[3] if shape.endswith("{vid}") else ""
     methods = _BY_ADDRESS.get(shape, {})
     row = methods.get(request.method)
     if row is None:
         _refuse(request.method, shape, methods)
-    request.type = parts[0] if shape.startswith("{type}") else ""
-    request.id = parts[1] if shape.startswith("{type}/{id}") else ""
-    request.version = parts[3] if len(parts) == 4 else ""
     if request.id and request.method != "PUT" and not is_id(request.id):
         raise NotFound("Nothing has an id like that.")
     return row
