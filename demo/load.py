@@ -20,8 +20,9 @@ from fhir_server.store.database import Database
 from fhir_server.store.store import Store
 from resources import content
 from resources.errors import NotFound
-from smart_apps import clients, users
+from smart_apps import clients, passwords, users
 from smart_apps.clients import Client
+from smart_apps.users import User
 
 KEY_FILE: Final = "demo-backend.jwk.json"
 
@@ -56,16 +57,15 @@ async def write_resources(store: Store) -> None:
 
 
 async def _register(database: Database, public: dict[str, Any]) -> None:
-    roles = {
-        one["id"]: one for one in data.resources() if one["resourceType"] == "PractitionerRole"
-    }
+    password = ""
     for person in data.PEOPLE:
         try:
             await users.find(database, person.login)
         except NotFound:
-            await users.add(
-                database, users.made(person.login, data.PASSWORD, roles[person.login], person.role)
-            )
+            # Slow on purpose, and the same password for all of them: derive it once.
+            password = password or passwords.derive(data.PASSWORD)
+            user = User(person.login, password, person.login, person.place, person.role)
+            await users.add(database, user)
     jwks = json.dumps({"keys": [public]})
     await clients.add(
         database, Client("demo-backend", "jwks", data.BACKEND_SCOPES, "northmoor", jwks=jwks)
