@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from procrastinate import App, PsycopgConnector
+from procrastinate.jobs import Status
 from procrastinate.retry import RetryStrategy
 
 QUEUE: Final = "duties"
@@ -43,7 +44,20 @@ def application(database_url: str, duties: Sequence[Duty]) -> App:
     app = App(connector=connector)
     for duty in duties:
         _register(app, duty)
+
+    async def let_go(timestamp: int) -> None:
+        await release(app)
+
+    app.periodic(cron="* * * * *")(app.task(name="release", queue=QUEUE)(let_go))
     return app
+
+
+async def release(app: App) -> int:
+    """End the jobs whose worker died, and say how many: each would hold its lock for ever."""
+    stalled = list(await app.job_manager.get_stalled_jobs(queue=QUEUE))
+    for job in stalled:
+        await app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
+    return len(stalled)
 
 
 async def work(app: App, duties: Sequence[Duty], ready: Callable[[], None]) -> None:

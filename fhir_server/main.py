@@ -117,8 +117,14 @@ def build_http(core: Core, keys: Keys, ready: Callable[[], None] = lambda: None)
         await core.bridge.quiet.drained()
         await core.database.close()
 
+    # A redirect that mends a path would be built from the Host header, which a caller chooses.
     application = FastAPI(
-        title="Isocentre", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None
+        title="Isocentre",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
     )
     checker = TokenChecker(keys, settings.url)
     application.router.routes += [
