@@ -117,16 +117,6 @@ def parameters(type: str) -> Mapping[str, SearchParameter]:
 
 
 @cache
-def kind_of(type: str, code: str) -> str | None:
-    """The kind of a parameter, also of one that is defined and not indexed."""
-    for base in ("Resource", "DomainResource", type):
-        for definition in _by_base().get(base, ()):
-            if definition["code"] == code:
-                return str(definition["type"])
-    return None
-
-
-@cache
 def types() -> frozenset[str]:
     """The resource types that have parameters of their own."""
     return frozenset(_by_base()) - {"Resource", "DomainResource"}

@@ -73,10 +73,10 @@ def statement(
 ) -> tuple[str, list[Any]]:
     """Compile a query.
 
-    Its rows are, first, ``(2, number of matches or -1, rows of p, s1, ...)`` with the sort values
-    of the last row of the page; then the page, ``(0, n, ...)``, and what it includes,
-    ``(1, n, ...)``, with type, id, version, instant, interaction and body. Without bodies it is
-    the ids alone.
+    Its rows begin with a part and a number. The page is ``(0, n, ...)`` and what it includes
+    ``(1, n, ...)``, each with type, id, version, instant, interaction and body, which is null if
+    bodies are not wanted. The last row is ``(2, number of matches or -1, ...)``; its version is the
+    number of rows of p, and after the body come the sort values of the last row of the page.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def shape_of(
         pinned,
         query.sort,
         tuple(value is None for value in query.cursor) if query.cursor is not None else None,
-        query.total in ("accurate", "estimate") or (query.total is None and bool(query.criteria)),
+        _counts(query),
         query.count == 0,
         reach.extent(query.reach),
         include.forward(query, reaches) if query.includes else None,
@@ -142,6 +142,13 @@ def compiled(shape: Shape) -> Statement:
     total = "(select count(*) from m)" if shape.counted else "-1"
     rows = _rows(shape, keys, total, bool(included))
     return Statement(f"with {', '.join(steps)} {rows}", tuple(places))
+
+
+def _counts(query: Query) -> bool:
+    """Whether all matches are counted: if asked for, or if they have to be found anyway."""
+    if query.total is None:
+        return bool(query.criteria) or query.count == 0
+    return query.total != "none"
 
 
 def _slots(

@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 
 from fhir_server.access.gate import Reach
 from fhir_server.search import reach
-from fhir_server.search.query import Include, Query, included_types
+from fhir_server.search.query import Query
 from fhir_server.search.reach import Extent, Place
+from fhir_server.search.returned import Include, included_types
 from fhir_server.search.terms import initials
 
 MOST: Final = 1000

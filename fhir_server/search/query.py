@@ -7,7 +7,6 @@ strict handling. An unknown modifier is always refused: ignoring it would answer
 References
 ----------
 * FHIR R4 search, "Parameters", "Modifiers", "Chained Parameters", "Handling Errors"
-* FHIR R4 search, "Managing Returned Resources"
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,18 +14,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from fhir_server.access.gate import Reach
-from fhir_server.search import date, page, reference, string, token, uri
+from fhir_server.search import date, page, reference, returned, string, token, uri
 from fhir_server.search.date import Range
 from fhir_server.search.escaping import split
 from fhir_server.search.page import Key, Position, Sort
+from fhir_server.search.returned import DEFAULT_COUNT, Include, Wanted, included_types
 from fhir_server.search.token import Token
 from resources.compartments import pins_patient
 from resources.errors import Invalid, Unsupported
-from resources.search_parameters import SearchParameter, kind_of, parameter, parameters, types
+from resources.search_parameters import SearchParameter, parameter, types
 
-DEFAULT_COUNT: Final = 20
-MOST_COUNT: Final = 1000
-"""More may be asked for; a page is no longer."""
 MOST_VALUES: Final = 100
 """Alternatives of one criterion."""
 MOST_CRITERIA: Final = 50
@@ -62,14 +59,6 @@ class Criterion:
     modifier: str = ""
     values: tuple[Value, ...] = ()
     chain: Chain | None = None
-
-
-class Include(NamedTuple):
-    """``_include`` or ``_revinclude``: what `source` refers to by `code`, of one type or of any."""
-
-    source: str
-    code: str
-    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +137,24 @@ def parse(
     Unsupported
         A modifier or depth that the standard has and this server has not.
     """
-    reading = _Reading(type, own_base)
+    wanted = Wanted(type)
+    criteria: list[Criterion] = []
+    ignored: list[str] = []
     for name, value in pairs:
         if "\x00" in name or "\x00" in value:
             raise Invalid("a character NUL is in the query", at=name.replace("\x00", ""))
-        result = _RESULTS.get(name.partition(":")[0])
-        used = reading.result(result, name, value) if result else reading.criterion(name, value)
-        if not used:
-            if strict:
-                raise Invalid(f"the search parameter {name} of {type} is not supported", at=name)
-            reading.ignored.append(name)
-    return reading.query()
+        if name.partition(":")[0] in returned.PARAMETERS:
+            if wanted.read(name, value):
+                continue
+        elif (found := criterion(type, name, value, own_base)) is not None:
+            criteria.append(found)
+            continue
+        if strict:
+            raise Invalid(f"the search parameter {name} of {type} is not supported", at=name)
+        ignored.append(name)
+    if len(criteria) > MOST_CRITERIA:
+        raise Invalid(f"more than {MOST_CRITERIA} criteria")
+    return _query(type, tuple(criteria), wanted, tuple(ignored))
 
 
 def criterion(type: str, name: str, text: str, own_base: str = "") -> Criterion | None:
@@ -197,12 +193,22 @@ def like(code: str, pattern: str) -> Criterion:
     return Criterion(code, "string", "like", (pattern,))
 
 
-def included_types(include: Include) -> frozenset[str]:
-    """Name the types that an include may bring in."""
-    if include.target is not None:
-        return frozenset({include.target})
-    found = parameter(include.source, include.code)
-    return frozenset(found.targets if found and found.targets else types())
+def _query(
+    type: str, criteria: tuple[Criterion, ...], wanted: Wanted, ignored: tuple[str, ...]
+) -> Query:
+    query = Query(
+        type,
+        criteria,
+        wanted.sort,
+        wanted.count,
+        wanted.total,
+        tuple(dict.fromkeys(wanted.includes)),
+        tuple(dict.fromkeys(wanted.revincludes)),
+        ignored=ignored,
+    )
+    if wanted.cursor is None:
+        return query
+    return replace(query, cursor=page.decode(wanted.cursor, query.keys))
 
 
 # --- criteria ----------------------------------------------------------------------------------
@@ -293,138 +299,3 @@ def _boolean(text: str, code: str) -> bool:
 
 def _is_patient(references: Any) -> bool:
     return str(references[0]).startswith("Patient/") and str(references[0]).count("/") == 1
-
-
-# --- how the result is to look -----------------------------------------------------------------
-
-
-class _Reading:
-    """The query as far as it has been read."""
-
-    def __init__(self, type: str, own_base: str) -> None:
-        self.type = type
-        self.own_base = own_base
-        self.criteria: list[Criterion] = []
-        self.ignored: list[str] = []
-        self.fields: dict[str, Any] = {}
-        self.position: str | None = None
-        self.includes: list[Include] = []
-        self.revincludes: list[Include] = []
-
-    def query(self) -> Query:
-        query = Query(
-            self.type,
-            tuple(self.criteria),
-            includes=tuple(dict.fromkeys(self.includes)),
-            revincludes=tuple(dict.fromkeys(self.revincludes)),
-            ignored=tuple(self.ignored),
-            **self.fields,
-        )
-        if self.position is None:
-            return query
-        return replace(query, cursor=page.decode(self.position, query.keys))
-
-    def criterion(self, name: str, value: str) -> bool:
-        found = criterion(self.type, name, value, self.own_base)
-        if found is not None:
-            self.criteria.append(found)
-        if len(self.criteria) > MOST_CRITERIA:
-            raise Invalid(f"more than {MOST_CRITERIA} criteria", at=name)
-        return found is not None
-
-    def result(self, read: "_Result", name: str, value: str) -> bool:
-        """Read a parameter about the result; only includes may have a modifier, not supported."""
-        if ":" in name:
-            return False
-        return read(self, value)
-
-
-_Result: TypeAlias = Callable[[_Reading, str], bool]
-
-
-def _count(reading: _Reading, value: str) -> bool:
-    if not (value.isascii() and value.isdigit() and len(value) < 10):
-        raise Invalid("_count is a whole number, 0 or more", at="_count")
-    reading.fields["count"] = min(int(value), MOST_COUNT)
-    return True
-
-
-def _total(reading: _Reading, value: str) -> bool:
-    if value not in ("none", "estimate", "accurate"):
-        raise Invalid("_total is none, estimate or accurate", at="_total")
-    reading.fields["total"] = value
-    return True
-
-
-def _cursor(reading: _Reading, value: str) -> bool:
-    reading.position = value
-    return True
-
-
-def _sort(reading: _Reading, value: str) -> bool:
-    """Read ``_sort=-date,code``; a key that cannot be sorted by makes the whole be ignored."""
-    keys = []
-    for name in value.split(","):
-        code = name.removeprefix("-")
-        found = parameter(reading.type, code)
-        if found is None:
-            if kind_of(reading.type, code) is None and not code.replace("-", "").isalnum():
-                raise Invalid("_sort is a list of parameter names", at="_sort")
-            return False
-        keys.append(Sort(code, found.kind, name != code))
-    reading.fields["sort"] = tuple(dict.fromkeys(keys))
-    return True
-
-
-def _include(reading: _Reading, value: str) -> bool:
-    include = _read_include(value, "_include")
-    known = include.source == reading.type and parameter(include.source, include.code)
-    if known:
-        reading.includes.append(include)
-    return bool(known)
-
-
-def _revinclude(reading: _Reading, value: str) -> bool:
-    include = _read_include(value, "_revinclude")
-    found = parameter(include.source, include.code)
-    if found is None or include.target not in (None, reading.type):
-        return False
-    reading.revincludes.append(include)
-    return True
-
-
-def _read_include(value: str, name: str) -> Include:
-    """Read ``Source:parameter`` or ``Source:parameter:Target``."""
-    source, _, rest = value.partition(":")
-    code, _, target = rest.partition(":")
-    if not source or not code or (target and target not in types()):
-        raise Invalid(f"{name} is Type:parameter or Type:parameter:Type", at=name)
-    found = parameters(source).get(code) if source in types() else None
-    if found is not None and found.kind != "reference":
-        raise Invalid(f"{code} of {source} is not a reference", at=name)
-    return Include(source, code, target or None)
-
-
-def _summary(reading: _Reading, value: str) -> bool:
-    """``_summary=count`` is a question about the number; the rest of it shapes the answer."""
-    if value == "count":
-        reading.fields["count"] = 0
-    return True
-
-
-def _left_to_the_answer(reading: _Reading, value: str) -> bool:
-    return True
-
-
-_RESULTS: Final[Mapping[str, _Result]] = {
-    "_count": _count,
-    "_cursor": _cursor,
-    "_elements": _left_to_the_answer,
-    "_format": _left_to_the_answer,
-    "_include": _include,
-    "_pretty": _left_to_the_answer,
-    "_revinclude": _revinclude,
-    "_sort": _sort,
-    "_summary": _summary,
-    "_total": _total,
-}

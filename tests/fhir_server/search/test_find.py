@@ -133,6 +133,8 @@ async def test_no_matches_are_a_page_too(database: Database) -> None:
         ("status=active&_total=none", None),
         ("_count=0&_total=accurate", 3),
         ("status=active&_summary=count", 2),
+        ("_summary=count", 3),
+        ("_count=0", 3),
     ],
 )
 async def test_the_total_counts_all_pages(database: Database, text: str, total: int | None) -> None:

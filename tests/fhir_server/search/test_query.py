@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from fhir_server.search import query
 from fhir_server.search.date import Range
-from fhir_server.search.query import Chain, Criterion, Include, Query, parse
+from fhir_server.search.query import Chain, Criterion, Query, parse
+from fhir_server.search.returned import Include
 from fhir_server.search.token import Token
 from resources.errors import Invalid, Refusal, Unsupported
 from tests.fhir_server.search.rows import OWN_BASE, pairs
@@ -185,6 +186,8 @@ def test_a_modifier_that_this_server_has_not_is_said_to_be_unsupported(
         ("Task", "_include=focus"),
         ("Task", "_include=Task:status"),
         ("Task", "_include=Task:owner:Unicorn"),
+        ("Task", "_sort=" + ",".join(["status"] * 11)),
+        ("Task", "&".join(["_include=Task:focus"] * 51)),
         ("Task", "_cursor=junk"),
         ("Task", "_cursor=W10"),
         ("Task", "_cursor=é"),
