@@ -49,6 +49,8 @@ KEEP_ALIVE_SECONDS: Final = 75
 GRACE_SECONDS: Final = 4
 """How long requests under way may take to finish when the process is asked to stop."""
 
+ENDINGS: Final = (signal.SIGTERM, signal.SIGINT)
+
 CONTENT_SECURITY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
@@ -167,6 +169,10 @@ def http(settings: Settings, database_url: str, seat: Seat) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    # uvicorn raises the signal that stopped it once more when it is done; what comes after it,
+    # such as stopping the database, shall still happen.
+    for each in ENDINGS:
+        signal.signal(each, lambda number, frame: None)
     try:
         uvicorn.Server(config).run(sockets=[seat.listener] if seat.listener else None)
     finally:
@@ -233,7 +239,7 @@ async def _until_told(work: Coroutine[Any, Any, None]) -> None:
     """Do something until it ends, or SIGTERM or SIGINT says that it shall."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT):
+    for each in ENDINGS:
         loop.add_signal_handler(each, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task

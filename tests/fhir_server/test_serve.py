@@ -1,6 +1,7 @@
 """The real thing: `isocentre serve` in a folder of its own, on loopback, killed and stopped."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -127,6 +128,38 @@ def test_plain_dicom_is_not_opened_to_others_unless_told(tmp_path: Path) -> None
     said = refused("serve", "--data-dir", str(tmp_path), "--dicom", "0.0.0.0:0")
 
     assert "ISOCENTRE_DICOM_PLAIN" in said
+
+
+HOSTS = (
+    "evil.example", "localhost", "127.0.0.1:1", "", " ", "x" * 4000, "a:b:c", "[::1", "[::1]:80",
+    "/fhir/metadata", "x/fhir/metadata", "x/healthz?", "x#", "x?", "x\\\\y", "..", "../..", "x@y",
+    "user:secret@x", "%2fhealthz", "x%00", "x;y", "*", "null", "0", "xn--80ak6aa92e.com", "x..y",
+    "x_y", "-x", "http://x/healthz",
+)  # fmt: skip
+PROTECTED = (
+    "/fhir/Patient", "/fhir/Task/1", "/fhir/Patient/1/_history", "/dicom-web/studies",
+    "/dicom-web/studies/1.2/metadata",
+)  # fmt: skip
+
+
+@pytest.mark.standard("CVE-2026-48710")
+def test_no_host_header_opens_a_protected_address(served: Served) -> None:
+    host, _, port = served.url.removeprefix("http://").rpartition(":")
+    answers = set()
+    for hostile in HOSTS:
+        connection = http.client.HTTPConnection(host, int(port), timeout=10)
+        for path in PROTECTED:
+            connection.putrequest("GET", path, skip_host=True)
+            connection.putheader("Host", hostile)
+            connection.endheaders()
+            answer = connection.getresponse()
+            answer.read()
+            answers.add((answer.status, answer.getheader("Location")))
+        connection.close()
+
+    assert len(HOSTS) == 30
+    assert answers <= {(401, None), (400, None)}
+    assert (401, None) in answers
 
 
 @pytest.mark.parametrize("role", ["http", "dicom", "worker"])
