@@ -181,45 +181,44 @@ class _ArrayDumper(Dumper):
         cls.element_oid = info.oid
         cls.oid = info.array_oid
 
-    def encoded(self, value: Any) -> bytes:
+    def encoded(self, values: Sequence[Any]) -> list[bytes | None]:
+        """The elements in binary."""
         raise TypeError(self.element)
 
     def dump(self, obj: Sequence[Any]) -> Buffer:
         if not obj:
             return _HEADER.pack(0, 0, self.element_oid)
-        parts = [b""]
-        with_nulls = 0
-        for value in obj:
-            if value is None:
-                with_nulls = 1
+        parts = [
+            _HEADER.pack(1, int(None in obj), self.element_oid),
+            _BOUNDS.pack(len(obj), 1),
+        ]
+        for data in self.encoded(obj):
+            if data is None:
                 parts.append(_NULL)
             else:
-                data = self.encoded(value)
-                parts.append(_LENGTH.pack(len(data)))
-                parts.append(data)
-        parts[0] = _HEADER.pack(1, with_nulls, self.element_oid) + _BOUNDS.pack(len(obj), 1)
+                parts += (_LENGTH.pack(len(data)), data)
         return b"".join(parts)
 
 
 class _TextsDumper(_ArrayDumper):
     element = "text"
 
-    def encoded(self, value: str) -> bytes:
-        return value.encode()
+    def encoded(self, values: Sequence[str | None]) -> list[bytes | None]:
+        return [None if value is None else value.encode() for value in values]
 
 
 class _IntegersDumper(_ArrayDumper):
     element = "int8"
 
-    def encoded(self, value: int) -> bytes:
-        return _INT8.pack(value)
+    def encoded(self, values: Sequence[int | None]) -> list[bytes | None]:
+        return [None if value is None else _INT8.pack(value) for value in values]
 
 
 class _BlobsDumper(_ArrayDumper):
     element = "bytea"
 
-    def encoded(self, value: bytes) -> bytes:
-        return value
+    def encoded(self, values: Sequence[bytes | None]) -> list[bytes | None]:
+        return list(values)
 
 
 _HEADER: Final = Struct("!iiI")

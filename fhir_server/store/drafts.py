@@ -13,7 +13,7 @@ References
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -41,6 +41,14 @@ NOBODYS: Final = Standing(None, frozenset())
 _ELSEWHERE: Final = re.compile(r"#|(?!urn:(?:uuid|oid):)[A-Za-z][A-Za-z0-9+.\-]*:")
 """References that are not ours to follow: fragments, and addresses of others. A urn that no entry
 of a transaction bore, a condition or a type that nobody knows is none of these."""
+
+
+class Cited(NamedTuple):
+    """A reference in a resource: its FHIRPath, as written, and as read if it is a literal one."""
+
+    path: str
+    literal: str
+    reference: references.Reference | None
 
 
 class Write(NamedTuple):
@@ -104,6 +112,7 @@ class Drafts:
         self._settled = 0
         self._known: dict[Key, Known] = {}
         self._related: set[tuple[str | None, str | None]] = set()
+        self._cited: dict[int, tuple[Content, list[Cited]]] = {}
 
     def add(self, draft: Draft) -> None:
         """Note a draft; it is checked by the next `settle`."""
@@ -138,7 +147,9 @@ class Drafts:
         found: dict[Wanted, None] = {}
         own = {(draft.key, draft.write.stored.version) for draft in self.all}
         for content in contents:
-            for _, reference in self._references(content):
+            for _, _, reference in self._references(content):
+                if reference is None or reference.base:
+                    continue
                 key = reference.type, reference.id
                 if (key, reference.version) in own:
                     continue
@@ -299,12 +310,16 @@ class Drafts:
             terms=index(json, self._base_url).terms if restricted else None,
         )
 
-    def _references(self, content: Content) -> Iterator[tuple[str, references.Reference]]:
-        """The references of a resource that this server must know, and where they stand."""
-        for path, literal, _ in references.find(content.json):
-            reference = references.parse(literal, self._base_url)
-            if reference is not None and not reference.base:
-                yield path, reference
+    def _references(self, content: Content) -> list[Cited]:
+        """The references of a resource; each resource is searched once."""
+        held = self._cited.get(id(content))
+        if held is None:
+            cited = [
+                Cited(path, literal, references.parse(literal, self._base_url))
+                for path, literal, _ in references.find(content.json)
+            ]
+            held = self._cited[id(content)] = (content, cited)
+        return held[1]
 
     def _about(self, content: Content) -> str | None:
         """The patient that a resource names; a Patient names none."""
@@ -317,8 +332,7 @@ class Drafts:
             return []
         about = ("Patient", self._about(content))
         issues: list[Issue] = []
-        for path, literal, _ in references.find(content.json):
-            reference = references.parse(literal, self._base_url)
+        for path, literal, reference in self._references(content):
             if reference is None:
                 if not _ELSEWHERE.match(literal):
                     issues.append(Issue("value", "This refers to nothing.", _place_of(path, at)))
