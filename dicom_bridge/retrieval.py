@@ -28,6 +28,7 @@ from resources import imaging_study
 from resources.errors import NotFound
 
 CHUNK: Final = 1 << 20
+REMEMBERED_INSTANCES: Final = 4096
 REMEMBERED: Final = 256
 """ImagingStudy versions whose list of instances is kept at hand."""
 
@@ -38,17 +39,6 @@ class Retrieved(NamedTuple):
     instances: Sequence[Held]
     permit: Permit
     patient: str
-
-
-async def permitted(bridge: Bridge, context: RequestContext, imaging_study_id: str) -> Permit:
-    """Read an ImagingStudy, which is gated and audited, and carry the permission away.
-
-    Raises
-    ------
-    NotFound
-        There is none, or none the asker may know of.
-    """
-    return (await _read(bridge, context, imaging_study_id))[0]
 
 
 async def instances(
@@ -65,6 +55,13 @@ async def instances(
     NotFound
         Nothing, or nothing the asker may know of.
     """
+    key = (study_uid, series_uid, sop_uid)
+    known = _held.pop(key, None)
+    if known is not None:
+        permit, listed = await _read(bridge, context, known.imaging_study)
+        if known.sop_uid in listed:
+            _held[key] = known
+            return Retrieved((known,), permit, known.patient)
     held = await holdings.instances(bridge.database, study_uid, series_uid, sop_uid)
     if not held:
         raise await _nothing(bridge, context, study_uid)
@@ -72,6 +69,10 @@ async def instances(
     visible = [one for one in held if one.sop_uid in listed]
     if not visible:
         raise await _nothing(bridge, context, study_uid)
+    if sop_uid is not None:
+        _held[key] = visible[0]
+        if len(_held) > REMEMBERED_INSTANCES:
+            _held.popitem(last=False)
     return Retrieved(visible, permit, held[0].patient)
 
 
@@ -100,19 +101,19 @@ async def metadata(
     return visible, permit
 
 
-async def take(file: int, start: int, length: int) -> bytes:
+async def take(file: int, start: int, length: int) -> bytes | bytearray:
     """Read a run of octets of an open file; the loop does not wait for the disk.
 
     What is in the page cache is read at once, the rest in a thread.
     """
     found = _cached(file, start, length)
-    if found is None:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(None, partial(_whole, file, start, length))
-    return found
+    if found is not None:
+        return found
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(None, partial(_whole, file, start, length))
 
 
-async def stream(path: Path, start: int, length: int) -> AsyncIterator[bytes]:
+async def stream(path: Path, start: int, length: int) -> AsyncIterator[bytes | bytearray]:
     """Read a run of octets of a file in large pieces."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -138,6 +139,9 @@ async def _nothing(bridge: Bridge, context: RequestContext, study_uid: str) -> N
     return NotFound("There is no such study, series or instance")
 
 
+_held: OrderedDict[tuple[str, str | None, str | None], Held] = OrderedDict()
+"""Single instances asked for lately: frame after frame of one needs no second look. A row of
+`instance` never changes, and whether it is listed is asked every time."""
 _listed: OrderedDict[tuple[str, int], frozenset[str]] = OrderedDict()
 
 
@@ -157,13 +161,13 @@ def _instances_of(study: Stored) -> frozenset[str]:
     return listed
 
 
-def _cached(file: int, start: int, length: int) -> bytes | None:
+def _cached(file: int, start: int, length: int) -> bytearray | None:
     buffer = bytearray(length)
     try:
         read = os.preadv(file, [buffer], start, os.RWF_NOWAIT)
     except OSError:
         return None
-    return bytes(buffer) if read == length else None
+    return buffer if read == length else None
 
 
 def _whole(file: int, start: int, length: int) -> bytes:

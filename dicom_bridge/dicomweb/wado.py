@@ -20,7 +20,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from dicom_bridge import frames, retrieval
 from dicom_bridge.dicomweb import accept, multipart
@@ -37,6 +38,9 @@ MOST_FRAMES: Final = 1000
 REMEMBERED: Final = 256
 """Blobs whose layout is kept at hand."""
 PRIVATE: Final = {"Cache-Control": "private, no-cache"}
+
+
+Octets = bytes | bytearray
 
 
 class Piece(NamedTuple):
@@ -156,6 +160,34 @@ def _location(call: Call, held: Held) -> str:
     )
 
 
+class Pieces(Response):
+    """A response whose body is sent piece by piece, none of them copied together.
+
+    Parameters
+    ----------
+    body
+        The pieces, or where they come from.
+    length
+        Octets of all of them.
+    """
+
+    def __init__(self, body: AsyncIterator[Octets] | Sequence[Octets], length: int, type: str):
+        super().__init__(headers={"Content-Length": str(length), "Content-Type": type, **PRIVATE})
+        self._pieces = body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the head, and then each piece as the connection takes it."""
+        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(head)
+        if isinstance(self._pieces, Sequence):
+            for piece in self._pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        else:
+            async for piece in self._pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
 def _related(pieces: Sequence[Piece], type: str) -> Response:
     boundary = multipart.new_boundary()
     heads = [
@@ -165,36 +197,29 @@ def _related(pieces: Sequence[Piece], type: str) -> Response:
     end = multipart.closing(boundary)
     length = sum(map(len, heads)) + sum(piece.length for piece in pieces) + len(end)
 
-    async def body() -> AsyncIterator[bytes]:
+    async def body() -> AsyncIterator[Octets]:
         for head, piece in zip(heads, pieces, strict=True):
             yield head
             async for chunk in retrieval.stream(piece.path, piece.start, piece.length):
                 yield chunk
         yield end
 
-    return _streamed(body(), length, _related_type(boundary, type))
+    return Pieces(body(), length, _related_type(boundary, type))
 
 
 def _single(piece: Piece) -> Response:
     chunks = retrieval.stream(piece.path, piece.start, piece.length)
-    return _streamed(chunks, piece.length, piece.type)
+    return Pieces(chunks, piece.length, piece.type)
 
 
-def _streamed(body: AsyncIterator[bytes], length: int, type: str) -> Response:
-    headers = {"Content-Length": str(length), "Content-Type": type, **PRIVATE}
-    return StreamingResponse(body, headers=headers)
-
-
-def _related_bytes(parts: Sequence[tuple[str, str, bytes]]) -> Response:
+def _related_bytes(parts: Sequence[tuple[str, str, Octets]]) -> Response:
     boundary = multipart.new_boundary()
-    body = bytearray()
+    body: list[Octets] = []
     for at, (type, location, content) in enumerate(parts):
-        body += multipart.opening(boundary, type, location, first=not at)
-        body += content
-    body += multipart.closing(boundary)
+        body += [multipart.opening(boundary, type, location, first=not at), content]
+    body.append(multipart.closing(boundary))
     plain = parts[0][0].partition(";")[0]
-    headers = {"Content-Type": _related_type(boundary, plain), **PRIVATE}
-    return Response(bytes(body), headers=headers)
+    return Pieces(body, sum(map(len, body)), _related_type(boundary, plain))
 
 
 def _related_type(boundary: str, type: str) -> str:
@@ -202,14 +227,14 @@ def _related_type(boundary: str, type: str) -> str:
 
 
 def _frame_response(
-    call: Call, held: Held, chosen: Chosen, numbers: Sequence[int], taken: Sequence[bytes]
+    call: Call, held: Held, chosen: Chosen, numbers: Sequence[int], taken: Sequence[Octets]
 ) -> Response:
     syntax = held.transfer_syntax
     if chosen.type == accept.OCTETS and syntax in accept.NATIVE:
         syntax = accept.EXPLICIT_LITTLE
     type = f"{chosen.type}; transfer-syntax={syntax}"
     if not chosen.multipart:
-        return Response(taken[0], headers={"Content-Type": type, **PRIVATE})
+        return Pieces(taken[:1], len(taken[0]), type)
     where = _location(call, held)
     parts = [
         (type, f"{where}/frames/{number}", content)
@@ -220,7 +245,7 @@ def _frame_response(
 
 async def _frames(
     call: Call, held: Held, permit: Permit, numbers: Sequence[int]
-) -> Sequence[bytes]:
+) -> Sequence[Octets]:
     path = call.web.bridge.blobs.path(held.blob, permit)
     loop = asyncio.get_running_loop()
     if held.transfer_syntax == accept.DEFLATED:
@@ -235,12 +260,14 @@ async def _frames(
         return await loop.run_in_executor(None, partial(_bit_frames, path, where, numbers))
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return [
-            b"".join([await retrieval.take(file, *run) for run in frames.runs(where, number)])
-            for number in numbers
-        ]
+        return [await _frame(file, frames.runs(where, number)) for number in numbers]
     finally:
         os.close(file)
+
+
+async def _frame(file: int, runs: Sequence[Run]) -> Octets:
+    taken = [await retrieval.take(file, *run) for run in runs]
+    return taken[0] if len(taken) == 1 else b"".join(taken)
 
 
 def _layout(path: Path, held: Held) -> Layout:

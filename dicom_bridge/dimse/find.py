@@ -38,6 +38,8 @@ KEYS: Final[Mapping[str, frozenset[str]]] = {
     "SERIES": attributes.SERIES,
     "IMAGE":  attributes.INSTANCE,
 }  # fmt: skip
+AT_ONCE: Final = 500
+"""Rows brought from the core before the first of them is sent."""
 ABOUT_THE_QUERY: Final = NOT_MATCHED | {"QueryRetrieveLevel"}
 
 Answers = Iterator[tuple[int | Dataset, Dataset | None]]
@@ -165,18 +167,24 @@ def _keys(identifier: Dataset) -> Iterator[tuple[str, str]]:
 
 def _rows(batches: AsyncIterator[list[Row]], portal: Portal) -> Iterator[Row]:
     """Bring the rows into this thread, batch by batch."""
+    is_over = False
     try:
-        while True:
-            batch = portal.call(_next(batches))
-            if batch is None:
-                return
+        while not is_over:
+            batch, is_over = portal.call(_next(batches))
             yield from batch
     finally:
-        portal.call(_close(batches))
+        if not is_over:
+            portal.call(_close(batches))
 
 
-async def _next(batches: AsyncIterator[list[Row]]) -> list[Row] | None:
-    return await anext(batches, None)
+async def _next(batches: AsyncIterator[list[Row]]) -> tuple[list[Row], bool]:
+    """Bring the next rows, and say whether they are the last; rows are mostly few."""
+    rows: list[Row] = []
+    async for batch in batches:
+        rows += batch
+        if len(rows) >= AT_ONCE:
+            return rows, False
+    return rows, True
 
 
 async def _close(batches: Any) -> None:
