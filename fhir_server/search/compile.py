@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from fhir_server.access.gate import Reach
 from fhir_server.search import criteria, include, page, reach
 from fhir_server.search.criteria import BY_TERMS, Slot
-from fhir_server.search.include import Backward, Forward
+from fhir_server.search.include import Backward, Forward, Group
 from fhir_server.search.page import Sort
 from fhir_server.search.query import Criterion, Query
 from fhir_server.search.reach import Extent, Place
@@ -89,14 +89,18 @@ def statement(
     row
         What the ledger is to say; its `hits` are filled in.
     """
-    shape = shape_of(query, reaches, row, bodies)
-    sql, names = compiled(shape)
-    values = _values(query, instant, reaches, row)
+    groups = include.groups(query.includes, reaches) if query.includes else []
+    sql, names = compiled(shape_of(query, reaches, groups, row, bodies))
+    values = _values(query, instant, reaches, groups, row)
     return sql, [values[name] for name in names]
 
 
 def shape_of(
-    query: Query, reaches: Mapping[str, Reach | None], row: Row | None, bodies: bool
+    query: Query,
+    reaches: Mapping[str, Reach | None],
+    groups: Sequence[Group],
+    row: Row | None,
+    bodies: bool,
 ) -> Shape:
     """Take the values of a query away."""
     if query.reach is None:
@@ -111,7 +115,7 @@ def shape_of(
         _counts(query),
         query.count == 0,
         reach.extent(query.reach),
-        include.forward(query, reaches) if query.includes else None,
+        include.forward(query, groups),
         include.backward(query, reaches),
         row._fields if row is not None else (),
         bodies,
@@ -239,7 +243,11 @@ def _rows(shape: Shape, keys: Sequence[page.Key], total: str, with_included: boo
 
 
 def _values(
-    query: Query, instant: int, reaches: Mapping[str, Reach | None], row: Row | None
+    query: Query,
+    instant: int,
+    reaches: Mapping[str, Reach | None],
+    groups: Sequence[Group],
+    row: Row | None,
 ) -> dict[str, Any]:
     """Everything that a text may ask for, by name."""
     assert query.reach is not None
@@ -247,10 +255,12 @@ def _values(
     values |= reach.bind(query.reach, query.type, instant, "reach.")
     for n, criterion in enumerate(query.criteria):
         values |= criteria.bind(criterion, query.type, f"c{n}.", instant)
-    for type, its_reach in reaches.items():
+    ends = {each.chain.type for each in query.criteria if each.chain is not None}
+    for type in ends.union(each.source for each in query.revincludes):
+        its_reach = reaches.get(type)
         if its_reach is not None:
             values |= reach.bind(its_reach, type, instant, f"reach.{type}.")
-    for n, group in enumerate(include.groups(query.includes, reaches) if query.includes else ()):
+    for n, group in enumerate(groups):
         values[f"group{n}.types"] = list(group.types)
         values |= reach.bind(group.reach, group.types[0], instant, f"group{n}.")
     for n, value in enumerate(query.cursor or ()):

@@ -6,10 +6,13 @@ References
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from fhir_server.access import gate
 from fhir_server.access.gate import Reach
+from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
 from fhir_server.search import page
 from fhir_server.search.compile import Row, statement
@@ -113,9 +116,16 @@ async def find_ids_paged(
     return ids, next
 
 
-def reached(query: Query, context: RequestContext) -> dict[str, Reach | None]:
+def reached(query: Query, context: RequestContext) -> Mapping[str, Reach | None]:
     """Ask the gate how far the other types are seen that a query touches."""
-    return {type: _reach(context, type) for type in query.touches}
+    return _reached(context.principal, query.touches)
+
+
+@lru_cache(maxsize=1000)
+def _reached(principal: Principal, types: frozenset[str]) -> Mapping[str, Reach | None]:
+    """Ask once for a principal and some types: an include may touch every type there is."""
+    context = RequestContext(principal, "search-type")
+    return MappingProxyType({type: _reach(context, type) for type in types})
 
 
 def _reach(context: RequestContext, type: str) -> Reach | None:

@@ -9,7 +9,7 @@ References
 * FHIR R4 search, "Including other resources in result"
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from fhir_server.access.gate import Reach
@@ -60,9 +60,9 @@ def groups(includes: Iterable[Include], reaches: Mapping[str, Reach | None]) -> 
     ] + [Group(tuple(types), its_reach) for its_reach, types in found.items() if not its_reach.only]
 
 
-def forward(query: Query, reaches: Mapping[str, Reach | None]) -> Forward | None:
+def forward(query: Query, seen: Sequence[Group]) -> Forward | None:
     """What _include asks for; None if nothing that may be seen."""
-    extents = tuple(reach.extent(group.reach) for group in groups(query.includes, reaches))
+    extents = tuple(reach.extent(group.reach) for group in seen)
     prefixes = tuple(
         f"{initials(each.source)}.{each.code}={each.target + '/' if each.target else ''}"
         for each in query.includes
