@@ -44,6 +44,7 @@ MOST_HEADER: Final = 4 << 20
 MOST_VALUE: Final = 1 << 16
 MOST_INFLATED: Final = 64 << 20
 LAST_TAG: Final = max(tags.HEADER)
+WANTED: Final[list[BaseTag | int]] = [BaseTag(tag) for tag in tags.HEADER]
 PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 """Float, Double Float and plain Pixel Data (PS3.3 Section C.7.6.24, C.7.6.25, C.7.6.3)."""
 
@@ -95,7 +96,7 @@ def read(spool: Spool) -> Instance:
     meta = spool.require_whole()
     if meta.transfer_syntax not in storage.TRANSFER_SYNTAXES:
         raise Unsupported("this transfer syntax is not supported", at="TransferSyntaxUID")
-    header = _header_of(spool.path, meta)
+    header = _header_of(spool, meta)
     sop_uid = header.get("SOPInstanceUID", "")
     if not sop_uid:
         raise NotDicom("no SOP Instance UID", at="SOPInstanceUID")
@@ -161,28 +162,44 @@ def read_data_set(path: Path, offset: int, transfer_syntax: str) -> tuple[Datase
     return ds, pixels[0] if pixels else None
 
 
-def _header_of(path: Path, meta: FileMeta) -> Header:
-    with path.open("rb") as file:
-        file.seek(meta.offset)
-        source = _inflated(file, meta.transfer_syntax)
-        start = source.tell()
-
-        def at_the_end(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-            return tag > LAST_TAG or source.tell() - start > MOST_HEADER
-
+def _header_of(spool: Spool, meta: FileMeta) -> Header:
+    """Read the header from what is still in memory, else from the file."""
+    if meta.transfer_syntax not in storage.DEFLATED:
         try:
-            ds = read_dataset(
-                source,
-                meta.transfer_syntax in storage.IMPLICIT_VR,
-                meta.transfer_syntax not in storage.BIG_ENDIAN,
-                stop_when=at_the_end,
-                specific_tags=[BaseTag(tag) for tag in tags.HEADER],
-            )
-            return _header(ds, tags.HEADER.__contains__)
-        except (Invalid, NotDicom):
-            raise
-        except Exception as error:  # whatever a parser makes of hostile bytes
-            raise NotDicom("the data set cannot be read") from error
+            header, is_whole = _parsed(io.BytesIO(spool.beginning), meta.transfer_syntax)
+            if is_whole or spool.size <= len(spool.beginning):
+                return header
+        except NotDicom:
+            if spool.size <= len(spool.beginning):
+                raise
+    with spool.path.open("rb") as file:
+        file.seek(meta.offset)
+        return _parsed(_inflated(file, meta.transfer_syntax), meta.transfer_syntax)[0]
+
+
+def _parsed(source: BinaryIO, transfer_syntax: str) -> tuple[Header, bool]:
+    """Parse up to the pixels; and say whether an element behind the header was seen."""
+    start = source.tell()
+    ends: list[int] = []
+
+    def at_the_end(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+        if tag > LAST_TAG or source.tell() - start > MOST_HEADER:
+            ends.append(int(tag))
+        return bool(ends)
+
+    try:
+        ds = read_dataset(
+            source,
+            transfer_syntax in storage.IMPLICIT_VR,
+            transfer_syntax not in storage.BIG_ENDIAN,
+            stop_when=at_the_end,
+            specific_tags=WANTED,
+        )
+        return _header(ds, tags.HEADER.__contains__), bool(ends)
+    except Invalid:
+        raise
+    except Exception as error:  # whatever a parser makes of hostile bytes
+        raise NotDicom("the data set cannot be read") from error
 
 
 def _inflated(file: BinaryIO, transfer_syntax: str) -> BinaryIO:

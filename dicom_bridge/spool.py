@@ -22,6 +22,7 @@ PREAMBLE: Final = 128
 TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """The only preambles that mean something (PS3.10 Section 7.1: dual personality files)."""
 NO_ROOM: Final = "there is no room to store the instance"
+BEGINNING: Final = 1 << 15
 MOST_META: Final = 1 << 20
 LONG_VR: Final = frozenset({b"OB", b"OW", b"OF", b"SQ", b"UN", b"UT", b"OD", b"OL", b"UC", b"UR"})
 IMPLEMENTATION_CLASS_UID: Final = "1.2.826.0.1.3680043.10.1618.1"
@@ -56,6 +57,8 @@ class Spool:
         self.problem: Refusal | None = None
         """Why it will be refused: the disk is full, or it does not begin as PS3.10 says."""
         self.meta: FileMeta | None = None
+        self.beginning = bytearray()
+        """The data set's first `BEGINNING` bytes: where its header nearly always ends."""
         self.announced: tuple[str, str] | None = None
         """SOP Class and Instance UID that the sender named beside the bytes, if it did."""
         self._head: bytearray | None = bytearray()
@@ -78,6 +81,8 @@ class Spool:
             return len(fragment)
         if self._head is None:
             self._hash.update(fragment)
+            if self.size < BEGINNING:
+                self.beginning += fragment[: BEGINNING - self.size]
             self.size += len(fragment)
             self._to_disk(fragment)
         else:

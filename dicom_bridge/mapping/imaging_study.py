@@ -119,8 +119,16 @@ def _series(rows: list[Arrived]) -> dict[str, Any]:
     if started:
         series["started"] = started
     series["performer"] = [{"actor": organization}]
-    series["instance"] = [_instance(row, first.organization) for row in rows]
+    series["instance"] = [
+        _instance(row, first.organization) for row in sorted(rows, key=_by_number)
+    ]
     return series
+
+
+def _by_number(row: Arrived) -> tuple[int, str]:
+    """The order that `resources.imaging_study` keeps: what has no number comes last."""
+    known = row.number is not None and row.number >= 0
+    return (row.number or 0) if known else 1 << 31, row.sop_uid
 
 
 def _instance(row: Arrived, organization: str) -> dict[str, Any]:
