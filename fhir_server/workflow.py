@@ -5,8 +5,8 @@ gathers what there is of it, asks the pathway engine what is missing and writes 
 Provenance of each act beside it. What follows is decided by the state of the request, under a
 lock on it, so two people who act at the same time leave one consistent end.
 
-Rows are locked in one order everywhere, studies before requests and each by id: the settling of a
-study holds its study when it comes here.
+Rows are locked in one order everywhere, requests before studies and each by id; what a unit of
+work writes itself it locks last of all, when it is written.
 
 References
 ----------
@@ -50,6 +50,9 @@ BASED_ON: Final[Mapping[str, str]] = {
 }
 """What belongs to a request, and the search parameter that finds it (standards section 2)."""
 
+REMEMBERED: Final = 10_000
+"""People and organisations known to be there, in one process."""
+
 ENDS: Final = frozenset({"completed", "rejected", "failed"})
 
 
@@ -67,6 +70,7 @@ class Workflow:
     def __init__(self, fhir_base: str, name: str = "primary") -> None:
         self._base = fhir_base
         self._pathway = plan.load(name)
+        self._agents: dict[tuple[str, str | None], provenance.Agent] = {}
 
     def hooks(self) -> Hooks:
         """The rules, completions and consequences that the store runs."""
@@ -95,10 +99,18 @@ class Workflow:
             for write in reports
             for reference in elements.references(write.after.get("imagingStudy"))
         }
-        held = {name: _held(await self._locked(work, name), self._base) for name in sorted(studies)}
+        new = {write.stored.reference for write in written if write.before is None}
+        asked = [
+            await work.read("ServiceRequest", id, lock=f"ServiceRequest/{id}" not in new)
+            for id in requests
+        ]
+        held = {
+            name: _held(await work.read(*_split(name), lock=name not in new), self._base)
+            for name in sorted(studies)
+        }
         after: list[Stored] = []
-        for id in requests:
-            after += await self._reconcile(work, id, written)
+        for stored in asked:
+            after += await self._reconcile(work, stored, written)
         for name in sorted(studies):
             await self._mark_reported(work, held[name], reports)
         await self._record(work, written, held, after)
@@ -135,16 +147,15 @@ class Workflow:
                 if type_ == "ServiceRequest":
                     yield id
 
-    async def _reconcile(self, work: Work, id: str, written: Sequence[Write]) -> list[Stored]:
+    async def _reconcile(
+        self, work: Work, stored: Stored, written: Sequence[Write]
+    ) -> list[Stored]:
         """Bring one request to rest; what was written for it."""
-        name = f"ServiceRequest/{id}"
-        is_new = any(write.stored.reference == name and not write.before for write in written)
-        stored = await work.read("ServiceRequest", id, lock=not is_new)
         request = _held(stored, self._base)
         if not begins(request.json):
             return []
-        others = await self._others(work, name, written, is_new)
-        known = {name: stored, **others}
+        others = await self._others(work, stored.reference, written)
+        known = {stored.reference: stored, **others}
         state = RequestState(request, tuple(_held(one, self._base) for one in others.values()))
         lead = state.lead
         if lead and not any(
@@ -164,11 +175,10 @@ class Workflow:
             for one in pathway.reconcile(self._pathway, terms, state, instant)
         ]
 
-    async def _others(
-        self, work: Work, name: str, written: Sequence[Write], is_new: bool
-    ) -> dict[str, Stored]:
+    async def _others(self, work: Work, name: str, written: Sequence[Write]) -> dict[str, Stored]:
         """What is based on a request: what was there, and over it what this work wrote."""
         found: dict[str, Stored] = {}
+        is_new = any(write.stored.reference == name and not write.before for write in written)
         for type_, code in () if is_new else BASED_ON.items():
             query = parse(type_, [(code, name), ("_count", "1000")], strict=True)
             for stored in await work.search(query):
@@ -304,20 +314,29 @@ class Workflow:
         )
 
     async def _agent(self, work: Work) -> provenance.Agent:
-        """Who acts; named by reference only if there is such a resource."""
+        """Who acts; named by reference only if there is such a resource.
+
+        Who was found is remembered: a role or an organisation that is deleted later does not come
+        back, and what names it then is refused like any reference to nothing.
+        """
         principal = work.context.principal
+        key = principal.subject, principal.organization
+        if key in self._agents:
+            return self._agents[key]
         organization = principal.organization
         if organization and not await self._resource(work, f"Organization/{organization}"):
             organization = None
         subject = principal.subject
         if subject.startswith(provenance.PEOPLE) and not await self._resource(work, subject):
             subject = subject.replace("/", "-", 1)
-        return provenance.Agent(subject, organization)
+        agent = provenance.Agent(subject, organization)
+        if agent == key:
+            if len(self._agents) >= REMEMBERED:
+                self._agents.pop(next(iter(self._agents)))
+            self._agents[key] = agent
+        return agent
 
     # --- reading ------------------------------------------------------------------------------
-
-    async def _locked(self, work: Work, name: str) -> Stored:
-        return await work.read(*_split(name), lock=True)
 
     async def _resource(self, work: Work, reference: str) -> Json:
         """A resource, or nothing where there is none."""

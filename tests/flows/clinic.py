@@ -16,6 +16,7 @@ from fhir_server.store.database import Database
 from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
 from resources import codes, content, imaging_study
+from resources.errors import Stale
 from tests.build import a_patient, a_report, a_request, a_study, an_appointment
 from tests.server import Server
 
@@ -30,6 +31,8 @@ class Clinic:
         self.patient = ""
         self._database_url = database_url
         asyncio.run(self._with_store(write_resources))
+        for person in data.PEOPLE:
+            self.as_(person.login)
 
     def welcome(self) -> None:
         """Register somebody new: whom the test is about."""
@@ -151,28 +154,33 @@ class Clinic:
     def images_arrive(self, request: Json, images: int = 3, uid: str = "", **members: Any) -> Json:
         """What settling a burst of instances does: fold them into the study of the request."""
         uid = uid or f"2.25.{uuid.uuid4().int}"
-        found = self.search("coordinator", f"ImagingStudy?basedon=ServiceRequest/{request['id']}")
+        based_on = f"ImagingStudy?basedon=ServiceRequest/{request['id']}"
+        arrived = a_study(id=None, images=images, uid=uid, **members)
+        arrived["subject"] = request["subject"]
+        actor = {"reference": "Organization/northmoor"}
+        arrived["series"][0]["performer"] = [{"actor": actor}]
+        arrived["basedOn"] = [{"reference": f"ServiceRequest/{request['id']}"}]
 
         async def settle(store: Store) -> None:
             context = RequestContext(Principal.system("settle"), "update")
-            arrived = a_study(id=None, images=images, uid=uid, **members)
-            arrived["subject"] = request["subject"]
-            actor = {"reference": "Organization/northmoor"}
-            arrived["series"][0]["performer"] = [{"actor": actor}]
+            found = self.search("coordinator", based_on)
             async with store.begin(context) as work:
                 if found:
-                    known = await work.read("ImagingStudy", found[0]["id"], lock=True)
-                    study = imaging_study.merged(known.json, arrived)
-                    await work.update("ImagingStudy", known.id, content.made(study), known.version)
+                    known = await work.read("ImagingStudy", found[0]["id"])
+                    study = content.made(imaging_study.merged(known.json, arrived))
+                    await work.update("ImagingStudy", known.id, study, known.version)
                 else:
-                    arrived["basedOn"] = [{"reference": f"ServiceRequest/{request['id']}"}]
                     await work.create(content.made(imaging_study.merged(None, arrived)))
 
-        asyncio.run(self._with_store(settle))
-        (study,) = self.search(
-            "coordinator", f"ImagingStudy?basedon=ServiceRequest/{request['id']}"
-        )
-        return study
+        async def settle_until_done(store: Store) -> None:
+            while True:
+                try:
+                    return await settle(store)
+                except Stale:
+                    continue
+
+        asyncio.run(self._with_store(settle_until_done))
+        return self.search("coordinator", f"{based_on}&status=available")[0]
 
     def report(self, request: Json, study: Json, **members: Any) -> Json:
         report = a_report(
