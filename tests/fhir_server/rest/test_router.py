@@ -4,9 +4,10 @@ from typing import Any, Final
 import psycopg
 import pytest
 
+from fhir_server.rest.door import UNKNOWN
 from fhir_server.rest.exchange import Request
 from fhir_server.rest.outcomes import MethodNotAllowed, NotOffered
-from fhir_server.rest.router import UNKNOWN, route
+from fhir_server.rest.router import route
 from resources.errors import NotFound
 from tests.build import a_patient, a_request
 from tests.server import Server
