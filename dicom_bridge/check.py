@@ -10,11 +10,13 @@ from itertools import islice
 from typing import Final
 
 from dicom_bridge.blobs import GRACE_SECONDS, Blobs
+from dicom_bridge.bridge import Bridge
+from fhir_server.access.principal import Principal
+from fhir_server.context import RequestContext
 from fhir_server.store.database import Database, Row, Texts
 from resources import imaging_study
-from resources.content import parsed
 
-PAGE: Final = 1000
+PAGE: Final = 200
 
 ROWS: Final = """
 SELECT sop_uid, blob, dataset_offset FROM instance WHERE sop_uid > $1 ORDER BY sop_uid LIMIT $2
@@ -26,12 +28,9 @@ WHERE NOT EXISTS (SELECT 1 FROM instance i WHERE i.blob = k.blob)
   AND NOT EXISTS (SELECT 1 FROM instance_conflict c WHERE c.blob = k.blob)
 """
 STUDIES: Final = """
-SELECT s.study_uid, s.imaging_study, v.body
-FROM study s
-LEFT JOIN current c ON c.type = 'ImagingStudy' AND c.id = s.imaging_study AND NOT c.deleted
-LEFT JOIN version v ON v.key = c.key
-WHERE s.study_uid > $1 AND NOT EXISTS (SELECT 1 FROM unsettled u WHERE u.study_uid = s.study_uid)
-ORDER BY s.study_uid LIMIT $2
+SELECT study_uid, imaging_study FROM study s
+WHERE study_uid > $1 AND NOT EXISTS (SELECT 1 FROM unsettled u WHERE u.study_uid = s.study_uid)
+ORDER BY study_uid LIMIT $2
 """
 HELD: Final = """
 SELECT study_uid, array_agg(sop_uid) FROM instance WHERE study_uid = ANY($1) GROUP BY study_uid
@@ -44,7 +43,7 @@ WHERE NOT EXISTS (SELECT 1 FROM study s WHERE s.study_uid = i.study_uid)
 
 
 async def problems(
-    database: Database, blobs: Blobs, *, deep: bool = False, grace_seconds: float = GRACE_SECONDS
+    bridge: Bridge, *, deep: bool = False, grace_seconds: float = GRACE_SECONDS
 ) -> list[str]:
     """Everything that does not agree, a sentence each, by UID.
 
@@ -55,10 +54,10 @@ async def problems(
     grace_seconds
         A blob younger than this may be without a row: its row may still be under way.
     """
-    found = [problem async for problem in _missing(database, blobs, deep)]
-    orphans = await without_row(database, blobs, grace_seconds)
+    found = [problem async for problem in _missing(bridge.database, bridge.blobs, deep)]
+    orphans = await without_row(bridge.database, bridge.blobs, grace_seconds)
     found += [f"blob {key} belongs to no instance" for key in orphans]
-    found += [problem async for problem in _unlisted(database)]
+    found += [problem async for problem in _unlisted(bridge)]
     return found
 
 
@@ -86,15 +85,18 @@ async def _missing(database: Database, blobs: Blobs, deep: bool) -> AsyncIterato
         yield problem
 
 
-async def _unlisted(database: Database) -> AsyncIterator[str]:
-    async for rows in _pages(database, STUDIES):
+async def _unlisted(bridge: Bridge) -> AsyncIterator[str]:
+    context = RequestContext(Principal.system("check"), "read", origin="check")
+    async for rows in _pages(bridge.database, STUDIES):
         uids = Texts([str(row[0]) for row in rows])
-        held = {study: set(uids) for study, uids in await database.run(HELD, (uids,))}
-        for study_uid, id_, body in rows:
-            listed = set(imaging_study.instance_uids(parsed(body))) if body else set()
+        held = {study: set(uids) for study, uids in await bridge.database.run(HELD, (uids,))}
+        resources = await bridge.store.many(context, [f"ImagingStudy/{id_}" for _, id_ in rows])
+        for study_uid, id_ in rows:
+            study = resources.get(f"ImagingStudy/{id_}")
+            listed = set(imaging_study.instance_uids(study.json)) if study else set()
             if listed != held.get(study_uid, set()):
                 yield f"ImagingStudy/{id_} does not list what is held of study {study_uid}"
-    for (study_uid,) in await database.run(UNLISTED):
+    for (study_uid,) in await bridge.database.run(UNLISTED):
         yield f"study {study_uid} is held, and no ImagingStudy lists it"
 
 

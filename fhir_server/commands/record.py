@@ -13,6 +13,7 @@ from fhir_server.commands.beside import data_dir_option, settings_of, with_datab
 from fhir_server.commands.cores import with_core
 from fhir_server.context import now
 from fhir_server.main import Core
+from fhir_server.store import upkeep
 from fhir_server.store.database import Database
 from resources.errors import Conflict
 
@@ -34,7 +35,7 @@ def check(data_dir: Path | None, deep: bool) -> None:
     """Say whether blobs, rows and resources agree."""
 
     async def look(core: Core) -> list[str]:
-        return await bridge_check.problems(core.database, core.bridge.blobs, deep=deep)
+        return await bridge_check.problems(core.bridge, deep=deep)
 
     problems = with_core(settings_of(data_dir), look)
     for problem in problems:
@@ -42,6 +43,18 @@ def check(data_dir: Path | None, deep: bool) -> None:
     if problems:
         raise Conflict(f"{len(problems)} things do not agree.")
     click.echo("Blobs, rows and resources agree.")
+
+
+@click.command()
+@data_dir_option
+def reindex(data_dir: Path | None) -> None:
+    """Make the search index anew from the resources."""
+
+    async def make(core: Core) -> int:
+        return await upkeep.reindex(core.database, core.settings.fhir_base)
+
+    count = with_core(settings_of(data_dir), make)
+    click.echo(f"{count} resources are indexed anew.")
 
 
 @click.group()

@@ -15,7 +15,7 @@ async def test_what_was_taken_in_agrees(bridge: Bridge) -> None:
         await take_in(bridge, ds)
     await bridge.quiet.drained()
 
-    assert await check.problems(bridge.database, bridge.blobs, deep=True, grace_seconds=0) == []
+    assert await check.problems(bridge, deep=True, grace_seconds=0) == []
 
 
 async def test_a_row_without_its_blob_is_found(bridge: Bridge) -> None:
@@ -23,7 +23,7 @@ async def test_a_row_without_its_blob_is_found(bridge: Bridge) -> None:
     one = (await take_in(bridge, ds)).instance
     bridge.blobs.own(one.digest).unlink()
 
-    found_problems = await check.problems(bridge.database, bridge.blobs)
+    found_problems = await check.problems(bridge)
 
     assert found_problems == [f"the bytes of instance {ds.SOPInstanceUID} are gone"]
 
@@ -34,8 +34,8 @@ async def test_changed_bytes_are_found_by_a_deep_check(bridge: Bridge) -> None:
     with bridge.blobs.own(one.digest).open("ab") as file:
         file.write(b"\0")
 
-    assert await check.problems(bridge.database, bridge.blobs) == []
-    assert await check.problems(bridge.database, bridge.blobs, deep=True) == [
+    assert await check.problems(bridge) == []
+    assert await check.problems(bridge, deep=True) == [
         f"the bytes of instance {ds.SOPInstanceUID} have changed"
     ]
 
@@ -44,8 +44,8 @@ async def test_a_blob_without_a_row_is_found_once_it_is_old_and_swept(bridge: Br
     one = (await take_in(bridge, an_instance())).instance
     await bridge.database.run("delete from instance")
 
-    assert await check.problems(bridge.database, bridge.blobs) == []
-    assert await check.problems(bridge.database, bridge.blobs, grace_seconds=-1) == [
+    assert await check.problems(bridge) == []
+    assert await check.problems(bridge, grace_seconds=-1) == [
         f"blob {one.digest} belongs to no instance"
     ]
     assert await check.sweep(bridge.database, bridge.blobs, grace_seconds=-1) == 1
@@ -61,7 +61,7 @@ async def test_a_study_that_lists_less_than_is_held_is_found(bridge: Bridge) -> 
     study["series"][0]["instance"].pop()
     await write(bridge, {name: value for name, value in study.items() if name != "meta"})
 
-    problems = await check.problems(bridge.database, bridge.blobs)
+    problems = await check.problems(bridge)
 
     (held, _) = await holdings.instances(bridge.database, series[0].StudyInstanceUID)
     assert problems == [
