@@ -37,6 +37,17 @@ STATEMENT_SECONDS: Final = 30
 WAIT_SECONDS: Final = 10
 """Nobody waits longer for a connection."""
 
+RECONNECT_SECONDS: Final = 5
+"""After so long without a database, the next request tries afresh instead of the pool."""
+
+IDLE_SECONDS: Final = 60
+"""No transaction stays open longer without a statement: it would hold back those who follow."""
+
+_OPTIONS: Final = (
+    f"-c statement_timeout={STATEMENT_SECONDS}s"
+    f" -c idle_in_transaction_session_timeout={IDLE_SECONDS}s -c timezone=UTC"
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -71,20 +82,25 @@ class Database:
             max_size=size,
             open=False,
             timeout=WAIT_SECONDS,
+            reconnect_timeout=RECONNECT_SECONDS,
             configure=_configure,
             kwargs={
                 "autocommit": True,
                 "prepare_threshold": 0,
                 "cursor_factory": psycopg.AsyncRawCursor,
-                "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c timezone=UTC",
+                "options": _OPTIONS,
                 "application_name": "isocentre",
             },
         )
 
-    async def open(self) -> None:
+    async def open(self, within_seconds: float = WAIT_SECONDS) -> None:
         """Connect, or raise `Exhausted` when the database does not answer in time."""
         with _as_refusal():
-            await self._pool.open(wait=True, timeout=WAIT_SECONDS)
+            try:
+                await self._pool.open(wait=True, timeout=within_seconds)
+            except psycopg.OperationalError:
+                await self._pool.close()
+                raise
 
     async def close(self) -> None:
         """Close every connection, those in use as soon as they come back."""

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fhir_server.audit.events import event
+from fhir_server.audit.events import EVENTS, event
+from fhir_server.rest.router import INTERACTIONS
 
 REST = "http://terminology.hl7.org/CodeSystem/audit-event-type"
 DCM = "http://dicom.nema.org/resources/ontology/DCM"
@@ -62,6 +63,10 @@ def test_a_dicom_interaction_has_the_code_of_the_audit_message(
 )
 def test_the_asker_is_the_source_but_for_what_it_reads(interaction: str, is_source: bool) -> None:
     assert event(interaction).asker_is_source is is_source
+
+
+def test_every_interaction_of_the_rest_interface_has_a_row() -> None:
+    assert {row.name for row in INTERACTIONS} <= EVENTS.keys()
 
 
 def test_an_interaction_without_a_row_can_still_be_told() -> None:

@@ -73,6 +73,14 @@ async def test_a_broken_connection_is_told_as_exhausted_and_replaced(database: D
     assert await database.run("select 1") == [(1,)]
 
 
+async def test_a_database_that_is_not_there_is_told_as_exhausted(database_url: str) -> None:
+    place, _, rest = database_url.partition("?")
+    nowhere = Database(f"{place}x?{rest}", size=1)
+
+    with pytest.raises(Exhausted):
+        await nowhere.open(within_seconds=0.2)
+
+
 async def test_more_waiting_statements_than_connections_are_all_answered(
     database: Database,
 ) -> None:
