@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "worker":  "roles:worker_role",
     "init":    "record:init",
     "check":   "record:check",
+    "reindex": "record:reindex",
     "audit":   "record:audit",
     "client":  "registry:client",
     "user":    "registry:user",

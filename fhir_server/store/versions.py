@@ -211,10 +211,10 @@ def _row_arrays(rows: Sequence[Row]) -> list[Any]:
         Integers([int(row.last) for row in rows]),
         Integers([row.replaced if row.last else None for row in rows]),
         Texts([row.patient for row in rows]),
-        Texts([_joined(row.organizations) for row in rows]),
+        Texts([joined(row.organizations) for row in rows]),
         Integers([row.terms.sort_at for row in rows]),
         Integers([row.terms.sort_until for row in rows]),
-        Texts([_joined(row.terms.terms) for row in rows]),
+        Texts([joined(row.terms.terms) for row in rows]),
     ]
 
 
@@ -235,7 +235,7 @@ def _string_arrays(rows: Sequence[Row]) -> list[Any]:
         (n, code, value)
         for n, row in enumerate(rows, 1)
         if row.last
-        for code, value in {(code, _cut(value)) for code, value in row.terms.strings}
+        for code, value in {(code, cut(value)) for code, value in row.terms.strings}
     ]
     return [
         Integers([n for n, _, _ in terms]),
@@ -260,7 +260,7 @@ def _relation_arrays(rows: Sequence[Row]) -> list[Any]:
     ]
 
 
-def _joined(terms: Sequence[str]) -> str:
+def joined(terms: Sequence[str]) -> str:
     """Terms as one text for ``string_to_array``, without those that no index can hold."""
     text = SEPARATOR.join(terms)
     if len(text) <= LONGEST_TERM // 4 and "\0" not in text and text.count(SEPARATOR) < len(terms):
@@ -272,6 +272,6 @@ def _joined(terms: Sequence[str]) -> str:
     )
 
 
-def _cut(value: str) -> str:
+def cut(value: str) -> str:
     """A text cut to what an index holds; strings match by how they begin."""
     return value.replace("\0", "")[: LONGEST_TERM // 4]
