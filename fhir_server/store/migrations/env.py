@@ -9,6 +9,8 @@ text, so that it says the same for ever whatever becomes of the SQLModel classes
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"])
-with context.begin_transaction():
-    context.run_migrations()
+# The proxy has a configuration only while Alembic runs this file; to import it does nothing.
+if hasattr(context, "config"):
+    context.configure(connection=context.config.attributes["connection"])
+    with context.begin_transaction():
+        context.run_migrations()
