@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
+from pydicom.uid import UID
 
 from tests.dicom_bridge.build import a_series, an_instance, data_set_of, part10
 from tests.dicom_bridge.conftest import found
@@ -95,7 +96,7 @@ async def test_some_stored_and_some_refused_is_accepted_with_reasons(service: Se
     ds = an_instance()
     other = an_instance(sop_uid=str(ds.SOPInstanceUID), study_uid=str(ds.StudyInstanceUID), pixel=9)
     unknown = an_instance()
-    unknown.SOPClassUID = unknown.file_meta.MediaStorageSOPClassUID = "1.2.3.4"
+    unknown.SOPClassUID = unknown.file_meta.MediaStorageSOPClassUID = UID("1.2.3.4")
     client = service.client()
     await client.post("/studies", content=body(ds), headers=STOW)
 

@@ -49,7 +49,7 @@ def ask(archive: Archive, keys: Dataset, calling: str = "CT1") -> tuple[list[Dat
 
 
 def answers(association: Association, keys: Dataset) -> tuple[list[Dataset], Dataset]:
-    rows = []
+    rows: list[Dataset] = []
     for status, row in association.send_c_find(keys, STUDY_ROOT_FIND):
         if status.Status not in {0xFF00, 0xFF01}:
             return rows, status
@@ -167,7 +167,7 @@ async def test_a_cancelled_query_ends_with_cancel(archive: Archive) -> None:
     association = await archive.call(archive.associate, (STUDY_ROOT_FIND, IMPLICIT))
 
     def cancelled() -> list[int]:
-        seen = []
+        seen: list[int] = []
         for status, _ in association.send_c_find(
             identifier(PatientID=""), STUDY_ROOT_FIND, msg_id=7
         ):
