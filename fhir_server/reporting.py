@@ -12,6 +12,7 @@ References
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from fhir_server.naming import local, split
 from fhir_server.search.query import parse
 from fhir_server.store.unit_of_work import Work
 from resources import content, elements, report
@@ -50,9 +51,9 @@ async def _around(work: Work, given: Json, fhir_base: str) -> Surroundings:
     requests: list[tuple[str, Json]] = []
     remarks: list[Remark] = []
     for reference in elements.references(given.get("basedOn")):
-        name = _local(reference, fhir_base)
+        name = local(reference, fhir_base)
         if name.startswith("ServiceRequest/"):
-            stored = await work.read(*_split(name))
+            stored = await work.read(*split(name))
             requests.append((f"{name}/_history/{stored.version}", stored.json))
             remarks += await _remarks(work, name)
     return Surroundings(
@@ -84,10 +85,10 @@ async def _remarks(work: Work, request: str) -> list[Remark]:
 async def _first(work: Work, references: Sequence[Json], type_: str, base: str) -> Json:
     """The first resource of a type that is named and is there."""
     for reference in elements.references(list(references)):
-        name = _local(reference, base)
+        name = local(reference, base)
         if name.startswith(f"{type_}/"):
             try:
-                return (await work.read(*_split(name))).json
+                return (await work.read(*split(name))).json
             except NotFound:
                 continue
     return {}
@@ -95,20 +96,12 @@ async def _first(work: Work, references: Sequence[Json], type_: str, base: str) 
 
 async def _link(work: Work, study: str, base: str) -> tuple[str, str]:
     """Where a study is shown, and what it is called."""
-    json = (await work.read(*_split(study))).json
+    json = (await work.read(*split(study))).json
     words = json.get("description") or elements.words(next(iter(json.get("procedureCode", ())), {}))
     modality = ", ".join(one.get("code", "") for one in json.get("modality", ()))
     return f"{base}/{study}", " ".join(part for part in (modality, words) if part) or "Images"
 
 
 def _studies(given: Json, base: str) -> list[str]:
-    return [_local(one, base) for one in elements.references(given.get("imagingStudy"))]
-
-
-def _local(reference: str, base: str) -> str:
-    return elements.unversioned(reference.removeprefix(f"{base}/"))
-
-
-def _split(reference: str) -> tuple[str, str]:
-    type_, _, id = reference.partition("/")
-    return type_, id
+    named = [local(one, base) for one in elements.references(given.get("imagingStudy"))]
+    return [name for name in named if name.startswith("ImagingStudy/")]

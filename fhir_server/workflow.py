@@ -16,9 +16,10 @@ References
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import orjson
-
 from fhir_server import reporting
+from fhir_server.acts import Recorder
+from fhir_server.naming import held as pin
+from fhir_server.naming import local, normal, split
 from fhir_server.search.query import parse
 from fhir_server.search.stored import Stored
 from fhir_server.store.drafts import Write
@@ -32,7 +33,6 @@ from resources import (
     pathway,
     patient,
     plan,
-    provenance,
     report,
     task,
 )
@@ -50,11 +50,6 @@ BASED_ON: Final[Mapping[str, str]] = {
 }
 """What belongs to a request, and the search parameter that finds it (standards section 2)."""
 
-REMEMBERED: Final = 10_000
-"""People and organisations known to be there, in one process."""
-
-ENDS: Final = frozenset({"completed", "rejected", "failed"})
-
 
 class Workflow:
     """The engine, fastened to a store.
@@ -70,7 +65,7 @@ class Workflow:
     def __init__(self, fhir_base: str, name: str = "primary") -> None:
         self._base = fhir_base
         self._pathway = plan.load(name)
-        self._agents: dict[tuple[str, str | None], provenance.Agent] = {}
+        self._recorder = Recorder(fhir_base)
 
     def hooks(self) -> Hooks:
         """The rules, completions and consequences that the store runs."""
@@ -95,9 +90,10 @@ class Workflow:
         if not requests and not reports:
             return
         studies = {
-            _local(reference, self._base)
+            name
             for write in reports
             for reference in elements.references(write.after.get("imagingStudy"))
+            if (name := local(reference, self._base)).startswith("ImagingStudy/")
         }
         new = {write.stored.reference for write in written if write.before is None}
         asked = [
@@ -105,7 +101,7 @@ class Workflow:
             for id in requests
         ]
         held = {
-            name: _held(await work.read(*_split(name), lock=name not in new), self._base)
+            name: pin(await work.read(*split(name), lock=name not in new), self._base)
             for name in sorted(studies)
         }
         after: list[Stored] = []
@@ -113,7 +109,7 @@ class Workflow:
             after += await self._reconcile(work, stored, written)
         for name in sorted(studies):
             await self._mark_reported(work, held[name], reports)
-        await self._record(work, written, held, after)
+        await self._recorder.record(work, written, held, after)
 
     async def _check_parties(self, work: Work, before: Json, after: Json) -> None:
         """Refuse a change of a step's status or owner by somebody whose step it is not.
@@ -128,22 +124,19 @@ class Workflow:
         parties: set[task.Party] = set()
         sides: tuple[task.Party, ...] = ("owner", "requester")
         for side in sides:
-            reference = _local(before.get(side, {}).get("reference", ""), self._base)
-            if reference == principal.subject or (
-                principal.organization is not None
-                and await self._organization(work, reference) == principal.organization
-            ):
+            reference = local(before.get(side, {}).get("reference", ""), self._base)
+            if await self._is_or_acts_for(work, reference):
                 parties.add(side)
         task.check_parties(before, after, parties, principal.role)
 
     def _requests(self, write: Write) -> Iterable[str]:
         """Ids of the requests that pathways are walked for and that a write touches."""
         if write.stored.type == "ServiceRequest":
-            if begins(_normal(write.stored, self._base)):
+            if begins(normal(write.stored, self._base)):
                 yield write.stored.id
         elif write.stored.type in BASED_ON:
             for reference in elements.references(write.after.get("basedOn")):
-                type_, _, id = _local(reference, self._base).partition("/")
+                type_, _, id = local(reference, self._base).partition("/")
                 if type_ == "ServiceRequest":
                     yield id
 
@@ -151,12 +144,12 @@ class Workflow:
         self, work: Work, stored: Stored, written: Sequence[Write]
     ) -> list[Stored]:
         """Bring one request to rest; what was written for it."""
-        request = _held(stored, self._base)
+        request = pin(stored, self._base)
         if not begins(request.json):
             return []
         others = await self._others(work, stored.reference, written)
         known = {stored.reference: stored, **others}
-        state = RequestState(request, tuple(_held(one, self._base) for one in others.values()))
+        state = RequestState(request, tuple(pin(one, self._base) for one in others.values()))
         lead = state.lead
         if lead and not any(
             codes.has(one.get("type"), codes.ACCESSION_NUMBER_TYPE)
@@ -187,7 +180,7 @@ class Workflow:
             if write.stored.type in BASED_ON:
                 found.pop(write.stored.reference, None)
                 based_on = elements.references(write.after.get("basedOn"))
-                if name in (_local(one, self._base) for one in based_on):
+                if name in (local(one, self._base) for one in based_on):
                     found[write.stored.reference] = write.stored
         return found
 
@@ -197,7 +190,7 @@ class Workflow:
         if isinstance(one, pathway.Create):
             return await work.create(content.made(dict(one.json)), id)
         stored = known[f"{type_}/{id}"]
-        before = _normal(stored, self._base)
+        before = normal(stored, self._base)
         members: dict[str, Any] = {
             name: one.json.get(name)
             for name in (*before, *one.json)
@@ -215,182 +208,45 @@ class Workflow:
             stored.reference: stored.json.get("status", "") for stored in await work.search(query)
         }
         for write in reports:
-            named = elements.references(_normal(write.stored, self._base).get("imagingStudy"))
+            named = elements.references(normal(write.stored, self._base).get("imagingStudy"))
             if study.reference in map(elements.unversioned, named):
                 statuses[write.stored.reference] = write.after.get("status", "")
         status = imaging_study.reporting_status(statuses.values())
         if elements.extension_value(study.json, codes.REPORTING_STATUS_EXTENSION) == status:
             return
-        stored = await work.read(*_split(study.reference))
+        stored = await work.read(*split(study.reference))
         extension = imaging_study.with_reporting_status(stored.json, status)["extension"]
         changed = content.replaced(content.read(stored.text), {"extension": extension})
         await work.update(stored.type, stored.id, changed, stored.version)
-
-    # --- Provenance ---------------------------------------------------------------------------
-
-    async def _record(
-        self,
-        work: Work,
-        written: Sequence[Write],
-        studies: Mapping[str, Held],
-        after: Sequence[Stored],
-    ) -> None:
-        """Write the Provenance of each act, and one for all that followed from them."""
-        agent = await self._agent(work)
-        instant = written_instant(work.context.instant)
-        acquirers = dict(_acquirers(after))
-        for write in written:
-            made = self._act(write, agent, instant, studies, acquirers)
-            if made is not None:
-                await work.create(content.made(made))
-        if after:
-            followed = provenance.act(
-                [_versioned(stored) for stored in after],
-                instant,
-                codes.UPDATED.concept,
-                agent,
-                by_system=True,
-                entities=[provenance.source(_versioned(write.stored)) for write in written],
-            )
-            await work.create(content.made(followed))
-
-    def _act(
-        self,
-        write: Write,
-        agent: provenance.Agent,
-        instant: str,
-        studies: Mapping[str, Held],
-        acquirers: Mapping[str, str],
-    ) -> dict[str, Any] | None:
-        """The Provenance of one write, if it is an act of the pathway."""
-        json, target = _normal(write.stored, self._base), _versioned(write.stored)
-        status = json.get("status")
-        was = (write.before or {}).get("status")
-        if write.stored.type == "ServiceRequest" and write.before is None and begins(json):
-            return provenance.act([target], instant, codes.CREATED.concept, agent, codes.AUTHOR)
-        if write.stored.type == "Task" and status in ENDS and status != was:
-            return self._step_ended(json, target, agent, instant)
-        if write.stored.type == "ImagingStudy" and json.get("basedOn") and _grew(write):
-            operator = acquirers.get(write.stored.reference)
-            source = _source(json, agent)._replace(subject=operator or agent.subject)
-            concept = codes.ACQUIRE.concept
-            return provenance.act([target], instant, concept, source, by_system=bool(operator))
-        if write.stored.type == "DiagnosticReport" and report.is_issued(json):
-            read = [
-                studies[name]
-                for name in dict.fromkeys(
-                    map(elements.unversioned, elements.references(json.get("imagingStudy")))
-                )
-                if name in studies
-            ]
-            answered = [
-                extension.get("valueReference", {}).get("reference", "")
-                for extension in json.get("extension", ())
-                if extension.get("url") == codes.REPORT_SUPPORTING_INFO
-            ]
-            entities = [
-                *map(provenance.evidence, read),
-                *(provenance.source(name) for name in answered if "/_history/" in name),
-            ]
-            activity = codes.LEGALLY_AUTHENTICATED.concept
-            return provenance.act(
-                [target], instant, activity, agent, codes.AUTHOR, entities=entities
-            )
-        return None
-
-    def _step_ended(
-        self, json: Json, target: str, agent: provenance.Agent, instant: str
-    ) -> dict[str, Any]:
-        """A person ended a step: they performed it, or verified the version it is about."""
-        focus = elements.references(json.get("focus"))
-        pinned = [one for one in focus if "/_history/" in one]
-        return provenance.act(
-            [target, *pinned],
-            instant,
-            provenance.of_step(json),
-            agent,
-            codes.VERIFIER if pinned else codes.PERFORMER,
-            reason=json.get("statusReason"),
-        )
-
-    async def _agent(self, work: Work) -> provenance.Agent:
-        """Who acts; named by reference only if there is such a resource.
-
-        Who was found is remembered: a role or an organisation that is deleted later does not come
-        back, and what names it then is refused like any reference to nothing.
-        """
-        principal = work.context.principal
-        key = principal.subject, principal.organization
-        if key in self._agents:
-            return self._agents[key]
-        organization = principal.organization
-        if organization and not await self._resource(work, f"Organization/{organization}"):
-            organization = None
-        subject = principal.subject
-        if subject.startswith(provenance.PEOPLE) and not await self._resource(work, subject):
-            subject = subject.replace("/", "-", 1)
-        agent = provenance.Agent(subject, organization)
-        if agent == key:
-            if len(self._agents) >= REMEMBERED:
-                self._agents.pop(next(iter(self._agents)))
-            self._agents[key] = agent
-        return agent
 
     # --- reading ------------------------------------------------------------------------------
 
     async def _resource(self, work: Work, reference: str) -> Json:
         """A resource, or nothing where there is none."""
         try:
-            return (await work.read(*_split(reference))).json
+            return (await work.read(*split(reference))).json
         except NotFound:
             return {}
 
-    async def _organization(self, work: Work, reference: str) -> str | None:
-        """For which organisation somebody or something acts, as an id."""
-        type_, _, id = reference.partition("/")
+    async def _is_or_acts_for(self, work: Work, party: str) -> bool:
+        """Whether the asker is a party named in a Task, or acts for the same organisation."""
+        principal = work.context.principal
+        if party == principal.subject:
+            return True
+        type_, id = split(party)
         if type_ == "Organization":
-            return id
-        if type_ != "PractitionerRole":
-            return None
-        role = await self._resource(work, reference)
-        organization = _local(role.get("organization", {}).get("reference", ""), self._base)
-        return organization.partition("Organization/")[2] or None
+            return id == principal.organization
+        if type_ != "PractitionerRole" or principal.organization is None:
+            return False
+        role = await self._resource(work, party)
+        organization = local(role.get("organization", {}).get("reference", ""), self._base)
+        return organization == f"Organization/{principal.organization}"
 
 
 def _reports_a_study(write: Write) -> bool:
     return write.stored.type == "DiagnosticReport" and bool(
         elements.references(write.after.get("imagingStudy"))
     )
-
-
-def _grew(write: Write) -> bool:
-    """Whether images came, rather than a word about them changed."""
-    now = imaging_study.instance_uids(write.after)
-    return bool(now) and now != imaging_study.instance_uids(write.before or {})
-
-
-def _acquirers(after: Iterable[Stored]) -> Iterable[tuple[str, str]]:
-    """For each study that ended a step: the person who had taken the step."""
-    for stored in after:
-        owners = elements.references(stored.json.get("owner"))
-        if stored.type == "Task" and owners and owners[0].startswith("PractitionerRole/"):
-            for output in stored.json.get("output", ()):
-                for reference in elements.references(output.get("valueReference")):
-                    yield reference, owners[0]
-
-
-def _source(study: Json, agent: provenance.Agent) -> provenance.Agent:
-    """Who acquired: the server settles what an organisation sent, and names that organisation."""
-    if agent.organization:
-        return agent
-    performers = [
-        reference
-        for series in study.get("series", ())
-        for performer in series.get("performer", ())
-        for reference in elements.references(performer.get("actor"))
-    ]
-    sent = next((one for one in performers if one.startswith("Organization/")), None)
-    return agent._replace(organization=sent.partition("/")[2] if sent else None)
 
 
 def _ods(organization: Json) -> str:
@@ -402,30 +258,3 @@ def _ods(organization: Json) -> str:
         ),
         "",
     )
-
-
-def _normal(stored: Stored, base: str) -> Json:
-    """The resource, with references to our own written short."""
-    full = f'"{base}/'.encode()
-    if full not in stored.text:
-        return stored.json
-    short: dict[str, Any] = orjson.loads(stored.text.replace(full, b'"'))
-    return short
-
-
-def _held(stored: Stored, base: str) -> Held:
-    return Held(_normal(stored, base), stored.version)
-
-
-def _local(reference: str, base: str) -> str:
-    """``Type/id`` of one of ours, whatever version and however it is written."""
-    return elements.unversioned(reference.removeprefix(f"{base}/"))
-
-
-def _split(reference: str) -> tuple[str, str]:
-    type_, _, id = reference.partition("/")
-    return type_, id
-
-
-def _versioned(stored: Stored) -> str:
-    return f"{stored.reference}/_history/{stored.version}"

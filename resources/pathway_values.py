@@ -90,6 +90,17 @@ def _organization(scene: Scene) -> Json | None:
     return _reference(next(iter(named), scene.state.lead))
 
 
+def _referring(scene: Scene) -> Json | None:
+    """The requester, if an organisation answers for them.
+
+    A bare Practitioner acts for no organisation in particular (`fhir_server.access.relationship`);
+    the lead then has to see to it that the report is acknowledged.
+    """
+    requester: Json = scene.state.request.json.get("requester", {})
+    is_person = str(requester.get("reference", "")).startswith(("Practitioner/", "Patient/"))
+    return None if is_person or not requester else requester
+
+
 def _rejection(scene: Scene) -> list[Json]:
     reason = scene.match.json.get("statusReason")
     return [
@@ -137,7 +148,7 @@ def _planned_study(scene: Scene) -> Json:
 
 PARTIES: Final[Mapping[str, Callable[[Scene], Json | None]]] = {
     "lead": lambda scene: _reference(scene.state.lead),
-    "referring": lambda scene: scene.state.request.json.get("requester"),
+    "referring": lambda scene: _referring(scene) or _reference(scene.state.lead),
 }
 """Who plays a part in a request."""
 

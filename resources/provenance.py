@@ -105,6 +105,8 @@ def who(subject: str) -> Json:
         return {"reference": subject}
     if kind == "System":
         return {"display": f"Isocentre, {name}"}
+    if not name:
+        return {"display": kind}
     system = codes.AE_TITLE if kind == "Peer" else f"{codes.BASE}/Id/{kind.lower()}"
     return {"type": "Device", "identifier": {"system": system, "value": name}, "display": name}
 

@@ -1,0 +1,85 @@
+"""W1 with requests and reports that are legal and unusual: nothing breaks, nothing is lost."""
+
+import pytest
+
+from resources import codes
+from tests.build import a_report
+from tests.flows.clinic import Clinic
+
+pytestmark = pytest.mark.requirement("W1")
+
+
+def test_references_in_full_mean_the_same_as_short_ones(clinic: Clinic) -> None:
+    base = clinic.server.base
+    (request,) = clinic.refer(
+        {
+            "subject": {"reference": f"{base}/{clinic.patient}"},
+            "requester": {"reference": f"{base}/PractitionerRole/gp"},
+            "performer": [{"reference": f"{base}/Organization/northmoor"}],
+        }
+    )
+    clinic.authorise(request)
+    study = clinic.images_arrive(request)
+    report = clinic.report(
+        request,
+        study,
+        basedOn=[{"reference": f"{base}/ServiceRequest/{request['id']}"}],
+        imagingStudy=[{"reference": f"{base}/ImagingStudy/{study['id']}"}],
+    )
+    clinic.acknowledge(request)
+
+    assert "Headache for three weeks" in report["text"]["div"]
+    after = clinic.get("gp", f"ServiceRequest/{request['id']}")
+    assert after["status"] == "completed"
+    assert after["subject"] == {"reference": f"{base}/{clinic.patient}"}
+
+
+def test_the_lead_answers_for_a_referrer_of_no_organisation(clinic: Clinic) -> None:
+    (request,) = clinic.refer({"requester": {"reference": "Practitioner/gp"}})
+    clinic.authorise(request)
+    clinic.report(request, clinic.images_arrive(request))
+    (task,) = clinic.tasks(request, "acknowledge")
+    assert task["owner"] == {"reference": "Organization/northmoor"}
+
+    clinic.change("coordinator", task, status="completed")
+
+    assert clinic.get("gp", f"ServiceRequest/{request['id']}")["status"] == "completed"
+
+
+def test_a_report_may_also_be_about_a_study_elsewhere(clinic: Clinic) -> None:
+    (request,) = clinic.refer()
+    clinic.authorise(request)
+    study = clinic.images_arrive(request)
+    elsewhere = {"reference": "https://other.example/fhir/ImagingStudy/9"}
+
+    report = clinic.report(
+        request, study, imagingStudy=[{"reference": f"ImagingStudy/{study['id']}"}, elsewhere]
+    )
+
+    assert elsewhere in report["imagingStudy"]
+    assert clinic.task(request, "report")["status"] == "completed"
+
+
+def test_a_report_without_request_still_marks_its_study_reported(clinic: Clinic) -> None:
+    (request,) = clinic.refer()
+    clinic.authorise(request)
+    study = clinic.images_arrive(request)
+
+    made = a_report(id=None, study=study["id"], basedOn=None, performer=None)
+    made |= {"subject": request["subject"]}
+    del made["resultsInterpreter"]
+    clinic.post("reporter", made)
+
+    found = clinic.search("reporter", f"Provenance?entity=ImagingStudy/{study['id']}")
+    assert any(codes.has(one["activity"], codes.LEGALLY_AUTHENTICATED) for one in found)
+    assert clinic.tasks(request, "acknowledge") == []
+
+
+def test_a_withdrawn_request_takes_its_steps_off_the_worklists(clinic: Clinic) -> None:
+    (request,) = clinic.refer()
+    clinic.authorise(request)
+    now = clinic.get("gp", f"ServiceRequest/{request['id']}")
+
+    clinic.change("gp", now, status="revoked")
+
+    assert clinic.task(request, "acquire")["status"] == "cancelled"
