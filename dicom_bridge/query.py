@@ -19,6 +19,7 @@ from dicom_bridge.bridge import Bridge
 from dicom_bridge.mapping import attributes, dicom_json, tags
 from dicom_bridge.mapping.attributes import Asked
 from fhir_server.access import gate
+from fhir_server.access.gate import Reach
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
 from fhir_server.search import find
@@ -163,7 +164,9 @@ async def study_batches(
     looked_at = 0
     while True:
         query = gate.narrow(context, fhir_query(asked, count, cursor))
-        ids, cursor = await find.find_ids_paged(bridge.database, query, context, row=entry)
+        ids, cursor = await find.find_ids_paged(
+            bridge.database, query, context, row=entry, reaches=_patients(query)
+        )
         rows = await _studies_of(bridge, ids)
         yield [row for row in rows if _matches(row, asked.rest)]
         looked_at += len(ids)
@@ -183,6 +186,16 @@ def fhir_query(asked: Asked, count: int, cursor: str | None = None) -> Query:
         for code, pattern in asked.names
     )
     return replace(query, criteria=(*query.criteria, *names), count=count)
+
+
+def _patients(query: Query) -> dict[str, Reach | None]:
+    """Say how far patients are seen by whom the studies are found: as far as their studies.
+
+    Name and number of the patient are attributes of a DICOM study. Who may search studies may
+    search them by these too, and learns nothing that the rows would not say.
+    """
+    assert query.reach is not None
+    return dict.fromkeys(query.touches, query.reach._replace(only=()))
 
 
 async def _studies_of(bridge: Bridge, ids: Sequence[str]) -> list[Row]:

@@ -24,7 +24,7 @@ from fhir_server.access.scopes import Scopes
 from fhir_server.access.token import TokenChecker
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
-from resources.errors import Refusal
+from resources.errors import NotFound, Refusal
 
 Answer = Callable[[Call], Awaitable[Response]]
 
@@ -85,8 +85,16 @@ def routes(
     web = Web(bridge, checker, base_url.rstrip("/") + ROOT, body_limit)
     return [
         Route(ROOT + row.address, _door(web, row), methods=[row.method], name=row.interaction)
-        for row in TRANSACTIONS
+        for row in (*TRANSACTIONS, ELSEWHERE)
     ]
+
+
+async def nothing(call: Call) -> Response:
+    """Answer an address that no transaction has."""
+    raise NotFound("There is nothing at this address")
+
+
+ELSEWHERE: Final = Transaction("GET", "/{elsewhere:path}", "WADO-RS", nothing)
 
 
 def _door(web: Web, row: Transaction) -> Callable[[Request], Awaitable[Response]]:

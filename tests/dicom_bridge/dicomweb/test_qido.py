@@ -209,3 +209,25 @@ async def test_a_query_leaves_one_audit_row_with_its_hits(service: Service) -> N
         "SELECT outcome, organization, query, hits FROM audit WHERE interaction = 'QIDO-RS'"
     )
     assert rows == [(0, "lead", "identifier=A1", 1)]
+
+
+@pytest.mark.parametrize("params", [{"PatientID": "9000000009"}, {"PatientName": "okaf*"}])
+async def test_to_search_studies_is_to_search_them_by_their_patient_too(
+    service: Service, params: dict[str, str]
+) -> None:
+    await service.hold(an_instance(patient_name="Okafor^Ada"))
+
+    answer = await service.client(scope="system/ImagingStudy.rs").get("/studies", params=params)
+    stranger = await service.client("other", scope="system/ImagingStudy.rs").get(
+        "/studies", params=params
+    )
+
+    assert [value(row, "00100020") for row in answer.json()] == ["9000000009"]
+    assert stranger.status_code == 204
+
+
+async def test_what_is_not_offered_is_a_problem(service: Service) -> None:
+    answer = await service.client().get("/studies/1.2.3/rendered")
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
