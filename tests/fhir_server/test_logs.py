@@ -78,7 +78,7 @@ def test_configured_logging_writes_lines_and_catches_warnings(
     before = root.handlers[:], root.level
     try:
         logs.configure("worker", "INFO")
-        logging.getLogger("fhir_server.jobs").info("a duty was done", extra={"count": 3})
+        logging.getLogger("fhir_server.seen").info("a duty was done", extra={"count": 3})
         sys.stderr.flush()
     finally:
         root.handlers[:], root.level = before
