@@ -1,4 +1,4 @@
-"""RequestContext: who asks, what for, from where and when. Nothing is written or read without one."""
+"""RequestContext: who asks, what for, from where and when. Nothing is done without one."""
 
 import time
 import uuid
