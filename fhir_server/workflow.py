@@ -38,7 +38,7 @@ from resources import (
 )
 from resources.content import Content, written_instant
 from resources.errors import NotFound
-from resources.request_state import Held, RequestState, begins
+from resources.request_state import Held, RequestState, begins, kind
 
 Json = Mapping[str, Any]
 
@@ -50,6 +50,9 @@ BASED_ON: Final[Mapping[str, str]] = {
 }
 """What belongs to a request, and the search parameter that finds it (standards section 2)."""
 
+PATHWAYS: Final = ("primary",)
+"""Kinds of request whose pathway is known; the others are kept and start nothing."""
+
 
 class Workflow:
     """The engine, fastened to a store.
@@ -58,13 +61,11 @@ class Workflow:
     ----------
     fhir_base
         Address of the FHIR root, for links in reports and for references written in full.
-    name
-        The pathway that requests follow.
     """
 
-    def __init__(self, fhir_base: str, name: str = "primary") -> None:
+    def __init__(self, fhir_base: str) -> None:
         self._base = fhir_base
-        self._pathway = plan.load(name)
+        self._pathways = {name: plan.load(name) for name in PATHWAYS}
         self._recorder = Recorder(fhir_base)
 
     def hooks(self) -> Hooks:
@@ -145,7 +146,8 @@ class Workflow:
     ) -> list[Stored]:
         """Bring one request to rest; what was written for it."""
         request = pin(stored, self._base)
-        if not begins(request.json):
+        actions = self._pathways.get(kind(request.json))
+        if actions is None or not begins(request.json):
             return []
         others = await self._others(work, stored.reference, written)
         known = {stored.reference: stored, **others}
@@ -162,10 +164,10 @@ class Workflow:
         if work.context.principal.role != "system":
             for write in written:
                 if write.before is None and write.stored.reference in others:
-                    pathway.check_made(self._pathway, terms, state, write.after)
+                    pathway.check_made(actions, terms, state, write.after)
         return [
             await self._write(work, one, known)
-            for one in pathway.reconcile(self._pathway, terms, state, instant)
+            for one in pathway.reconcile(actions, terms, state, instant)
         ]
 
     async def _others(self, work: Work, name: str, written: Sequence[Write]) -> dict[str, Stored]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from resources import elements
+from resources import codes, elements
 
 Json = Mapping[str, Any]
 
@@ -69,6 +69,18 @@ class RequestState:
         """``Organization/id`` of the lead provider: the first organisation asked to perform."""
         asked = elements.references(self.request.json.get("performer"))
         return next((one for one in asked if one.startswith("Organization/")), None)
+
+
+def kind(request: Json) -> str:
+    """The kind of a request (`request-kind`), which names its pathway; primary unless it says so.
+
+    Examples
+    --------
+    >>> kind({"category": [codes.KIND_REVIEW_FORMAL.concept]}), kind({})
+    ('review-formal', 'primary')
+    """
+    kinds = (elements.code_in(one, codes.REQUEST_KIND) for one in request.get("category", ()))
+    return next((one for one in kinds if one), codes.KIND_PRIMARY.code)
 
 
 def begins(request: Json) -> bool:

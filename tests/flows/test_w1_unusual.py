@@ -83,3 +83,10 @@ def test_a_withdrawn_request_takes_its_steps_off_the_worklists(clinic: Clinic) -
     clinic.change("gp", now, status="revoked")
 
     assert clinic.task(request, "acquire")["status"] == "cancelled"
+
+
+@pytest.mark.requirement("R008.3")
+def test_a_review_of_existing_images_is_never_sent_to_be_acquired(clinic: Clinic) -> None:
+    (request,) = clinic.refer({"category": [codes.KIND_REVIEW_FORMAL.concept]})
+
+    assert clinic.tasks(request, "justify") == []
