@@ -91,7 +91,7 @@ operator | northmoor | operator | Jo Lindqvist | HCPC RA999004 | Radiology
 reporter | northmoor | reporter | Helen Castell | GMC C9990005 | Neuroradiology
 coordinator | northmoor | coordinator | Priya Nair | SDS 999000000006 | Radiology
 auditor | northmoor | auditor | Colin Marsh | SDS 999000000007 | Radiology
-safety | northmoor | safety-officer | Ines Duarte | GMC C9990008 | Radiology
+safety | northmoor | safety-officer | Maria Duarte | GMC C9990008 | Radiology
 admin | northmoor | administrator | Lee Barton | SDS 999000000009 | Radiology
 reviewer | westvale | reviewer | Marek Zielinski | GMC C9990010 | Neurosurgery
 westvale-practitioner | westvale | practitioner | Ann Poole | GMC C9990011 | Radiology
