@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+import orjson
 from starlette.responses import Response
 
 from dicom_bridge import query
@@ -149,6 +150,12 @@ def with_url(row: Row, base: str, before: bytes) -> bytes:
     return head + url + member + tail
 
 
+def with_url_sorted(row: Row, base: str, _before: bytes) -> bytes:
+    """Put the Retrieve URL into a row that may have any attributes."""
+    members = {**orjson.loads(row.json), "00081190": {"vr": "UR", "Value": [base + row.path]}}
+    return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
+
+
 def _answer(
     call: Call, asked: Parameters, found: Found, before: bytes, unused: Sequence[str]
 ) -> Response:
@@ -158,7 +165,8 @@ def _answer(
     headers = {"Cache-Control": "private, no-cache", **(headers if warnings else {})}
     if not found.rows:
         return Response(status_code=204, headers=headers)
-    rows = b",".join([with_url(row, base, before) for row in found.rows])
+    written = with_url_sorted if asked.include else with_url
+    rows = b",".join([written(row, base, before) for row in found.rows])
     return Response(b"[" + rows + b"]", headers=headers, media_type=accept.DICOM_JSON)
 
 

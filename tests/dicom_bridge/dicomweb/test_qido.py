@@ -1,6 +1,7 @@
 """QIDO-RS over a real socket, as a foreign client and as plain HTTP."""
 
 import pytest
+from pydicom.dataset import Dataset
 
 from tests.dicom_bridge.build import a_series, an_instance
 from tests.dicom_bridge.dicomweb.conftest import Service, blocking
@@ -155,14 +156,19 @@ async def test_xml_is_not_acceptable(service: Service) -> None:
 
 
 async def test_more_attributes_of_instances_come_when_asked_for(service: Service) -> None:
-    ds = an_instance()
+    ds, nested = an_instance(), Dataset()
+    nested.StudyInstanceUID = "1.2.3"
+    ds.SliceThickness = "2"
+    ds.ReferencedStudySequence = [nested]
     await service.hold(ds)
+    fields = "HighBit,00280101,SliceThickness,ReferencedStudySequence"
 
-    (row,) = (
-        await service.client().get("/instances", params={"includefield": "HighBit,00280101"})
-    ).json()
+    (row,) = (await service.client().get("/instances", params={"includefield": fields})).json()
 
     assert (value(row, "00280102"), value(row, "00280101")) == (11, 12)
+    assert list(value(row, "00081110")) == ["0020000D"]  # type: ignore[call-overload]
+    assert {"00180050", "00081190"} <= row.keys()
+    assert list(row) == sorted(row)
 
 
 @pytest.mark.requirement("R014.3")
