@@ -170,11 +170,15 @@ def _new_step(action: Action, scene: Scene) -> Iterable[Next]:
     """The Task of a step, and the end of those it supersedes."""
     request = scene.state.request
     about = scene.match.versioned if action.multiple else ""
-    earlier = sum(step_of(task.json) == action.step for task in scene.state.of_type("Task"))
+    earlier = sum(
+        step_of(task.json) == action.step
+        and (not about or elements.references(task.json.get("focus")) == [about])
+        for task in scene.state.of_type("Task")
+    )
     priority = str(request.json.get("priority", "routine"))
     task: dict[str, Any] = {
         "resourceType": "Task",
-        "id": name_for(request, action.id, about, earlier if not action.multiple else 0),
+        "id": name_for(request, action.id, about, earlier),
         "groupIdentifier": request.json["requisition"],
         "basedOn": [{"reference": request.reference}],
         "status": "requested",

@@ -305,6 +305,22 @@ def test_every_action_of_the_file_names_what_the_engine_knows() -> None:
         assert action.step is None or set(action.due) == {"stat", "asap", "urgent", "routine"}
 
 
+@pytest.mark.parametrize("step", ["justify", "acquire", "acknowledge"])
+def test_a_step_entered_in_error_is_made_again(step: str) -> None:
+    state = (
+        report(images_arrive(authorise(walked(start()))))
+        if step == "acknowledge"
+        else (authorise(walked(start())) if step == "acquire" else walked(start()))
+    )
+    (wrong,) = [task for task in state.of_type("Task") if step_of(task.json) == step]
+
+    state = walked(state.having(Held({**wrong.json, "status": "entered-in-error"}, 2)))
+
+    by_status = {task["status"]: task["id"] for task in steps(state, step)}
+    assert set(by_status) == {"entered-in-error", "requested"}
+    assert by_status["entered-in-error"] == wrong.json["id"]
+
+
 def test_steps_that_a_person_made_count_as_the_step() -> None:
     state = start().having(Held(a_step("justify", id="mine"), 1))
 
