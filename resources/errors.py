@@ -38,7 +38,7 @@ class Issue(NamedTuple):
     at: str = ""
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - a refusal is not an error of ours
     """The request is refused, and the caller may know why.
 
     Parameters
@@ -94,9 +94,11 @@ class Invalid(Refusal):
 
     @property
     def issues(self) -> Sequence[Issue]:
+        """The issues it was made with, or the one that its reason is."""
         return self._issues or super().issues
 
     def place_in(self, path: str) -> None:
+        """Place every issue below `path`."""
         super().place_in(path)
         self._issues = tuple(issue._replace(at=_placed(issue.at, path)) for issue in self._issues)
 
