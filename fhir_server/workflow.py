@@ -34,6 +34,7 @@ from resources import (
     patient,
     plan,
     report,
+    service_request,
     task,
 )
 from resources.content import Content, written_instant
@@ -83,9 +84,9 @@ class Workflow:
     async def follow(self, work: Work) -> None:
         """Write what the work's writes make necessary, and the Provenance of every act."""
         written = [write for write in work.writes if not write.stored.deleted]
-        for write in written:
-            if write.stored.type == "Task" and write.before is not None:
-                await self._check_parties(work, write.before, write.after)
+        if work.context.principal.role != "system":
+            for write in written:
+                await self._check_parties(work, write)
         requests = sorted({id for write in written for id in self._requests(write)})
         reports = [write for write in written if _reports_a_study(write)]
         if not requests and not reports:
@@ -112,23 +113,32 @@ class Workflow:
             await self._mark_reported(work, held[name], reports)
         await self._recorder.record(work, written, held, after)
 
-    async def _check_parties(self, work: Work, before: Json, after: Json) -> None:
-        """Refuse a change of a step's status or owner by somebody whose step it is not.
+    async def _check_parties(self, work: Work, write: Write) -> None:
+        """Refuse a change of a step or of a request by somebody whose it is not.
 
-        This is not a rule of the type: an owner is often a role, and for which organisation a
-        role acts is another resource.
+        These are not rules of the type: who is named is often a role, and for which organisation
+        a role acts is another resource.
         """
-        principal = work.context.principal
-        same = all(before.get(name) == after.get(name) for name in ("status", "owner"))
-        if principal.role == "system" or same or not task.step_of(before):
+        before, after = write.before, write.after
+        if before is None:
             return
-        parties: set[task.Party] = set()
-        sides: tuple[task.Party, ...] = ("owner", "requester")
-        for side in sides:
-            reference = local(before.get(side, {}).get("reference", ""), self._base)
-            if await self._is_or_acts_for(work, reference):
-                parties.add(side)
-        task.check_parties(before, after, parties, principal.role)
+        if write.stored.type == "ServiceRequest" and begins(before):
+            requester = local(before.get("requester", {}).get("reference", ""), self._base)
+            # A bare Practitioner is of no organisation in particular: nobody is kept out then.
+            by_referrer = not requester.startswith(
+                ("PractitionerRole/", "Organization/")
+            ) or await self._is_or_acts_for(work, requester)
+            service_request.check_change(before, after, by_referrer=by_referrer)
+        elif write.stored.type == "Task" and task.step_of(before):
+            if all(before.get(name) == after.get(name) for name in ("status", "owner")):
+                return
+            parties: set[task.Party] = set()
+            sides: tuple[task.Party, ...] = ("owner", "requester")
+            for side in sides:
+                party = local(before.get(side, {}).get("reference", ""), self._base)
+                if await self._is_or_acts_for(work, party):
+                    parties.add(side)
+            task.check_parties(before, after, parties, work.context.principal.role)
 
     def _requests(self, write: Write) -> Iterable[str]:
         """Ids of the requests that pathways are walked for and that a write touches."""

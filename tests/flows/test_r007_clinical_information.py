@@ -104,3 +104,25 @@ def test_a_report_names_organisation_clinician_and_speciality(clinic: Clinic) ->
     assert report["resultsInterpreter"] == [{"reference": "PractitionerRole/reporter"}]
     for said in ("Northmoor Hospitals", "Dr Helen Castell", "Neuroradiology"):
         assert said in whole_report(report)
+
+
+@pytest.mark.requirement("R007.2")
+def test_nobody_edits_what_the_referrer_says(clinic: Clinic) -> None:
+    (request,) = clinic.refer()
+    edited = [{"text": "Something milder"}]
+
+    for login in ("practitioner", "coordinator"):
+        answer = clinic.put(login, {**request, "reasonCode": edited})
+        assert answer.status_code == 403, login
+        assert answer.json()["issue"][0]["expression"] == ["ServiceRequest.reasonCode"]
+    clinic.change("gp", request, reasonCode=edited)
+
+
+@pytest.mark.requirement("R007.1")
+def test_a_request_does_not_become_one_for_somebody_else(clinic: Clinic) -> None:
+    (request,) = clinic.refer()
+
+    answer = clinic.put("gp", {**request, "subject": {"reference": "Patient/winter"}})
+
+    assert answer.status_code in (403, 422)
+    assert clinic.get("gp", f"ServiceRequest/{request['id']}")["subject"] == request["subject"]

@@ -1,0 +1,53 @@
+"""ServiceRequest: what the referrer says in it is theirs to change, and nobody else's.
+
+Others add what they know beside it: a practitioner and an operator in the notes of their Tasks,
+a lead provider its identifiers (standards 1.0, "The referrer's SR is never edited by others").
+
+References
+----------
+* FHIR R4 ServiceRequest; requirement R007.2
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from resources.errors import Forbidden, Unprocessable
+
+WORDS: Final = (
+    "category",
+    "code",
+    "orderDetail",
+    "bodySite",
+    "requester",
+    "reasonCode",
+    "reasonReference",
+    "supportingInfo",
+    "note",
+    "patientInstruction",
+)
+"""What the referrer says: the procedure, the question, the clinical information."""
+
+FIXED: Final = ("subject", "requisition", "intent")
+"""What the steps of a request rely on; a request for somebody else is another request."""
+
+
+def check_change(before: Mapping[str, Any], after: Mapping[str, Any], *, by_referrer: bool) -> None:
+    """Refuse a change of what a request that was placed says, by somebody who did not say it.
+
+    Raises
+    ------
+    Unprocessable
+        It would become a request about another patient, or another request.
+    Forbidden
+        The words of the referrer are changed by somebody else.
+    """
+    for element in FIXED:
+        if before.get(element) != after.get(element):
+            raise Unprocessable(
+                f"{element} of a request does not change", at=f"ServiceRequest.{element}"
+            )
+    for element in WORDS:
+        if not by_referrer and before.get(element) != after.get(element):
+            raise Forbidden(
+                f"{element} is what the referrer says", f"ServiceRequest.{element}", "relationship"
+            )
