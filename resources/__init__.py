@@ -1,1 +1,1 @@
-"""What FHIR and the requirements say, as data and pure functions: no I/O, no database, no HTTP, no DICOM."""
+"""What FHIR and the requirements say, as data and pure functions: no I/O, no HTTP, no DICOM."""
