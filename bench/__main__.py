@@ -13,13 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench import bars, dicom, fhir, instances, orthanc, processes
 from bench.client import Client
+from fhir_server.store.embedded import running
 
 HTTP, DICOM_PORT = "127.0.0.1:18090", 18112
 COMMAND = [sys.executable, "-m", "fhir_server.cli"]
@@ -32,8 +32,8 @@ def isocentre(data: Path, *arguments: str) -> str:
 
 
 @contextlib.contextmanager
-def serving(data: Path) -> Iterator[int]:
-    """Serve until the block ends; yields the supervisor's process id."""
+def serving(data: Path) -> Iterator[processes.Roots]:
+    """Serve until the block ends; yields the ids of the supervisor and of PostgreSQL."""
     command = [*COMMAND, "serve", "--data-dir", str(data), "--http", HTTP]
     command += ["--dicom", f"127.0.0.1:{DICOM_PORT}"]
     with (data / "serve.log").open("wb") as log:
@@ -42,17 +42,22 @@ def serving(data: Path) -> Iterator[int]:
         for _ in range(300):
             if server.poll() is not None:
                 raise SystemExit((data / "serve.log").read_text())
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"http://{HTTP}/readyz", timeout=2).close()
                 break
             time.sleep(0.1)
-        yield server.pid
+        else:
+            raise SystemExit("the server is not ready after half a minute")
+        postmaster = running((data / "pg").resolve())
+        yield server.pid, *((postmaster.pid,) if postmaster else ())
     finally:
         server.terminate()
         server.wait(20)
 
 
-def fhir_table(server: int, token: str, options: argparse.Namespace) -> dict[str, object]:
+def fhir_table(
+    server: processes.Roots, token: str, options: argparse.Namespace
+) -> dict[str, object]:
     """Measure the FHIR works and print them beside their bars."""
     client = Client(f"http://{HTTP}/fhir", token)
     seeded = asyncio.run(fhir.seed(client, options.patients, 100))
@@ -81,7 +86,7 @@ def dicom_table(ours: dicom.Peer, work: Path, seconds: float) -> dict[str, dict[
     theirs: dict[str, float] = {}
     if program := orthanc.installed():
         with orthanc.running(program, work / "orthanc") as pid:
-            peer = dicom.Peer(orthanc.AE, orthanc.DICOM_PORT, orthanc.WEB, pid)
+            peer = dicom.Peer(orthanc.AE, orthanc.DICOM_PORT, orthanc.WEB, (pid,))
             theirs = dicom.measure(peer, data, seconds)
     print(f"\n{'DICOM':32}{'ours':>10}{'Orthanc':>10}{'ratio':>8}{'bar':>6}")
     for name, rate in mine.items():

@@ -25,7 +25,8 @@ FHIR = {
     "include":   FhirBar( 845, 1.88, 2.0),
     "create_sr": FhirBar( 577, 2.55, 3.0),
     "create_is": FhirBar( 397, 4.45, 3.0),
-    "tx16":      FhirBar(  35, 53.0, 4.0),
+    "tx4":       FhirBar(28.8, 53.0, 4.0),
+    "tx16":      FhirBar(34.8, 53.0, 4.0),
 }  # fmt: skip
 
 DICOM = {

@@ -119,7 +119,7 @@ async def drive(
     seconds: float,
     make: Callable[[], bytes],
     right: Callable[[int, bytes], bool],
-    server: int,
+    server: processes.Roots,
     most: int = 200_000,
 ) -> Measured:
     """Ask on all connections until the time or the number of requests is used up.

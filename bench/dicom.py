@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE
 
 from bench.client import Client, drive
+from bench.processes import Roots
 
 DCMTK = Path("/usr/bin")
 """Not from PATH: pynetdicom installs programs of the same names beside Python."""
@@ -25,12 +26,12 @@ DICOM_JSON = "application/dicom+json"
 
 
 class Peer(NamedTuple):
-    """A server under load: its AE, port and DICOMweb base on 127.0.0.1, its process, its token."""
+    """A server under load: its AE, port and DICOMweb base on 127.0.0.1, processes, token."""
 
     ae: str
     port: int
     web: str
-    pid: int
+    processes: Roots
     token: str = ""
 
 
@@ -101,7 +102,7 @@ def web(
     request = client.request("GET", path)
     found = asyncio.run(
         drive(client, connections, seconds, lambda: request,
-              lambda status, body: status == 200 and bool(body), peer.pid)
+              lambda status, body: status == 200 and bool(body), peer.processes)
     )  # fmt: skip
     if found.errors:
         raise SystemExit(f"{peer.ae} {path}: {found.errors}")

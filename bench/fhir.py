@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from bench import payloads
 from bench.client import Client, Connection, Measured, drive
+from bench.processes import Roots
 
 CONNECTIONS = 16
 CHECK_EVERY = 25
@@ -98,7 +99,12 @@ def _stored(bundle: Any) -> bool:
 
 
 def measure(
-    client: Client, server: int, seeded: Seeded, seconds: float, rounds: int, only: set[str]
+    client: Client,
+    server: Roots,
+    seeded: Seeded,
+    seconds: float,
+    rounds: int,
+    only: set[str],
 ) -> dict[str, Measured]:
     """Median round of each work, by requests per second. Searches first: creates grow the store."""
     rnd, number = random.Random(), iter(range(10**9))

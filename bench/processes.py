@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
+
+Roots = tuple[int, ...]
+"""A server may be several trees: PostgreSQL leaves the tree of the process that starts it."""
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -14,13 +16,13 @@ def _stat(pid: int) -> list[str] | None:
         return None
 
 
-def descendants(root: int) -> list[int]:
-    """List a process and all below it that are alive."""
+def descendants(roots: Roots) -> list[int]:
+    """List processes and all below them that are alive."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and (fields := _stat(int(name))):
             children.setdefault(int(fields[1]), []).append(int(name))
-    found, todo = [], [root]
+    found, todo = list[int](), list(roots)
     while todo:
         pid = todo.pop()
         found.append(pid)
@@ -28,10 +30,10 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def cpu_seconds(root: int) -> float:
-    """Add up the processor seconds of a tree, of children waited for too."""
+def cpu_seconds(roots: Roots) -> float:
+    """Add up the processor seconds of the trees, of children waited for too."""
     total = 0
-    for pid in descendants(root):
+    for pid in descendants(roots):
         if fields := _stat(pid):
             total += sum(int(fields[i]) for i in (11, 12, 13, 14))
     return total / TICKS
@@ -43,10 +45,10 @@ def machine_seconds() -> float:
     return (sum(fields) - fields[3] - fields[4]) / TICKS
 
 
-def memory_mb(root: int) -> dict[str, float]:
-    """Proportional memory (PSS, MB) of each process below `root`, keyed by role and pid."""
+def memory_mb(roots: Roots) -> dict[str, float]:
+    """Proportional memory (PSS, MB) of each process, keyed by role and pid; PostgreSQL as one."""
     found: dict[str, float] = {}
-    for pid in descendants(root):
+    for pid in descendants(roots):
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
