@@ -1,8 +1,12 @@
 """Blobs: Part 10 files on disk, named by the digest of their data set.
 
 Nothing that a sender wrote is ever part of a path. A blob never changes, is written once however
-often it comes, and is on the disk, with its name, before `put` returns. An instance row is only
-written after that: a blob without a row is harmless and swept, a row without its blob is not.
+often it comes, and is on the disk before `put` returns. An instance row is only written after
+that: a blob without a row is harmless and swept, a row without its blob is not.
+
+What `put` waits for is the file and its entry in the spool folder, the same folder for all. That
+it was then moved to its place is written by the system within seconds; if the machine loses power
+before, the file is still in the spool, and `Blobs` moves it again when it starts.
 
 References
 ----------
@@ -19,9 +23,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from dicom_bridge.spool import NO_ROOM, Spool
+from dicom_bridge.spool import NO_ROOM, Spool, read_meta
 from fhir_server.access.gate import Permit
-from resources.errors import Exhausted, Forbidden, NotFound
+from resources.errors import Exhausted, Forbidden, NotDicom, NotFound
 
 GRACE_SECONDS: Final = 3600.0
 """How long a blob may be without a row: its sender may still be waiting for us."""
@@ -42,8 +46,8 @@ class Blobs:
         self.folder = folder
         self._spool = folder / "spool"
         self._names = itertools.count()
-        self._durable: set[Path] = set()
         self._spool.mkdir(parents=True, exist_ok=True)
+        self.recover(_boot_time())
 
     def spool(self) -> Spool:
         """Begin a file; `put` or `Spool.discard` ends it."""
@@ -64,10 +68,9 @@ class Blobs:
         try:
             if not self._touched(place):
                 os.fsync(spool.fileno())
-                self._folder_for(place)
-                spool.path.rename(place)
+                _fsync_folder(self._spool)
+                _move(spool.path, place)
                 spool.close()
-            _fsync_folder(place.parent)
         except OSError as error:
             raise Exhausted(NO_ROOM) from error
         finally:
@@ -135,30 +138,34 @@ class Blobs:
                     removed += 1
         return removed
 
+    def recover(self, before: float) -> int:
+        """Move to their place files that were complete when the machine went down; how many.
+
+        Parameters
+        ----------
+        before
+            Seconds since 1970: files changed later belong to a process that lives.
+        """
+        moved = 0
+        for left in self._spool.iterdir():
+            with contextlib.suppress(OSError, NotDicom):
+                if left.stat().st_mtime < before and (key := _digest_of(left)):
+                    _move(left, self._place(key))
+                    _fsync_folder(self._place(key).parent)
+                    moved += 1
+        return moved
+
     def is_sound(self, key: str, offset: int) -> bool:
         """Whether the data set that begins at `offset` still has the digest it is named by."""
-        digest = hashlib.sha256()
         try:
-            with self._place(key).open("rb") as file:
-                file.seek(offset)
-                while chunk := file.read(CHUNK):
-                    digest.update(chunk)
+            return _digest(self._place(key), offset) == key
         except FileNotFoundError:
             return False
-        return digest.hexdigest() == key
 
     def _place(self, key: str) -> Path:
         if not KEY.fullmatch(key):
             raise NotFound("that is no name of a blob")
         return self.folder / key[:2] / key[2:4] / key
-
-    def _folder_for(self, place: Path) -> None:
-        folder = place.parent
-        if folder not in self._durable:
-            folder.mkdir(parents=True, exist_ok=True)
-            _fsync_folder(folder.parent)
-            _fsync_folder(folder.parent.parent)
-            self._durable.add(folder)
 
     @staticmethod
     def _touched(place: Path) -> bool:
@@ -167,6 +174,32 @@ class Blobs:
         except FileNotFoundError:
             return False
         return True
+
+
+def _move(file: Path, place: Path) -> None:
+    try:
+        file.rename(place)
+    except FileNotFoundError:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(place)
+
+
+def _digest_of(file: Path) -> str:
+    """The name that a spooled file gets; empty for one that has no data set."""
+    with file.open("rb") as head:
+        meta = read_meta(head.read(CHUNK))
+    return _digest(file, meta.offset) if meta is not None else ""
+
+
+def _digest(path: Path, offset: int) -> str:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _boot_time() -> float:
+    """When this machine started, in seconds since 1970."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -123,3 +123,28 @@ def test_a_changed_blob_is_not_sound(blobs: Blobs) -> None:
         file.write(b"\xff")
 
     assert not blobs.is_sound(key, offset)
+
+
+@pytest.mark.requirement("R014.1")
+def test_a_file_that_was_not_yet_in_its_place_when_power_failed_is_recovered(blobs: Blobs) -> None:
+    file = part10(an_instance())
+    lost, half = spooled(blobs, file), spooled(blobs, file[:200])
+    for spool in (lost, half):
+        spool.close()
+        os.utime(spool.path, (1, 1))
+
+    again = Blobs(blobs.folder)
+
+    key = hashlib.sha256(data_set_of(file)).hexdigest()
+    assert again.own(key).read_bytes() == file
+    assert not lost.path.exists()
+    assert again.sweep(iter(())) == 1, "what was never complete is swept"
+
+
+def test_a_file_of_a_living_process_is_left_alone(blobs: Blobs) -> None:
+    spool = spooled(blobs, part10(an_instance()))
+
+    Blobs(blobs.folder)
+
+    assert spool.path.exists()
+    spool.discard()
