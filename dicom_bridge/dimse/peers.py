@@ -1,7 +1,8 @@
 """Peers: remote AEs that may call us, where they are, and for whom they act.
 
 An AE title is a name, not a proof. Plain DIMSE is therefore taken from the addresses that the
-settings allow (loopback only unless said otherwise), and a peer with a certificate only over TLS.
+settings allow (loopback only unless said otherwise), and a peer whose certificate is known must
+show it, from wherever it calls.
 
 References
 ----------

@@ -104,7 +104,7 @@ async def run_dicom(
     anywhere
         Take plain associations from other machines too; otherwise from loopback only.
     tls
-        An SSLContext for a port that speaks TLS.
+        An SSLContext for a port that speaks TLS; it should ask for a certificate.
     ready
         Called with the port once it is open.
     """
@@ -146,7 +146,7 @@ def listen(
         else (event, services[0].handler, [bridge, portal])
         for event, services in _by_event().items()
     ]
-    admission = Admission(bridge, portal, anywhere=anywhere or tls is not None)
+    admission = Admission(bridge, portal, anywhere=anywhere)
     over = [(event, _over, [bridge, portal]) for event in (evt.EVT_RELEASED, evt.EVT_ABORTED)]
     requested = (evt.EVT_REQUESTED, admission.handle)
     every = [*handlers, requested, *over]
@@ -172,14 +172,21 @@ class Admission:
             self._reject(association, BY_PRESENTATION, CONGESTION)
             return
         called = str(association.requestor.primitive.called_ae_title).strip()
-        is_allowed = self._anywhere or peers.is_near(address)
-        if peer is not None and is_allowed and called == self._bridge.ae_title:
+        shown = getattr(association.dul.socket, "fingerprint", str)()
+        is_known = peer is not None and self._is_trusted(peer, address, shown)
+        if peer is not None and is_known and called == self._bridge.ae_title:
             association.sender = Sender(peer, address)
             return
         reason = "called AE title" if called != self._bridge.ae_title else "calling AE title"
         self._portal.tell(self._audit(calling, address, f"association rejected: {reason}"))
         if called == self._bridge.ae_title:
             self._reject(association, BY_USER, UNKNOWN_CALLING)
+
+    def _is_trusted(self, peer: peers.Peer, address: str, shown: str) -> bool:
+        """Whether the line proves who calls: its certificate, or a place that is trusted."""
+        if peer.certificate is not None:
+            return peer.certificate == shown
+        return self._anywhere or peers.is_near(address)
 
     def _reject(self, association: Any, source: int, reason: int) -> None:
         association.acse.send_reject(REJECTED_PERMANENT, source, reason)

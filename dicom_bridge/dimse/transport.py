@@ -6,6 +6,7 @@ References
 * RFC 896 (Nagle): its delay costs 40 ms a message, so TCP_NODELAY is set
 """
 
+import hashlib
 import logging
 import select
 import socket
@@ -44,6 +45,12 @@ class BufferedSocket(AssociationSocket):
         super().__init__(assoc, client_socket)
         client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client_socket.settimeout(assoc.acse_timeout)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate that the peer showed, hexadecimal; empty if it showed none."""
+        shown = getattr(self.socket, "getpeercert", None)
+        certificate: bytes | None = shown(True) if shown is not None else None
+        return hashlib.sha256(certificate).hexdigest() if certificate else ""
 
     def be_patient(self, seconds: float | None) -> None:
         """Set how long a peer may stall inside a PDU, or not read what we send."""
@@ -206,6 +213,15 @@ class AssociationServer(ThreadedAssociationServer):
         if self.socket is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         super().server_bind()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; a TLS handshake is left to the thread that reads from it."""
+        accepted, address = self.socket.accept()  # type: ignore[union-attr]
+        if self.ssl_context is not None:
+            accepted = self.ssl_context.wrap_socket(
+                accepted, server_side=True, do_handshake_on_connect=False
+            )
+        return accepted, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Take a place for the connection; without one it is closed at once."""

@@ -146,6 +146,18 @@ class UpperLayer(DULServiceProvider):
         finally:
             self._wake.armed = False
 
+    def _is_transport_event(self) -> bool:
+        """Read what came, if anything did.
+
+        In state 13 we wait for the peer to close, as PS3.8 Section 9.2 says, until the ARTIM
+        timer ends: closing at once would let it miss our last word.
+        """
+        connection = self.socket
+        if connection is None or not connection.ready:
+            return False
+        self._read_pdu_data()
+        return True
+
     def _fail(self) -> None:
         abort = A_ABORT_RQ()
         abort.source, abort.reason_diagnostic = 2, 0
