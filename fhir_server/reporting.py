@@ -68,9 +68,11 @@ async def _around(work: Work, given: Json, fhir_base: str) -> Surroundings:
 
 
 async def _remarks(work: Work, request: str) -> list[Remark]:
-    """Notes on the steps of a request, own writes included."""
-    query = parse("Task", [("based-on", request), ("_count", "1000")], strict=True)
-    steps = {stored.reference: stored.json for stored in await work.search(query)}
+    """Notes on the steps of a request, own writes included; a new one had none before."""
+    steps: dict[str, Json] = {}
+    if not work.is_new(request):
+        query = parse("Task", [("based-on", request), ("_count", "1000")], strict=True)
+        steps = {stored.reference: stored.json for stored in await work.search(query)}
     for write in work.writes:
         if write.stored.type == "Task" and {"reference": request} in write.after.get("basedOn", ()):
             steps[write.stored.reference] = write.after

@@ -97,13 +97,12 @@ class Workflow:
             for reference in elements.references(write.after.get("imagingStudy"))
             if (name := local(reference, self._base)).startswith("ImagingStudy/")
         }
-        new = {write.stored.reference for write in written if write.before is None}
         asked = [
-            await work.read("ServiceRequest", id, lock=f"ServiceRequest/{id}" not in new)
+            await work.read("ServiceRequest", id, lock=not work.is_new(f"ServiceRequest/{id}"))
             for id in requests
         ]
         held = {
-            name: pin(await work.read(*split(name), lock=name not in new), self._base)
+            name: pin(await work.read(*split(name), lock=not work.is_new(name)), self._base)
             for name in sorted(studies)
         }
         after: list[Stored] = []
@@ -183,8 +182,7 @@ class Workflow:
     async def _others(self, work: Work, name: str, written: Sequence[Write]) -> dict[str, Stored]:
         """What is based on a request: what was there, and over it what this work wrote."""
         found: dict[str, Stored] = {}
-        is_new = any(write.stored.reference == name and not write.before for write in written)
-        for type_, code in () if is_new else BASED_ON.items():
+        for type_, code in () if work.is_new(name) else BASED_ON.items():
             query = parse(type_, [(code, name), ("_count", "1000")], strict=True)
             for stored in await work.search(query):
                 found[stored.reference] = stored
@@ -213,12 +211,12 @@ class Workflow:
 
     async def _mark_reported(self, work: Work, study: Held, reports: Sequence[Write]) -> None:
         """Set the reporting status of a study from all its reports (R006.2)."""
-        query = parse(
-            "DiagnosticReport", [("imagingStudy", study.reference), ("_count", "1000")], strict=True
-        )
-        statuses = {
-            stored.reference: stored.json.get("status", "") for stored in await work.search(query)
-        }
+        statuses: dict[str, str] = {}
+        if not work.is_new(study.reference):
+            asked = [("imagingStudy", study.reference), ("_count", "1000")]
+            query = parse("DiagnosticReport", asked, strict=True)
+            for stored in await work.search(query):
+                statuses[stored.reference] = stored.json.get("status", "")
         for write in reports:
             named = elements.references(normal(write.stored, self._base).get("imagingStudy"))
             if study.reference in map(elements.unversioned, named):

@@ -157,9 +157,9 @@ class Drafts:
                     key not in self.targets and key not in self.last
                 ):
                     found[Wanted(*key, reference.version)] = None
-            patient = self._about(content)
-            if patient is not None and ("Patient", patient) not in self.targets:
-                found[Wanted("Patient", patient)] = None
+            about = ("Patient", self._about(content))
+            if about[1] is not None and about not in self.targets and about not in self.last:
+                found[Wanted("Patient", about[1])] = None
         return list(found)
 
     async def settle(self, targets: Targets, within: Transaction | None) -> None:

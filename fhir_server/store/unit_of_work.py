@@ -30,7 +30,7 @@ from fhir_server.search.query import Query
 from fhir_server.search.stored import Stored
 from fhir_server.store import ids
 from fhir_server.store.database import Database, Statement, Transaction
-from fhir_server.store.drafts import Draft, Drafts, Write
+from fhir_server.store.drafts import Draft, Drafts, Key, Write
 from fhir_server.store.targets import Target, Targets, Wanted
 from fhir_server.store.versions import WRITE, Batch, parameters
 from resources import content as contents
@@ -128,6 +128,7 @@ class Work:
         self._stack = stack
         self._acting = context
         self._transaction: Transaction | None = None
+        self._learnt: dict[Key, Target] = {}
         self._drafts = Drafts(around.base_url, around.keep_days, around.strictly)
         self._own_rows: list[Statement] = []
         self._entries: list[Entry] = []
@@ -137,8 +138,16 @@ class Work:
         """What has been written so far, in order."""
         return [draft.write for draft in self._drafts.all]
 
+    def is_new(self, reference: str) -> bool:
+        """Whether ``Type/id`` is first written here: nobody else can know of it yet."""
+        type, _, id = reference.partition("/")
+        last = self._drafts.last.get((type, id))
+        return last is not None and last.target is None
+
     async def read(self, type: str, id: str, *, lock: bool = False) -> Stored:
         """Read the current version, own writes included.
+
+        What was read before is not asked for again, unless it is to be locked now.
 
         Parameters
         ----------
@@ -159,13 +168,15 @@ class Work:
         if last is not None:
             stored = last.write.stored
         else:
-            target = await self._look_up(type, id)
-            if target.stored is None:
+            known = self._drafts.targets.get((type, id))
+            if lock or known is None or known.stored is None:
+                known = await self._look_up(type, id)
+            if known.stored is None:
                 raise NotFound(f"There is no {type}/{id}.")
-            self._permit("r", target)
-            stored = target.stored
+            self._permit("r", known)
+            stored = known.stored
             if self._acting.principal.role != "system":
-                self._entries.append(self._entry(self._acting, "R", stored, target.patient))
+                self._entries.append(self._entry(self._acting, "R", stored, known.patient))
         if stored.deleted:
             raise Gone(f"{type}/{id} was deleted.")
         return stored
@@ -184,13 +195,14 @@ class Work:
 
     @contextmanager
     def as_server(self) -> Iterator[None]:
-        """In this block the server asks, for what it adds to a resource by itself.
+        """In this block the server asks, for what it adds or writes by itself.
 
-        What it learns stays here: it is not what the asker may see.
+        What it learns stays with the server: it is not what the asker may see.
         """
         acting, targets = self._acting, self._drafts.targets
         self._acting = replace(self.context, principal=PATHWAY)
-        self._drafts.targets = dict(targets)
+        self._learnt |= targets
+        self._drafts.targets = self._learnt
         try:
             yield
         finally:
@@ -260,9 +272,9 @@ class Work:
         """Check what is left to check, let follow what follows, and write it all."""
         await self._drafts.settle(self._around.targets, self._transaction)
         if self._drafts.all and self._around.hooks.follow is not nothing_follows:
-            self._acting = replace(self.context, principal=PATHWAY)
-            await self._around.hooks.follow(self)
-            await self._drafts.settle(self._around.targets, self._transaction)
+            with self.as_server():
+                await self._around.hooks.follow(self)
+                await self._drafts.settle(self._around.targets, self._transaction)
         written = [
             self._entry(
                 draft.context,
