@@ -8,6 +8,7 @@ References
 * PS3.18 Section 10.1.1 (resources), 10.3 (transactions of the Studies Service)
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
@@ -27,6 +28,8 @@ from fhir_server.context import RequestContext
 from resources.errors import NotFound, Refusal
 
 Answer = Callable[[Call], Awaitable[Response]]
+
+_log = logging.getLogger(__name__)
 
 ROOT: Final = "/dicom-web"
 BODY_LIMIT: Final = 4 << 30
@@ -122,13 +125,20 @@ def _stranger(request: Request, interaction: str) -> RequestContext:
 
 
 async def _audit(call: Call, refusal: Refusal) -> None:
-    """Keep what was refused before the store saw it: attempts matter most."""
+    """Keep what was refused before the store saw it: attempts matter most.
+
+    An address may hold what no text of the database can. Where the ledger cannot be reached, the
+    first refusal is still the one to be told.
+    """
     step = getattr(refusal, "step", "")
     entry = ledger.entry(
         call.context,
         outcome=ledger.MINOR_FAILURE,
         type="ImagingStudy",
-        query=call.request.url.path[:500],
+        query=call.request.scope["path"][:500].replace("\0", "\N{REPLACEMENT CHARACTER}"),
         detail=f"{refusal.__class__.__name__} {step}".strip(),
     )
-    await call.web.bridge.ledger.append(entry)
+    try:
+        await call.web.bridge.ledger.append(entry)
+    except Refusal:
+        _log.error("refusal not audited", extra={"request": call.context.request_id})

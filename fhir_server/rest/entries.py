@@ -135,9 +135,10 @@ def _entry(position: int, json: dict[str, Any], text: bytes) -> Entry:
 def _content(json: Any, text: bytes, at: str) -> Content | None:
     if json is None:
         return None
-    if not isinstance(json, dict) or json.get("resourceType") not in TYPES:
+    type = json.get("resourceType") if isinstance(json, dict) else None
+    if not isinstance(type, str) or type not in TYPES:
         raise Invalid("It is not a resource of a type stored here.", f"{at}.resource", "structure")
-    return Content(json["resourceType"], json, text)
+    return Content(type, json, text)
 
 
 @contextmanager

@@ -99,3 +99,15 @@ def test_one_bad_frame_spoils_the_batch(api: httpx.Client) -> None:
     )
 
     refused(answer, 400, "", "Bundle.entry[0].request.method")
+
+
+@pytest.mark.parametrize("type", [["Patient"], {}, None, 1, True, ""])
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+def test_a_resource_whose_type_is_no_name_is_refused(
+    api: httpx.Client, type: object, kind: str
+) -> None:
+    entry = {"resource": {"resourceType": type}, "request": {"method": "POST", "url": "Patient"}}
+
+    answer = api.post("/", json={"resourceType": "Bundle", "type": kind, "entry": [entry]})
+
+    refused(answer, 400, "structure", "Bundle.entry[0].resource")
