@@ -1,0 +1,114 @@
+"""A play: who does what in order, what is known so far, and a step that counts only when shown."""
+
+import asyncio
+import shlex
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from demo import data
+from demo.load import note_study
+from demo.modality import Modality
+from demo.orders import PATIENT, Json
+from demo.people import People
+from demo.progress import Display
+from fhir_server.settings import Settings
+from resources import codes
+
+Found = TypeVar("Found")
+
+PATIENCE_SECONDS: Final = 60
+
+
+class UnexpectedError(RuntimeError):
+    """What was read back is not what had been done."""
+
+
+def expect(condition: object, what: str) -> None:
+    """Fail the step unless what was read back is so."""
+    if not condition:
+        raise UnexpectedError(what)
+
+
+class Story:
+    """One play: who does what, in order, and what is known so far."""
+
+    def __init__(self, settings: Settings, people: People, display: Display) -> None:
+        self.facts: list[tuple[str, str]] = []
+        self.ended = False
+        self._settings = settings
+        self._people = people
+        self._display = display
+        dicom = settings.dicom_address
+        self._ct = Modality("CT1", dicom.host, dicom.port, settings.ae_title)
+        self._request: Json = {}
+        self._study: Json = {}
+        self._report: Json = {}
+        self._study_uid = ""
+
+    def _step(self, login: str, what: str) -> Any:
+        known = {person.login: person for person in data.PEOPLE}
+        who = f"{known[login].display} ({known[login].role})" if login in known else login
+        return self._display.step(who, what)
+
+    async def _task(self, login: str, step: str, request: Json | None = None) -> Json:
+        about = name(request or self._request)
+        return await self._people.only(
+            login, f"Task?based-on={about}&code={codes.IMAGING_STEP}|{step}"
+        )
+
+    def _accession(self) -> str:
+        return next(
+            str(one["value"])
+            for one in self._request.get("identifier", [])
+            if codes.has(one.get("type"), codes.ACCESSION_NUMBER_TYPE)
+        )
+
+    def _sum_up(self) -> None:
+        self.facts.append(("start page", self._settings.url))
+        note_study(
+            self._settings.data_dir,
+            {
+                "id": self._study["id"],
+                "uid": self._study_uid,
+                "accession": self._accession(),
+                "patient": PATIENT,
+                "instances": self._study["numberOfInstances"],
+                "report": self._report["id"],
+            },
+        )
+
+    def commands(self) -> list[str]:
+        """Lines for a shell that show the record."""
+        tool = Path(sys.executable).with_name("isocentre")
+        folder = shlex.quote(str(self._settings.data_dir))
+        base, web = self._settings.fhir_base, f"{self._settings.url}/dicom-web"
+        bearer = '-H "Authorization: Bearer $TOKEN"'
+        return [
+            f"TOKEN=$({shlex.quote(str(tool))} token --data-dir {folder} --client demo-app "
+            "--user reporter --scope 'user/*.rs' --lifetime 3600)",
+            f"curl -s {bearer} '{base}/{name(self._report)}'",
+            f"curl -s {bearer} '{base}/ImagingStudy?patient=Patient/{PATIENT}&_sort=-started"
+            "&_revinclude=DiagnosticReport:imagingStudy'",
+            f"curl -s {bearer} '{base}/Provenance?target={name(self._report)}'",
+            f"curl -s {bearer} -H 'Accept: application/dicom+json' "
+            f"'{web}/studies?PatientID={data.PATIENTS[0].nhs_number}'",
+        ]
+
+
+def name(resource: Json) -> str:
+    """``Type/id`` of a resource."""
+    return f"{resource['resourceType']}/{resource['id']}"
+
+
+async def eventually(look: Callable[[], Awaitable[Found | None]], what: str) -> Found:
+    """Look until it is there; give up after a while."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        found = await look()
+        if found is not None:
+            return found
+        await asyncio.sleep(0.1)
+    raise UnexpectedError(f"{what} did not come within {PATIENCE_SECONDS} s")
