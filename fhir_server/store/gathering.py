@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from resources.errors import Refusal
+
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
@@ -19,7 +21,9 @@ class Gathering(Generic[Asked, Answer]):
     ----------
     answer
         Answers a batch: one answer a question, in order. An answer that is an exception is
-        raised to its asker; an exception raised by `answer` itself is raised to all of them.
+        raised to its asker. A refusal raised by `answer` itself (the database is away) is raised
+        to all of them; after any other exception each is asked alone, so that a question that
+        cannot be answered spoils no other.
     lanes
         Batches under way at the same time.
     most
@@ -71,11 +75,7 @@ class Gathering(Generic[Asked, Answer]):
         self._call()
 
     async def _flush(self, batch: list[tuple[Asked, "asyncio.Future[Answer]"]]) -> None:
-        answers: list[Answer | Exception]
-        try:
-            answers = await self._answer([question for question, _ in batch])
-        except Exception as error:  # it belongs to those who asked
-            answers = [error] * len(batch)
+        answers = await self._answered([question for question, _ in batch])
         for (_, future), answer in zip(batch, answers, strict=True):
             if future.done():
                 continue
@@ -83,3 +83,13 @@ class Gathering(Generic[Asked, Answer]):
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
+
+    async def _answered(self, questions: list[Asked]) -> list[Answer | Exception]:
+        try:
+            return await self._answer(questions)
+        except Refusal as refusal:
+            return [refusal] * len(questions)
+        except Exception as error:  # it belongs to whoever asked what cannot be answered
+            if len(questions) == 1:
+                return [error]
+            return [(await self._answered([question]))[0] for question in questions]

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from fhir_server.store.gathering import Gathering
+from resources.errors import Exhausted
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +35,33 @@ async def test_a_refusal_reaches_its_asker_alone() -> None:
 
     assert answers[0::2] == [0, 2]
     assert all(isinstance(answer, ValueError) for answer in answers[1::2])
+
+
+async def test_a_question_that_cannot_be_answered_spoils_no_other() -> None:
+    async def poisoned(questions: list[int]) -> list[int | Exception]:
+        if 3 in questions:
+            raise ValueError("3")
+        return list(questions)
+
+    gathering: Gathering[int, int] = Gathering(poisoned)
+    answers = await asyncio.gather(*(gathering.ask(n) for n in range(6)), return_exceptions=True)
+
+    assert isinstance(answers.pop(3), ValueError)
+    assert answers == [0, 1, 2, 4, 5]
+
+
+async def test_a_refusal_of_a_whole_batch_is_told_to_all_at_once() -> None:
+    batches: list[int] = []
+
+    async def away(questions: list[int]) -> list[int | Exception]:
+        batches.append(len(questions))
+        raise Exhausted("the database is away")
+
+    gathering: Gathering[int, int] = Gathering(away)
+    answers = await asyncio.gather(*(gathering.ask(n) for n in range(5)), return_exceptions=True)
+
+    assert all(isinstance(each, Exhausted) for each in answers)
+    assert batches == [5]
 
 
 async def test_a_failed_batch_is_told_to_all_of_it_and_the_next_one_goes_on() -> None:
