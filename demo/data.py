@@ -269,7 +269,7 @@ def place(id: str) -> Place:
 
 
 def described(settings: Mapping[str, str]) -> Json:
-    """What ``demo.json`` says, for scripts and tests (architecture section 4).
+    """What ``demo.json`` says, for scripts and tests (the same names in every release).
 
     Parameters
     ----------

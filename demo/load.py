@@ -33,7 +33,7 @@ async def load(settings: Settings, database: Database, store: Store) -> Path:
     Returns
     -------
     :
-        ``demo.json`` in the data folder (architecture section 4).
+        ``demo.json`` in the data folder for scripts and tests.
     """
     await write_resources(store)
     public = _key(settings.data_dir / KEY_FILE)

@@ -5,7 +5,7 @@ a pure function of the rows and of what the order said; running it twice changes
 
 References
 ----------
-* FHIR R4 ImagingStudy; standards A.4; PS3.18 Tables 10.6.3-3, 10.6.3-4
+* FHIR R4 ImagingStudy; docs/representation.md; PS3.18 Tables 10.6.3-3, 10.6.3-4
 """
 
 import asyncio

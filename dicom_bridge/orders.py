@@ -6,8 +6,7 @@ is kept apart and somebody is asked to reconcile it. Nothing is ever merged by i
 
 References
 ----------
-* standards A.4 ("Quarantine when PatientID/issuer fails to match the scheduled SR"), 0.1
-* threats T23 (wrong-patient link)
+* docs/representation.md, "From objects to the ImagingStudy"
 """
 
 from collections.abc import Mapping

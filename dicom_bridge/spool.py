@@ -7,7 +7,7 @@ same object by C-STORE and by STOW-RS therefore has one digest.
 References
 ----------
 * PS3.10 Section 7.1 (DICOM File Meta Information)
-* PS3.15 Annex E.1 and threats of "polyglot" preambles: a preamble that is no TIFF is zeroed
+* PS3.10 Section 7.1: a preamble may be anything, a program too; one that is no TIFF is zeroed
 """
 
 import hashlib

@@ -6,7 +6,7 @@ What followed by itself is told in one more, with the server as the assembler.
 
 References
 ----------
-* FHIR R4 Provenance; standards 1.2, 1.4
+* FHIR R4 Provenance; docs/representation.md, "Provenance and evidence"
 """
 
 from collections.abc import Iterable, Mapping, Sequence

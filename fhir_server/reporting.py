@@ -6,7 +6,7 @@ organisation, clinician and speciality are named (R015.3). What to say is `resou
 
 References
 ----------
-* standards 007 ("At report creation the server copies request and notes"), 015
+* docs/representation.md, "Reports"
 """
 
 from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ work writes itself it locks last of all, when it is written.
 
 References
 ----------
-* architecture sections 3 and 6; standards 1.0, 1.2, 1.4
+* docs/adr/0016; docs/representation.md, "Steps"
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ BASED_ON: Final[Mapping[str, str]] = {
     "ImagingStudy": "basedon",
     "DiagnosticReport": "based-on",
 }
-"""What belongs to a request, and the search parameter that finds it (standards section 2)."""
+"""What belongs to a request, and the search parameter that finds it (FHIR R4)."""
 
 PATHWAYS: Final = ("primary",)
 """Kinds of request whose pathway is known; the others are kept and start nothing."""

@@ -6,7 +6,7 @@ the same instance twice is one instance.
 
 References
 ----------
-* FHIR R4 ImagingStudy; standards 006 (the number of images is not the number of instances),
+* FHIR R4 ImagingStudy; docs/representation.md, "Reports" (the number of images is not the number of instances),
   1.4 (the manifest of what was available to a reporter)
 """
 

@@ -12,7 +12,7 @@ thing missing make the same thing.
 References
 ----------
 * FHIR R4 PlanDefinition, ServiceRequest, Task; Workflow, "Request and event life cycles"
-* standards 1.0 (the elements of a step), 1.2 (the workflows)
+* docs/representation.md, "Steps"
 """
 
 from collections.abc import Iterable, Mapping

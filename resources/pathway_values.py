@@ -2,7 +2,7 @@
 
 References
 ----------
-* standards 0.1 (accession number and its issuer, study UID), 1.0 (the elements of a step)
+* docs/representation.md, "Identifiers" and "Steps"
 """
 
 import uuid

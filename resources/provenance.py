@@ -2,7 +2,7 @@
 
 References
 ----------
-* FHIR R4 Provenance; standards 1.4 (evidence), section B (the shape of it)
+* FHIR R4 Provenance; docs/representation.md, "Provenance and evidence"
 """
 
 from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@ narrative, one presented form, one extension and performers that it left out.
 References
 ----------
 * FHIR R4 DiagnosticReport; Narrative (txt-1: plain XHTML)
-* standards 001, 007; LOINC 55752-0 Clinical information
+* docs/representation.md, "Reports"; LOINC 55752-0 Clinical information
 """
 
 import base64

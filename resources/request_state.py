@@ -2,8 +2,7 @@
 
 References
 ----------
-* FHIR R4 ServiceRequest; standards 1.0 (the spine: a requested procedure, its steps, its study,
-  its reports)
+* FHIR R4 ServiceRequest; docs/representation.md, "Steps"
 """
 
 from collections.abc import Mapping

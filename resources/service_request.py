@@ -1,7 +1,7 @@
 """ServiceRequest: what the referrer says in it is theirs to change, and nobody else's.
 
 Others add what they know beside it: a practitioner and an operator in the notes of their Tasks,
-a lead provider its identifiers (standards 1.0, "The referrer's SR is never edited by others").
+a lead provider its identifiers (docs/representation.md, "Steps").
 
 References
 ----------

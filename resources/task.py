@@ -118,7 +118,7 @@ AUTHORITY: Final[Mapping[str, frozenset[str]]] = {"justify": frozenset({"authori
 """Steps that are completed with an authority, or not at all (IR(ME)R 2000, justification)."""
 
 FIXED: Final = ("code", "focus", "basedOn", "for", "groupIdentifier")
-"""What a step is about does not change while it is done (standards 1.0)."""
+"""What a step is about does not change while it is done (docs/representation.md, "Steps")."""
 
 
 def step_of(task: Mapping[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from resources import codes
 
 HOME_ZONE: Final = "Europe/London"
-"""Where a modality that does not say so is taken to stand (standards A.4)."""
+"""Where a modality that does not say so is taken to stand (docs/representation.md)."""
 
 DATE: Final = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
 TIME: Final = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?")

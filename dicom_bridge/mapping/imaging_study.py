@@ -2,7 +2,8 @@
 
 References
 ----------
-* FHIR R4 ImagingStudy, Mappings, "DICOM Tag Mapping"; standards A.4
+* FHIR R4 ImagingStudy, Mappings, "DICOM Tag Mapping"
+* docs/representation.md, "From objects to the ImagingStudy"
 * PS3.3 Sections C.7.2.1, C.7.3.1, C.12.1
 """
 
@@ -69,7 +70,7 @@ def found(study_uid: str, arrived: list[Arrived], accession_system: str) -> dict
 def identifiers(
     study_uid: str, header: Mapping[str, Any], accession_system: str
 ) -> list[dict[str, Any]]:
-    """Study Instance UID and accession number as identifiers (standards 0.1)."""
+    """Study Instance UID and accession number as identifiers (docs/representation.md)."""
     held: list[dict[str, Any]] = [
         {
             "type": {"coding": [codes.STUDY_INSTANCE_UID_TYPE.json]},

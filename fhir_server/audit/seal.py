@@ -9,7 +9,7 @@ soon as the head is compared with one that somebody has kept elsewhere.
 References
 ----------
 * FIPS 180-4 (SHA-256)
-* threats T5: "hash chain", "head anchored"
+* docs/adr/0012: what a chain shows, and what it does not
 """
 
 import hashlib
