@@ -6,8 +6,9 @@ the same instance twice is one instance.
 
 References
 ----------
-* FHIR R4 ImagingStudy; docs/representation.md, "Reports" (the number of images is not the number of instances),
-  1.4 (the manifest of what was available to a reporter)
+* FHIR R4 ImagingStudy
+* docs/representation.md, "Reports" (images are not instances), "Provenance and evidence" (the
+  manifest of what was available to a reporter)
 """
 
 import hashlib

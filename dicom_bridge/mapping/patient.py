@@ -5,7 +5,8 @@ issuer, a date of birth that contradicts is a contradiction, and nothing is ever
 
 References
 ----------
-* PS3.3 Section C.7.1.1 (Patient Module); docs/representation.md, "Identifiers" and "From objects to the ImagingStudy"
+* PS3.3 Section C.7.1.1 (Patient Module)
+* docs/representation.md, "Identifiers" and "From objects to the ImagingStudy"
 """
 
 from collections.abc import Mapping

@@ -67,7 +67,10 @@ class Hooks(NamedTuple):
 CONDITIONAL: Final = frozenset(
     {"Appointment", "DiagnosticReport", "List", "ServiceRequest", "Task"}
 )
-"""Types that change hands: whoever updates one names the version it knows (docs/representation.md, "Versions are evidence")."""
+"""Types that change hands: whoever updates one names the version it knows.
+
+docs/representation.md, "Versions are evidence".
+"""
 
 FINAL: Final = frozenset({"AuditEvent", "Provenance"})
 """Records of what was done; they are never changed."""
