@@ -17,6 +17,12 @@ from fhir_server.store.database import Database
 from fhir_server.store.embedded import DURABLE, embedded
 from fhir_server.store.store import Store
 from fhir_server.store.unit_of_work import Hooks
+from tests.traceability import (  # the table at the end of every run
+    pytest_collection_modifyitems as pytest_collection_modifyitems,
+)
+from tests.traceability import (
+    pytest_terminal_summary as pytest_terminal_summary,
+)
 
 if TYPE_CHECKING:
     from tests.server import Server
