@@ -14,7 +14,7 @@ from fhir_server.store.database import Database
 from fhir_server.store.store import Store
 from resources import content
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R015.3")]
+pytestmark = [pytest.mark.anyio, pytest.mark.standard("promise 2: a follower misses no change")]
 
 WRITERS = 16
 SECONDS = 2.0
