@@ -16,12 +16,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from bench import bars, dicom, fhir, instances, orthanc, processes
+from bench import bars, dicom, fhir, processes
 from bench.client import Client
+from fhir_server import installation
 from fhir_server.store.embedded import running
 
-HTTP, DICOM_PORT = "127.0.0.1:18090", 18112
+ANY_PORT = "127.0.0.1:0"
 COMMAND = [sys.executable, "-m", "fhir_server.cli"]
 
 
@@ -31,38 +33,47 @@ def isocentre(data: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+class Serving(NamedTuple):
+    """Our server: the ids of the supervisor and of PostgreSQL, and where it is reached."""
+
+    processes: processes.Roots
+    url: str
+    dicom_port: int
+
+
 @contextlib.contextmanager
-def serving(data: Path) -> Iterator[processes.Roots]:
-    """Serve until the block ends; yields the ids of the supervisor and of PostgreSQL."""
-    command = [*COMMAND, "serve", "--data-dir", str(data), "--http", HTTP]
-    command += ["--dicom", f"127.0.0.1:{DICOM_PORT}"]
+def serving(data: Path) -> Iterator[Serving]:
+    """Serve on free ports until the block ends."""
+    command = [*COMMAND, "serve", "--data-dir", str(data), "--http", ANY_PORT, "--dicom", ANY_PORT]
     with (data / "serve.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ})
     try:
         for _ in range(300):
             if server.poll() is not None:
                 raise SystemExit((data / "serve.log").read_text())
+            served = installation.read_back(data)
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://{HTTP}/readyz", timeout=2).close()
-                break
+                if served is not None:
+                    urllib.request.urlopen(f"{served.url}/readyz", timeout=2).close()
+                    break
             time.sleep(0.1)
         else:
             raise SystemExit("the server is not ready after half a minute")
         postmaster = running((data / "pg").resolve())
-        yield server.pid, *((postmaster.pid,) if postmaster else ())
+        roots = (server.pid, *((postmaster.pid,) if postmaster else ()))
+        assert served is not None
+        yield Serving(roots, served.url, int(served.dicom.rpartition(":")[2]))
     finally:
         server.terminate()
         server.wait(20)
 
 
-def fhir_table(
-    server: processes.Roots, token: str, options: argparse.Namespace
-) -> dict[str, object]:
+def fhir_table(server: Serving, token: str, options: argparse.Namespace) -> dict[str, object]:
     """Measure the FHIR works and print them beside their bars."""
-    client = Client(f"http://{HTTP}/fhir", token)
+    client = Client(f"{server.url}/fhir", token)
     seeded = asyncio.run(fhir.seed(client, options.patients, 100))
     only = set(options.only.split(",")) if options.only else set()
-    found = fhir.measure(client, server, seeded, options.seconds, options.rounds, only)
+    found = fhir.measure(client, server.processes, seeded, options.seconds, options.rounds, only)
     print(f"\n{'FHIR':12}{'per s':>9}{'p95 ms':>9}{'CPU ms':>9}{'x bar':>8}{'CPU/bar':>9}  errors")
     for name, m in found.items():
         bar = bars.FHIR.get(name)
@@ -75,24 +86,18 @@ def fhir_table(
     return {name: m._asdict() for name, m in found.items()}
 
 
-def dicom_table(ours: dicom.Peer, work: Path, seconds: float) -> dict[str, dict[str, float]]:
+def dicom_table(ours: dicom.Peer, work: Path, options: argparse.Namespace) -> dict[str, object]:
     """Measure the DICOM works, ours and Orthanc's, and print the ratios beside their bars."""
-    data = work / "dicom"
-    instances.make(data, f"bench{time.time_ns()}")
-    (data / "ct-rest").mkdir()
-    for study in ("1", "2", "3"):
-        (data / "ct" / study).rename(data / "ct-rest" / study)
-    mine = dicom.measure(ours, data, seconds)
-    theirs: dict[str, float] = {}
-    if program := orthanc.installed():
-        with orthanc.running(program, work / "orthanc") as pid:
-            peer = dicom.Peer(orthanc.AE, orthanc.DICOM_PORT, orthanc.WEB, (pid,))
-            theirs = dicom.measure(peer, data, seconds)
-    print(f"\n{'DICOM':32}{'ours':>10}{'Orthanc':>10}{'ratio':>8}{'bar':>6}")
-    for name, rate in mine.items():
-        other = theirs.get(name, float("nan"))
-        print(f"{name:32}{rate:10.1f}{other:10.1f}{rate / other:8.2f}{bars.DICOM.get(name, ''):>6}")
-    return {"ours": mine, "orthanc": theirs}
+    only = frozenset(filter(None, options.only.split(",")))
+    found = dicom.compared(ours, work, seconds=options.seconds, rounds=options.rounds, only=only)
+    print("\n" + dicom.table(found))
+    idle = dicom.idle_share(ours)
+    print(f"{dicom.IDLE} idle associations: {idle:.1%} of a core (bar: {bars.IDLE_SHARE:.0%})")
+    works = {
+        name: {side: done._asdict() for side, done in sides.items()}
+        for name, sides in found.items()
+    }
+    return {"works": works, "idle": idle}
 
 
 def main() -> None:
@@ -101,7 +106,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--patients", type=int, default=200)
-    parser.add_argument("--only", default="", help="FHIR works, comma-separated")
+    parser.add_argument("--only", default="", help="works, comma-separated")
     parser.add_argument("--part", choices=("fhir", "dicom", "all"), default="all")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
@@ -120,10 +125,10 @@ def main() -> None:
                 lead = demo["organizations"][0]["ods"]
                 isocentre(data, "peer", "add", "--ae", dicom.CALLING, "--host", "127.0.0.1",
                           "--port", "11199", "--organization", lead)  # fmt: skip
-                web = f"http://{HTTP}/dicom-web"
-                ours = dicom.Peer("ISOCENTRE", DICOM_PORT, web, server, token)
-                results["dicom"] = dicom_table(ours, work, options.seconds)
-            memory = processes.memory_mb(server)
+                ours = dicom.Peer("ISOCENTRE", server.dicom_port, f"{server.url}/dicom-web",
+                                  server.processes, token)  # fmt: skip
+                results["dicom"] = dicom_table(ours, work, options)
+            memory = processes.memory_mb(server.processes)
             print("\nmemory (PSS): " + ", ".join(f"{k} {v:.0f} MB" for k, v in memory.items()))
             results["memory_mb"] = memory
     if options.json:

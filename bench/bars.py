@@ -40,5 +40,11 @@ DICOM = {
 }
 """Times Orthanc (index on SQLite, TCP_NODELAY=1)."""
 
+FIND_MS = 5
+"""A C-FIND that answers two rows."""
+
+IDLE_SHARE = 0.02
+"""Of a core, for 200 associations on which nothing happens."""
+
 MEMORY_MB = 400
 """Each role under load stays below this."""

@@ -62,7 +62,20 @@ def _save(ds: Dataset, path: Path) -> None:
     ds.save_as(path, enforce_file_format=True)
 
 
-def ct(seed: str, patient: int, study: int, number: int, size: int, noise: Any) -> Dataset:
+class Noise:
+    """Grain for pictures; made once, and taken from another place for each."""
+
+    def __init__(self) -> None:
+        self._grain = np.random.default_rng(1).normal(0, 12, (2304, 2304))
+        self._next = 0
+
+    def __call__(self, size: int) -> Any:
+        """Give a square of grain."""
+        self._next = (self._next + 1) % (2304 - 2048)
+        return self._grain[self._next : self._next + size, self._next : self._next + size]
+
+
+def ct(seed: str, patient: int, study: int, number: int, size: int, noise: Noise) -> Dataset:
     """Make one CT slice of `size` x `size`."""
     ds = Dataset()
     ds.SOPClassUID, ds.Modality = CTImageStorage, "CT"
@@ -76,31 +89,45 @@ def ct(seed: str, patient: int, study: int, number: int, size: int, noise: Any) 
     ds.WindowCenter, ds.WindowWidth = "40", "400"
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     body = ((x / 0.8) ** 2 + (y / 0.6) ** 2 < 1) * 1050 + 24
-    _pixels(ds, np.clip(body + noise.normal(0, 12, (size, size)), 0, 4095))
+    _pixels(ds, np.clip(body + noise(size), 0, 4095))
     return ds
 
 
-def cr(seed: str, number: int, noise: Any) -> Dataset:
+def cr(seed: str, number: int, noise: Noise) -> Dataset:
     """Make one CR of 2048 x 2048."""
     ds = Dataset()
     ds.SOPClassUID, ds.Modality = ComputedRadiographyImageStorage, "CR"
     _identity(ds, seed, 5000 + number, 5000 + number, 1, 1)
     y, x = np.mgrid[-1:1:2048j, -1:1:2048j]
     wave = 2000 + 1000 * np.cos(3 * x) * np.cos(2 * y)
-    _pixels(ds, np.clip(wave + noise.normal(0, 20, (2048, 2048)), 0, 4095))
+    _pixels(ds, np.clip(wave + noise(2048), 0, 4095))
     return ds
 
 
-def make(folder: Path, seed: str, studies: int = 4, slices: int = 200, crs: int = 8,
-         tiny: int = 400) -> None:  # fmt: skip
-    """Write ``ct/<study>/``, ``cr/`` and ``tiny/``; a new seed means new UIDs."""
-    noise = np.random.default_rng(1)
-    for study in range(studies):
-        for number in range(1, slices + 1):
+SLICES = 200
+STUDIES = 2
+CRS = 8
+TINY = 200
+
+
+def make(folder: Path, seed: str, round: int) -> Path:
+    """Write ``ct/<study>/``, ``cr/`` and ``tiny/``; a new seed means new UIDs.
+
+    Parameters
+    ----------
+    round
+        0, 1, ...: patients of one round are none of another.
+    """
+    noise = Noise()
+    first = round * 20_000
+    for study in range(STUDIES):
+        for number in range(1, SLICES + 1):
             path = folder / "ct" / str(study) / f"{number:04d}.dcm"
-            _save(ct(seed, study, study, number, 512, noise), path)
-    for number in range(crs):
-        _save(cr(seed, number, noise), folder / "cr" / f"{number:03d}.dcm")
-    for number in range(tiny):
+            _save(ct(seed, first + study, first + study, number, 512, noise), path)
+    for number in range(CRS):
+        _save(cr(seed, first + number, noise), folder / "cr" / f"{number:03d}.dcm")
+    for number in range(TINY):
         path = folder / "tiny" / f"{number:05d}.dcm"
-        _save(ct(seed, 10000 + number // 2, 10000 + number, 1, 32, noise), path)
+        patient, study = first + 10_000 + number // 2, first + 10_000 + number
+        _save(ct(seed, patient, study, 1, 32, noise), path)
+    return folder

@@ -1,19 +1,28 @@
-"""Orthanc beside us: started on loopback in a folder of its own, stopped at the end."""
+"""Orthanc beside us: started on free ports in a folder of its own, stopped at the end."""
 
 import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-AE, DICOM_PORT, HTTP_PORT = "ORTHANC", 24242, 28042
-WEB = f"http://127.0.0.1:{HTTP_PORT}/dicom-web"
+AE = "ORTHANC"
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
+
+class Running(NamedTuple):
+    """An Orthanc that runs: its process, its DICOM port, its DICOMweb base."""
+
+    pid: int
+    port: int
+    web: str
 
 
 def installed() -> str | None:
@@ -23,19 +32,20 @@ def installed() -> str | None:
 
 
 @contextlib.contextmanager
-def running(program: str, folder: Path) -> Iterator[int]:
-    """Run Orthanc with its index on SQLite and TCP_NODELAY; yields its process id."""
+def running(program: str, folder: Path) -> Iterator[Running]:
+    """Run Orthanc with its index on SQLite and TCP_NODELAY."""
     folder.mkdir(parents=True, exist_ok=True)
+    http, dicom = _free_ports(2)
     configuration = {
         "Name": "bench",
         "StorageDirectory": str(folder / "store"),
         "IndexDirectory": str(folder / "store"),
         "Plugins": [str(PLUGIN)],
-        "HttpPort": HTTP_PORT,
+        "HttpPort": http,
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "DicomAet": AE,
-        "DicomPort": DICOM_PORT,
+        "DicomPort": dicom,
         "DicomAlwaysAllowFind": True,
         "DicomAlwaysAllowGet": True,
         "OverwriteInstances": False,
@@ -50,8 +60,8 @@ def running(program: str, folder: Path) -> Iterator[int]:
             env={**os.environ, "TCP_NODELAY": "1"},
         )
     try:
-        _wait(f"http://127.0.0.1:{HTTP_PORT}/system")
-        yield process.pid
+        _wait(f"http://127.0.0.1:{http}/system")
+        yield Running(process.pid, dicom, f"http://127.0.0.1:{http}/dicom-web")
     finally:
         process.terminate()
         process.wait(30)
@@ -64,3 +74,10 @@ def _wait(address: str) -> None:
             return
         time.sleep(0.2)
     raise SystemExit("Orthanc did not start")
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now; Orthanc cannot choose its own."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server(("", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in held]
