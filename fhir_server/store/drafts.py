@@ -280,9 +280,18 @@ class Drafts:
                 related = related or before.related
             elif not related and context.principal.role != "system":
                 raise Forbidden(f"this {type} is not moved to that patient", step="relationship")
+            self._keep_parties(draft, before)
         self._ask(context, letter, type, id, patient, parties, related, draft.content.json)
-        if type in RELATING:
+        if type in RELATING and patient is not None:
             self._related.add((context.principal.organization, patient))
+
+    def _keep_parties(self, draft: Draft, before: Target) -> None:
+        """Let who may only correct a resource not say who is a party to it."""
+        own = draft.context.principal.organization
+        if draft.key[0] not in gate.SHARED or own is None or own in before.parties:
+            return
+        if (draft.standing.parties | {draft.creator}) - {""} != before.parties:
+            raise Forbidden("only a party to this says who else is", step="relationship")
 
     def _is_related(self, context: RequestContext, patient: str | None) -> bool:
         return (context.principal.organization, patient) in self._related

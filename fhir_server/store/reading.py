@@ -18,6 +18,7 @@ from fhir_server.audit.ledger import Entry
 from fhir_server.search.find import Page
 from fhir_server.search.stored import Stored
 from fhir_server.store.database import Database, Integers, Texts
+from resources.compartments import patient_of
 from resources.errors import Gone, Invalid, NotFound
 
 NOT_THERE: Final = "NotFound"
@@ -99,20 +100,24 @@ HISTORY: Final = f"""{_GATED}, written as (
     case when r.seen then null when r.key is null then '{NOT_THERE}' else '{NOT_SEEN}' end, e.body
   from r join e on e.n = r.n
 )
-select r.newest, v.version, v.instant, v.interaction, v.body
+select r.newest, r.patient, r.organizations, v.version, v.instant, v.interaction, v.body
 from r join lateral (select * from version
                      where type = r.type and id = r.id and version < ${_BEFORE_AT}
                      order by version desc limit ${_BEFORE_AT + 1}) as v on r.seen
 """
 
 
-async def read(database: Database, asked: Sequence[Asked]) -> list[Found | Exception]:
+async def read(
+    database: Database, asked: Sequence[Asked], base_url: str
+) -> list[Found | Exception]:
     """Answer reads in order; what is not to be had is answered by the refusal."""
     rows = await database.run(READ, _parameters(asked))
-    return [_answer(ask, row) for ask, row in zip(asked, rows, strict=True)]
+    return [_answer(ask, row, base_url) for ask, row in zip(asked, rows, strict=True)]
 
 
-async def history(database: Database, ask: Asked, count: int, cursor: str | None) -> Page:
+async def history(
+    database: Database, ask: Asked, count: int, cursor: str | None, base_url: str
+) -> Page:
     """Answer a page of the versions of one resource, the newest first.
 
     Parameters
@@ -131,12 +136,14 @@ async def history(database: Database, ask: Asked, count: int, cursor: str | None
         if cursor is None:
             raise NotFound(f"There is no {ask.type}/{ask.id}.")
         return Page([], [], None, None)
+    newest, patient, organizations, *_ = rows[0]
     versions = [
         Stored(ask.type, ask.id, version, instant, interaction, body or b"")
-        for _, version, instant, interaction, body in rows[:count]
+        for _, _, _, version, instant, interaction, body in rows[:count]
     ]
     following = str(versions[-1].version) if len(rows) > count else None
-    return Page(versions, [], rows[0][0], following)
+    told = [one for one in versions if _is_told(ask, one, patient, organizations, base_url)]
+    return Page(told, [], newest, following)
 
 
 def _before(cursor: str | None) -> int:
@@ -160,13 +167,34 @@ def _parameters(asked: Sequence[Asked]) -> list[Any]:
     ]
 
 
-def _answer(ask: Asked, row: tuple[Any, ...]) -> Found | Exception:
+def _answer(ask: Asked, row: tuple[Any, ...], base_url: str) -> Found | Exception:
     _, patient, organizations, version, instant, interaction, body = row
     if version is None:
-        what = f"{ask.type}/{ask.id}" + (f"/_history/{ask.version}" if ask.version else "")
-        return NotFound(f"There is no {what}.")
+        return _not_there(ask)
     if interaction == "D":
         return Gone(f"{ask.type}/{ask.id} was deleted.")
-    return Found(
-        Stored(ask.type, ask.id, version, instant, interaction, body), patient, tuple(organizations)
-    )
+    stored = Stored(ask.type, ask.id, version, instant, interaction, body)
+    if ask.version and not _is_told(ask, stored, patient, organizations, base_url):
+        return _not_there(ask)
+    return Found(stored, patient, tuple(organizations))
+
+
+def _not_there(ask: Asked) -> NotFound:
+    what = f"{ask.type}/{ask.id}" + (f"/_history/{ask.version}" if ask.version else "")
+    return NotFound(f"There is no {what}.")
+
+
+def _is_told(
+    ask: Asked, one: Stored, patient: str | None, organizations: Sequence[str], base_url: str
+) -> bool:
+    """Whether a version is about whom the resource is about now.
+
+    Who sees a resource that was filed under the wrong patient, and now is not, sees nothing of that
+    patient. Its creator, who wrote both, does.
+    """
+    reach = ask.reach
+    if reach.everything or one.deleted or ask.type == "Patient":
+        return True
+    if reach.patient is None and reach.organization in organizations[:1]:
+        return True
+    return patient_of(one.json, base_url) in (None, patient)

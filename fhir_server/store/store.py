@@ -151,7 +151,7 @@ class Store:
         if type == "AuditEvent":
             return Page([await events_search.read(self._database, context, id)], [], 1, None)
         ask = await self._asked(context, type, id, None)
-        return await reading.history(self._database, ask, count, cursor)
+        return await reading.history(self._database, ask, count, cursor, self._base_url)
 
     async def search(self, context: RequestContext, query: Query) -> Page:
         """Answer a page of what a query finds and the asker may see."""
@@ -170,7 +170,7 @@ class Store:
                 asks.append(await self._asked(context, type, id, None))
         found: dict[str, Stored] = {}
         for at in range(0, len(asks), MOST_AT_ONCE):
-            for answer in await reading.read(self._database, asks[at : at + MOST_AT_ONCE]):
+            for answer in await self._read(asks[at : at + MOST_AT_ONCE]):
                 if isinstance(answer, Found):
                     found[answer.stored.reference] = answer.stored
         return found
@@ -181,7 +181,7 @@ class Store:
         return await self._reads.ask(await self._asked(context, type, id, version))
 
     async def _read(self, asks: list[Asked]) -> list[Found | Exception]:
-        return await reading.read(self._database, asks)
+        return await reading.read(self._database, asks, self._base_url)
 
     async def _asked(
         self, context: RequestContext, type: str, id: str, version: int | None
@@ -197,7 +197,7 @@ class Store:
         """Let a scope that grants only some resources of a type look at this one."""
         wanted = [Wanted(type, id, whole=True)]
         target = (await self._targets.look_up(context, wanted, None))[type, id]
-        if target.stored is None or target.deleted:
+        if target.stored is None or target.deleted or not target.is_seen(context):
             return
         gate.permit(
             context,

@@ -244,11 +244,14 @@ class Work:
             A version must be named for this type, and was not.
         """
         self.attempted = type, id
-        before, target = await self._before("u", type, id)
-        if before is None:
+        try:
+            before, target = await self._before("u", type, id)
+        except NotFound as hidden:
             if if_match is not None:
-                raise Stale(f"There is no {type}/{id}, so it has no version {if_match}.")
-            gate.reach(self._acting, "c", type)
+                raise _no_version(type, id, if_match) from hidden.__cause__
+            raise
+        if before is None:
+            self._permit_first(type, id, if_match)
         else:
             self._require_match(before, if_match)
         return await self._draft(content, id, before, target)
@@ -325,19 +328,34 @@ class Work:
         target = await self._look_up(type, id)
         if target.stored is None:
             return None, None
-        if type in FINAL:
+        if type in FINAL and target.is_seen(self._acting):
             raise Unsupported(f"{type} is a record of what was done and is not changed.")
         self._permit(letter, target)
         return target.stored, target
 
     def _permit(self, letter: str, target: Target) -> None:
         """Ask the gate about something that exists; what is not seen is not found."""
+        gate.reach(self._acting, letter, target.type)
         try:
             self._drafts.permit(self._acting, letter, target)
         except Forbidden as refusal:
-            if refusal.step == "relationship" and not target.is_seen(self._acting):
+            if not target.is_seen(self._acting):
                 raise NotFound(f"There is no {target.type}/{target.id}.") from refusal
             raise
+
+    def _permit_first(self, type: str, id: str, if_match: int | None) -> None:
+        """Ask the gate about a first version under an id of the asker's choice.
+
+        Who may not write one is told the same as of a resource that is there and not seen.
+        """
+        if if_match is not None:
+            gate.reach(self._acting, "u", type)
+            raise _no_version(type, id, if_match)
+        try:
+            gate.reach(self._acting, "c", type)
+        except Forbidden as refusal:
+            gate.reach(self._acting, "u", type)
+            raise NotFound(f"There is no {type}/{id}.") from refusal
 
     def _require_match(self, before: Stored, if_match: int | None) -> None:
         if if_match is not None:
@@ -379,3 +397,7 @@ class Work:
         return ledger.entry(
             context, type=stored.type, id=stored.id, version=stored.version, patient=patient, hits=1
         )
+
+
+def _no_version(type: str, id: str, version: int) -> Stale:
+    return Stale(f"There is no {type}/{id}, so it has no version {version}.")
