@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import uvloop
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from dicom_bridge import check, ingest
@@ -36,7 +36,8 @@ from fhir_server.jobs import Duty
 from fhir_server.logs import Access
 from fhir_server.metrics import Meter
 from fhir_server.rest import router
-from fhir_server.seat import Seat
+from fhir_server.rest.door import ROOT
+from fhir_server.seat import Seat, share
 from fhir_server.settings import Settings
 from fhir_server.store import partitions
 from fhir_server.store.database import Database
@@ -97,8 +98,10 @@ async def opened(settings: Settings, database_url: str) -> AsyncIterator[Core]:
         await core.database.close()
 
 
-def build_http(core: Core, keys: Keys, ready: Callable[[], None] = lambda: None) -> FastAPI:
-    """Make the HTTP application.
+def build_http(
+    core: Core, keys: Keys, ready: Callable[[], None] = lambda: None
+) -> tuple[FastAPI, Mapping[str, ASGIApp]]:
+    """Make the HTTP application, and give its services by the roots of their addresses too.
 
     Parameters
     ----------
@@ -129,35 +132,36 @@ def build_http(core: Core, keys: Keys, ready: Callable[[], None] = lambda: None)
         redoc_url=None,
     )
     checker = TokenChecker(keys, settings.url)
+    fhir = router.routes(
+        core.store,
+        checker,
+        core.ledger,
+        base_url=settings.fhir_base,
+        body_limit=settings.max_body_bytes,
+    )
+    web = dicomweb.routes(
+        core.bridge, checker, base_url=settings.url, body_limit=settings.max_stow_bytes
+    )
     application.router.routes += [
-        *router.routes(
-            core.store,
-            checker,
-            core.ledger,
-            base_url=settings.fhir_base,
-            body_limit=settings.max_body_bytes,
-        ),
-        *dicomweb.routes(
-            core.bridge, checker, base_url=settings.url, body_limit=settings.max_stow_bytes
-        ),
+        *fhir,
+        *web,
         *health.routes(core.database),
         Route("/metrics", _metrics(settings.data_dir)),
         Route("/", _start_page(settings)),
     ]
-    return application
+    # Both FHIR routes end at one door, which reads the address by itself.
+    return application, {ROOT: fhir[0].app, dicomweb.ROOT: Router(web, redirect_slashes=False)}
 
 
 def http(settings: Settings, database_url: str, seat: Seat) -> None:
     """Answer HTTP until the process is told to stop."""
     core = Core.of(settings, database_url)
     access = Access("http")
-    application: ASGIApp = build_http(core, Keys.load(settings.data_dir), seat.ready)
+    application, services = build_http(core, Keys.load(settings.data_dir), seat.ready)
     meter = Meter(settings.data_dir, "http", seat.number)
     https = settings.url.startswith("https:")
     config = uvicorn.Config(
-        Traffic(application, meter, access, https=https),
-        host=settings.http_address.host,
-        port=settings.http_address.port,
+        Traffic(application, meter, access, services=services, https=https),
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -174,7 +178,7 @@ def http(settings: Settings, database_url: str, seat: Seat) -> None:
     for each in ENDINGS:
         signal.signal(each, lambda number, frame: None)
     try:
-        uvicorn.Server(config).run(sockets=[seat.listener] if seat.listener else None)
+        uvicorn.Server(config).run(sockets=[share(settings.http_address)])
     finally:
         access.flush()
 

@@ -11,6 +11,8 @@ import threading
 from dataclasses import dataclass
 from typing import Self
 
+from fhir_server.settings import Address
+
 
 @dataclass(frozen=True)
 class Seat:
@@ -22,18 +24,15 @@ class Seat:
         0, 1, ... among the processes of its role.
     leash
         Socket to the supervisor; None for a process that runs alone.
-    listener
-        The port that the supervisor opened for this role; None: it opens its own.
     """
 
     number: int = 0
     leash: socket.socket | None = None
-    listener: socket.socket | None = None
 
     @classmethod
-    def taken(cls, number: int, leash: int | None, listener: int | None) -> Self:
-        """Take the seat whose descriptors a supervisor handed over."""
-        return cls(number, _socket(leash), _socket(listener))
+    def taken(cls, number: int, leash: int | None) -> Self:
+        """Take the seat whose descriptor a supervisor handed over."""
+        return cls(number, _socket(leash))
 
     def watch(self) -> None:
         """End this process when its supervisor is gone."""
@@ -44,6 +43,19 @@ class Seat:
         """Tell the supervisor that this process does its work now."""
         if self.leash is not None:
             self.leash.send(b"ready")
+
+
+def share(address: Address) -> socket.socket:
+    """Bind to a port that processes of this server share; each of them listens by itself.
+
+    The kernel deals connections out evenly among those that listen, and gives none to a process
+    that has died: socket(7), SO_REUSEPORT.
+    """
+    shared = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    shared.bind(address)
+    return shared
 
 
 def _socket(descriptor: int | None) -> socket.socket | None:

@@ -1,7 +1,7 @@
-"""Serve: the supervisor. It opens the ports, starts a process a role, and keeps them running.
+"""Serve: the supervisor. It holds the ports, starts a process a role, and keeps them running.
 
-The order is: hold the data folder, start PostgreSQL unless another is named, migrate, open the
-ports, start the roles, say so when all are ready. It ends in the reverse order. Nothing here
+The order is: hold the data folder and the ports, start PostgreSQL unless another is named, migrate,
+start the roles, say so when all are ready. It ends in the reverse order. Nothing here
 polls: a signal, an exit and a word from a process all wake one selector.
 
 signal(7), pidfd_open(2), socketpair(2).
@@ -24,6 +24,7 @@ from typing import Final
 from fhir_server import installation, metrics
 from fhir_server.access.token import Keys
 from fhir_server.installation import Served
+from fhir_server.seat import share
 from fhir_server.settings import Address, Settings, environment
 from fhir_server.store.embedded import embedded, running, sole_server
 from resources.errors import Conflict, Exhausted, Forbidden
@@ -53,7 +54,6 @@ class Charge:
 
     role: str
     number: int
-    listener: socket.socket | None = None
     process: subprocess.Popen[bytes] | None = None
     leash: socket.socket | None = None
     pidfd: int = -1
@@ -129,17 +129,15 @@ class Supervisor:
     def _start(self, charge: Charge) -> None:
         """Give a process its seat."""
         ours, theirs = socket.socketpair()
-        handed = [theirs.fileno(), *([charge.listener.fileno()] if charge.listener else [])]
         command = [sys.executable, "-m", "fhir_server.cli", charge.role]
-        command += ["--seat", str(charge.number), "--leash", str(handed[0])]
-        command += ["--listener", str(handed[1])] if charge.listener else []
+        command += ["--seat", str(charge.number), "--leash", str(theirs.fileno())]
         charge.process = subprocess.Popen(
             command,
             env=os.environ
             | environment(self.settings)
             | {"ISOCENTRE_DATABASE_URL": self.database_url},
             stdin=subprocess.DEVNULL,
-            pass_fds=handed,
+            pass_fds=[theirs.fileno()],
             start_new_session=True,
         )
         theirs.close()
@@ -226,21 +224,16 @@ def serve(settings: Settings, announce: Callable[[Served], None]) -> None:
     with ExitStack() as stack:
         signals = stack.enter_context(_signals())
         stack.enter_context(sole_server(settings.data_dir))
-        http = stack.enter_context(closing(_listen(settings.http_address, "HTTP")))
+        http = stack.enter_context(closing(_reserve(settings.http_address, "HTTP")))
         dicom = stack.enter_context(closing(_reserve(settings.dicom_address, "DICOM")))
         settings = settings.model_copy(update={"http": _name(http), "dicom": _name(dicom)})
         metrics.clear(settings.data_dir)
         Keys.load(settings.data_dir)
-        while not _is_told(signals) and _run(settings, signals, http, announce):
+        while not _is_told(signals) and _run(settings, signals, announce):
             _log.error("PostgreSQL ended by itself and is started again")
 
 
-def _run(
-    settings: Settings,
-    signals: socket.socket,
-    http: socket.socket,
-    announce: Callable[[Served], None],
-) -> bool:
+def _run(settings: Settings, signals: socket.socket, announce: Callable[[Served], None]) -> bool:
     """Run database and roles until a signal comes; True: the database went away by itself."""
     with _database(settings) as (url, postmaster):
         if _is_told(signals):
@@ -249,7 +242,7 @@ def _run(
         served = Served(settings.url, settings.http, settings.dicom, settings.database_url)
         installation.write_down(settings.data_dir, served)
         charges = [
-            *(Charge("http", number, http) for number in range(settings.http_workers)),
+            *(Charge("http", number) for number in range(settings.http_workers)),
             *(Charge("dicom", number) for number in range(settings.dicom_workers)),
             Charge("worker", 0),
         ]
@@ -297,6 +290,16 @@ def _is_told(signals: socket.socket) -> bool:
         return bool(selector.select(0))
 
 
+def _reserve(address: Address, name: str) -> socket.socket:
+    """Hold a port that nobody else uses for processes that each listen on it.
+
+    The socket does not listen, so no connection is ever given to it.
+    """
+    with _listen(address, name) as probe:
+        free = Address(*probe.getsockname()[:2])
+    return share(free)
+
+
 def _listen(address: Address, name: str) -> socket.socket:
     """Open a port; wait a moment for one that a killed server's processes still hold.
 
@@ -315,20 +318,6 @@ def _listen(address: Address, name: str) -> socket.socket:
                 reason = os.strerror(error.errno) if error.errno else str(error)
                 raise Conflict(f"The {name} port {address} cannot be opened: {reason}.") from error
             time.sleep(0.05)
-
-
-def _reserve(address: Address, name: str) -> socket.socket:
-    """Hold a port that nobody else uses for processes that each listen on it (SO_REUSEPORT).
-
-    The socket does not listen, so no connection is ever given to it.
-    """
-    with _listen(address, name) as probe:
-        family, place = probe.family, probe.getsockname()[:2]
-    held = socket.socket(family)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    held.bind(place)
-    return held
 
 
 def _name(listener: socket.socket) -> str:

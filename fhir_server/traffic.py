@@ -1,10 +1,14 @@
 """Traffic: what every HTTP request gets, whatever it asks for: an id, headers, a log line, a count.
 
-Pure ASGI, and the only middleware there is. It looks at the method and the path, never at the
-query, the body or the ids in the path; it works on the path of the ASGI scope alone.
+Pure ASGI, and the only middleware of ours. What asks for a service goes straight to that: the
+layers of the application around it would do nothing but take their time. It looks at the method and
+the path, never at the query, the body or the ids in the path; it works on the path of the ASGI
+scope alone.
 """
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,12 +43,24 @@ class Traffic:
 
     Parameters
     ----------
+    services
+        Parts of the application by the root of their addresses; they answer whatever goes wrong
+        with them by themselves.
     https
         Whether clients reach the server by HTTPS.
     """
 
-    def __init__(self, application: ASGIApp, meter: Meter, log: Access, *, https: bool) -> None:
+    def __init__(
+        self,
+        application: ASGIApp,
+        meter: Meter,
+        log: Access,
+        *,
+        services: Mapping[str, ASGIApp] = MappingProxyType({}),
+        https: bool,
+    ) -> None:
         self._application = application
+        self._services = services
         self._meter = meter
         self._log = log
         self._headers = (*SECURITY_HEADERS, *((TRANSPORT_SECURITY,) if https else ()))
@@ -65,8 +81,9 @@ class Traffic:
                 message["headers"] = self._completed(message.get("headers", ()), request)
             await send(message)
 
+        root = "/" + scope["path"][1:].partition("/")[0]
         try:
-            await self._application(scope, receive, noting)
+            await self._services.get(root, self._application)(scope, receive, noting)
         finally:
             seconds = time.perf_counter() - began
             name = interaction(scope["method"], scope["path"])

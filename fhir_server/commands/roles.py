@@ -16,8 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def _seat(command: Command) -> Command:
     """Give a role the options by which the supervisor hands it its place."""
-    for name in ("--listener", "--leash"):
-        command = click.option(name, type=int, hidden=True)(command)
+    command = click.option("--leash", type=int, hidden=True)(command)
     return click.option("--seat", type=int, default=0, hidden=True)(command)
 
 
@@ -40,26 +39,26 @@ def serve_everything(**options: Any) -> None:
 @data_dir_option
 @click.option("--http", help="Address of the HTTP port, host:port.")
 @_seat
-def http_role(seat: int, leash: int | None, listener: int | None, **options: Any) -> None:
+def http_role(seat: int, leash: int | None, **options: Any) -> None:
     """Run one process that answers HTTP."""
-    _run("http", read(**options), Seat.taken(seat, leash, listener))
+    _run("http", read(**options), Seat.taken(seat, leash))
 
 
 @click.command("dicom")
 @data_dir_option
 @click.option("--dicom", help="Address of the DICOM port, host:port.")
 @_seat
-def dicom_role(seat: int, leash: int | None, listener: int | None, **options: Any) -> None:
+def dicom_role(seat: int, leash: int | None, **options: Any) -> None:
     """Run one process that answers DIMSE."""
-    _run("dicom", read(**options), Seat.taken(seat, leash, listener))
+    _run("dicom", read(**options), Seat.taken(seat, leash))
 
 
 @click.command("worker")
 @data_dir_option
 @_seat
-def worker_role(seat: int, leash: int | None, listener: int | None, **options: Any) -> None:
+def worker_role(seat: int, leash: int | None, **options: Any) -> None:
     """Run one process that does what is due by the clock."""
-    _run("worker", read(**options), Seat.taken(seat, leash, listener))
+    _run("worker", read(**options), Seat.taken(seat, leash))
 
 
 def _run(role: str, settings: Settings, seat: Seat) -> None:

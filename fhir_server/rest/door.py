@@ -29,6 +29,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 
+ROOT: Final = "/fhir"
+"""Where the FHIR base is on this server."""
+
 LONGEST_QUERY: Final = 32 * 1024
 """Octets of the query of an address; a longer search goes by POST _search."""
 
@@ -69,7 +72,7 @@ class Door:
 
     def _admit(self, scope: Scope, request: Request) -> Interaction:
         """Say who asks and for what. A stranger learns nothing but that a token is needed."""
-        found = self._looked_up(request, scope["path_params"].get("address", ""))
+        found = self._looked_up(request, scope["path"].removeprefix(ROOT).removeprefix("/"))
         name = found.name if isinstance(found, Interaction) else UNKNOWN.interaction
         if name == "capabilities":
             request.context = _stranger(scope, name)

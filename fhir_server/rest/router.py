@@ -9,7 +9,7 @@ from fhir_server.access.token import TokenChecker
 from fhir_server.audit.ledger import Ledger
 from fhir_server.rest import bundle, capabilities
 from fhir_server.rest.create import create
-from fhir_server.rest.door import Door, dispatch
+from fhir_server.rest.door import ROOT, Door, dispatch
 from fhir_server.rest.exchange import Interaction, Request, Server
 from fhir_server.rest.history import history
 from fhir_server.rest.ids import is_id
@@ -72,7 +72,7 @@ def routes(
     base_url = base_url.rstrip("/")
     capabilities.statement(base_url, INTERACTIONS)  # reads every search parameter: not later
     door = Door(Server(store, checker, ledger, base_url, body_limit, INTERACTIONS, route, dispatch))
-    return [Route("/fhir", endpoint=door), Route("/fhir/{address:path}", endpoint=door)]
+    return [Route(ROOT, endpoint=door), Route(f"{ROOT}/{{address:path}}", endpoint=door)]
 
 
 def route(request: Request, address: str) -> Interaction:
