@@ -12,13 +12,14 @@ References
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from fhir_server.naming import normal, split, versioned
+from fhir_server.context import RequestContext
+from fhir_server.naming import local, normal, split, versioned
 from fhir_server.search.stored import Stored
 from fhir_server.store.drafts import Write
 from fhir_server.store.unit_of_work import Work
 from resources import codes, content, elements, imaging_study, provenance, report
 from resources.content import written_instant
-from resources.errors import NotFound
+from resources.errors import NotFound, Unprocessable
 from resources.request_state import Held, begins
 
 Json = Mapping[str, Any]
@@ -41,6 +42,26 @@ class Recorder:
     def __init__(self, base: str) -> None:
         self._base = base
         self._agents: dict[tuple[str, str | None], provenance.Agent] = {}
+
+    def rule(
+        self, before: dict[str, Any] | None, after: dict[str, Any], context: RequestContext
+    ) -> None:
+        """Refuse a Provenance that its writer has no part in: nobody testifies to others' acts.
+
+        Raises
+        ------
+        Unprocessable
+            None of its agents is the asker or the organisation acted for.
+        """
+        principal = context.principal
+        own = {principal.subject, f"Organization/{principal.organization}"}
+        named = {
+            local(agent.get(part, {}).get("reference", ""), self._base)
+            for agent in after.get("agent", ())
+            for part in ("who", "onBehalfOf")
+        }
+        if principal.role != "system" and not own & named:
+            raise Unprocessable("an agent of it is whoever writes it", at="Provenance.agent")
 
     async def record(
         self,

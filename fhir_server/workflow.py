@@ -30,6 +30,7 @@ from resources import (
     content,
     elements,
     imaging_study,
+    organization,
     pathway,
     patient,
     plan,
@@ -72,7 +73,13 @@ class Workflow:
     def hooks(self) -> Hooks:
         """The rules, completions and consequences that the store runs."""
         return Hooks(
-            rules={"Task": task.rule, "DiagnosticReport": report.rule, "Patient": patient.rule},
+            rules={
+                "DiagnosticReport": report.rule,
+                "Organization": organization.rule,
+                "Patient": patient.rule,
+                "Provenance": self._recorder.rule,
+                "Task": task.rule,
+            },
             completions={"DiagnosticReport": self.complete_report},
             follow=self.follow,
         )
@@ -113,21 +120,26 @@ class Workflow:
         await self._recorder.record(work, written, held, after)
 
     async def _check_parties(self, work: Work, write: Write) -> None:
-        """Refuse a change of a step or of a request by somebody whose it is not.
+        """Refuse what is done in the name of another, or to what is not the asker's to change.
 
         These are not rules of the type: who is named is often a role, and for which organisation
         a role acts is another resource.
         """
         before, after = write.before, write.after
-        if before is None:
-            return
-        if write.stored.type == "ServiceRequest" and begins(before):
-            requester = local(before.get("requester", {}).get("reference", ""), self._base)
+        placed = before is not None and begins(before)
+        if write.stored.type == "ServiceRequest" and (placed or begins(after)):
+            said: Json = before if before is not None and placed else after
+            requester = local(said.get("requester", {}).get("reference", ""), self._base)
             # A bare Practitioner is of no organisation in particular: nobody is kept out then.
             by_referrer = not requester.startswith(
                 ("PractitionerRole/", "Organization/")
             ) or await self._is_or_acts_for(work, requester)
-            service_request.check_change(before, after, by_referrer=by_referrer)
+            if placed:
+                service_request.check_change(said, after, by_referrer=by_referrer)
+            else:
+                service_request.check_made(by_referrer=by_referrer)
+        elif before is None:
+            return
         elif write.stored.type == "Task" and task.step_of(before):
             if all(before.get(name) == after.get(name) for name in ("status", "owner")):
                 return
@@ -166,8 +178,9 @@ class Workflow:
             codes.has(one.get("type"), codes.ACCESSION_NUMBER_TYPE)
             for one in request.json.get("identifier", ())
         ):
-            organization = await self._resource(work, lead)
-            state = RequestState(request, state.others, _ods(organization))
+            state = RequestState(
+                request, state.others, organization.ods(await self._resource(work, lead))
+            )
         instant = written_instant(work.context.instant)
         terms = agreement.read(lead or "")
         if work.context.principal.role != "system":
@@ -256,15 +269,4 @@ class Workflow:
 def _reports_a_study(write: Write) -> bool:
     return write.stored.type == "DiagnosticReport" and bool(
         elements.references(write.after.get("imagingStudy"))
-    )
-
-
-def _ods(organization: Json) -> str:
-    return next(
-        (
-            str(identifier.get("value", ""))
-            for identifier in organization.get("identifier", ())
-            if identifier.get("system") == codes.ODS_ORGANIZATION
-        ),
-        "",
     )

@@ -31,6 +31,22 @@ FIXED: Final = ("subject", "requisition", "intent")
 """What the steps of a request rely on; a request for somebody else is another request."""
 
 
+def check_made(*, by_referrer: bool) -> None:
+    """Refuse a request that is made in the name of another organisation.
+
+    Raises
+    ------
+    Forbidden
+        Whom it names as the requester is not of the organisation that makes it.
+    """
+    if not by_referrer:
+        raise Forbidden(
+            "a request is made by the organisation of its requester",
+            "ServiceRequest.requester",
+            "relationship",
+        )
+
+
 def check_change(before: Mapping[str, Any], after: Mapping[str, Any], *, by_referrer: bool) -> None:
     """Refuse a change of what a request that was placed says, by somebody who did not say it.
 

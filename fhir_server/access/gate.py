@@ -208,14 +208,18 @@ def _related(
     """Answer the fourth question.
 
     To read, it is enough that the organisation has to do with the patient. To change a resource,
-    it must be a party to it: what another organisation said stays theirs to correct.
+    it must be a party to it: what another organisation said stays theirs to correct. An entry of a
+    directory is written by the organisation it names; nobody says who works for another.
     """
     own = principal.organization in organizations
+    named_only = patient is None and type in OPEN_TYPES
+    if letter == "c" and named_only:
+        return own or not organizations or type == "Organization"
     if letter == "c":
         party = own and principal.role == "application"
         return patient is None or related or party or type in ESTABLISHES.get(principal.role, ())
     if letter in "ud":
-        if patient is None and type in OPEN_TYPES and principal.role == "administrator":
-            return True
+        if named_only and principal.role == "administrator":
+            return own or not organizations
         return own or (related and (not organizations or type in SHARED))
     return own or related or (patient is None and type in OPEN_TYPES)

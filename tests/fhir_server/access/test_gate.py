@@ -131,7 +131,22 @@ def test_directories_are_open_to_read_and_the_administrators_to_change() -> None
     assert allowed(reader, "r", "Organization", None, ("other",)) == "yes"
     assert allowed(reader, "r", "Device", "p") == "relationship"
     assert allowed(reader, "u", "Organization", None, ("own",)) == "role"
-    assert allowed(administrator, "u", "Organization", None, ("other",)) == "yes"
+    assert allowed(administrator, "u", "Organization", None, ("own",)) == "yes"
+    assert allowed(administrator, "u", "Practitioner", None, ()) == "yes"
+
+
+@pytest.mark.standard("threats T1")
+@pytest.mark.parametrize("role", ["administrator", "application"])
+def test_nobody_writes_who_works_for_another_organisation(role: str) -> None:
+    writer = context_of(role=role, scope="system/*.cruds")
+
+    for type in ("PractitionerRole", "HealthcareService", "Location", "Device", "Endpoint"):
+        assert allowed(writer, "c", type, None, ("other",)) == "relationship"
+        assert allowed(writer, "u", type, None, ("other",)) == "relationship"
+        assert allowed(writer, "d", type, None, ("other",)) == "relationship"
+        assert allowed(writer, "c", type, None, ("own",)) == "yes"
+    assert allowed(writer, "u", "Organization", None, ("other",)) == "relationship"
+    assert allowed(writer, "c", "Organization", None, ("new",)) == "yes"
 
 
 @pytest.mark.standard("SMART App Launch 2.2 finer-grained resource constraints")
