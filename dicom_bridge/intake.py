@@ -58,12 +58,26 @@ OTHER_PATIENT: Final = """
            OR (h.issuer <> '' AND a.issuer <> '' AND h.issuer <> a.issuer))
 """
 
+OTHER_ORGANIZATION: Final = """
+    SELECT 1 FROM (SELECT 1 FROM instance WHERE study_uid = a.study_uid LIMIT 1) h
+    LEFT JOIN study s ON s.study_uid = a.study_uid
+    WHERE (s.study_uid IS NOT NULL OR a.patient_id = '')
+      AND NOT EXISTS (SELECT 1 FROM instance o
+                      WHERE o.study_uid = a.study_uid AND o.organization = a.organization)
+      AND NOT EXISTS (SELECT 1 FROM relation r
+                      WHERE r.organization = a.organization AND r.patient = s.patient
+                        AND r.until > a.received)
+"""
+"""A study that others hold, of a patient whom the sender has nothing to do with: whoever knows its
+UID would add a picture, become a party to the study, and see all of the patient."""
+
 STORE: Final = f"""
 WITH arrived AS MATERIALIZED (
     SELECT * FROM unnest({_ARRIVED}) WITH ORDINALITY AS t({_NAMES}, n)
 ), stored AS (
     INSERT INTO instance ({_NAMES})
-    SELECT {_NAMES} FROM arrived a WHERE NOT EXISTS ({OTHER_PATIENT})
+    SELECT {_NAMES} FROM arrived a
+    WHERE NOT EXISTS ({OTHER_PATIENT}) AND NOT EXISTS ({OTHER_ORGANIZATION})
     ON CONFLICT (sop_uid) DO NOTHING
     RETURNING sop_uid
 ), new AS (
@@ -99,7 +113,7 @@ INSERT INTO audit ({ledger.COLUMNS}) SELECT * FROM {ledger.unnested(13)}
 """What conflicts, kept beside what is held, and the audit of all that was not new."""
 
 HELD_OTHERWISE: Final = "another object is held under this SOP Instance UID"
-OF_ANOTHER_PATIENT: Final = "the study is held for another patient"
+OF_ANOTHER: Final = "the study is held for another patient or by others"
 
 
 class Received(NamedTuple):
@@ -131,7 +145,7 @@ class Intake:
         ------
         Conflict
             Another object is held under its SOP Instance UID, or its study is held for another
-            patient. It is kept beside, and audited.
+            patient or by others. It is kept beside, and audited.
         """
         return await self._gathering.ask(arrival)
 
@@ -232,7 +246,7 @@ def _row(arrival: Arrival) -> tuple[Any, ...]:
 
 def _verdict(arrival: Arrival, held: Row | None) -> Received | Exception:
     if held is None:
-        return Conflict(OF_ANOTHER_PATIENT, at="PatientID")
+        return Conflict(OF_ANOTHER, at="PatientID")
     if held[1:] == (arrival.instance.digest, arrival.instance.transfer_syntax):
         return Received(arrival.instance, already=True)
     return Conflict(HELD_OTHERWISE, at="SOPInstanceUID")

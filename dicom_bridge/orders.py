@@ -2,7 +2,8 @@
 
 The accession number says which request, the issuer (or the sender's organisation) says whose
 number it is, and the patient in the header must be the patient of the request: if not, the study
-is kept apart and somebody is asked to reconcile it. Nothing is ever merged by itself.
+is kept apart and somebody is asked to reconcile it. Nothing is ever merged by itself. An NHS
+number links nothing without the date of birth, unless the sender itself gave the accession number.
 
 References
 ----------
@@ -25,7 +26,7 @@ FULFILLABLE: Final = frozenset({"active", "on-hold", "completed"})
 PATIENT_MISMATCH: Final = "The patient in the images is not the patient of the request."
 NOT_FULFILLABLE: Final = "The request of this accession number is not active."
 AMBIGUOUS: Final = "Several requests have this accession number."
-UNSURE: Final = "A patient with this number is known with another date of birth."
+UNSURE: Final = "A patient with this number is known, with another date of birth or none."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,14 @@ async def sender(work: Work, organization: str) -> Sender:
 async def belonging(work: Work, header: Mapping[str, Any], issuer: str, of: Sender) -> Belonging:
     """Find the request by accession number and the Patient by identifier."""
     requests = await _requests(work, str(header.get("AccessionNumber", "")), issuer, of)
+    own = f"{codes.ACCESSION}/{of.ods}"
     agreeing = []
     for request in requests:
         subject = await _subject(work, request)
-        if subject is not None and patients.agrees(subject.json, header, of.ods):
+        if subject is None or not patients.agrees(subject.json, header, of.ods):
+            continue
+        gave_the_number = own in _systems(request, str(header["AccessionNumber"]))
+        if gave_the_number or patients.is_certain(subject.json, header, of.ods):
             agreeing.append((request, subject))
     if len(agreeing) == 1:
         request, subject = agreeing[0]
@@ -144,7 +149,8 @@ async def _known_patient(
     for token in patients.tokens(header, of.ods):
         found = await _search(work, "Patient", identifier=token)
         agreeing = [one for one in found if patients.agrees(one.json, header, of.ods)]
-        if len(agreeing) == 1 and len(found) == 1:
+        certain = agreeing and patients.is_certain(agreeing[0].json, header, of.ods)
+        if certain and len(found) == 1:
             return agreeing[0], False
         contested = contested or bool(found)
     return None, contested

@@ -68,6 +68,23 @@ def agrees(patient: Mapping[str, Any], header: Mapping[str, Any], ods: str) -> b
     return bool(wanted & held)
 
 
+def is_certain(patient: Mapping[str, Any], header: Mapping[str, Any], ods: str) -> bool:
+    """Whether a header that agrees with this Patient speaks of them for certain.
+
+    A number that anybody may know is not enough without the date of birth; the sender's own
+    number for the patient is.
+    """
+    birth = convert.as_date(str(header.get("PatientBirthDate", "")))
+    known_birth = str(patient.get("birthDate", ""))
+    if birth and known_birth and birth.startswith(known_birth):
+        return True
+    local = local_number(header)
+    return bool(local) and any(
+        identifier.get("system") == mrn_system(ods) and identifier.get("value") == local
+        for identifier in patient.get("identifier", ())
+    )
+
+
 def made(
     header: Mapping[str, Any], ods: str, organization: str, *, contested: bool
 ) -> dict[str, Any]:

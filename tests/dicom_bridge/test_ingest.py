@@ -306,3 +306,59 @@ async def test_a_large_study_is_one_version(bridge: Bridge) -> None:
     study = await settled(bridge)
 
     assert (study["numberOfInstances"], study["meta"]["versionId"]) == (400, "1")
+
+
+@pytest.mark.standard("threats T1")
+@pytest.mark.parametrize("patient_id", ["", NHS])
+async def test_nobody_joins_a_study_of_others_by_its_uid(bridge: Bridge, patient_id: str) -> None:
+    """Else a picture sent into it would make the sender a party, who then sees the patient."""
+    await order(bridge)
+    study = a_uid()
+    await take_in(bridge, an_instance(study_uid=study, **PERSON))
+    before = await settled(bridge)
+
+    with pytest.raises(Conflict):
+        await take_in(bridge, an_instance(study_uid=study, patient_id=patient_id), peer=CT2)
+
+    assert await settled(bridge) == before
+    kept = await bridge.database.run("SELECT organization FROM instance_conflict")
+    assert kept == [("other",)]
+
+
+@pytest.mark.standard("threats T1")
+async def test_who_has_to_do_with_the_patient_adds_to_the_study(bridge: Bridge) -> None:
+    await order(bridge, performer=[{"reference": "Organization/other"}])
+    study = a_uid()
+    await take_in(bridge, an_instance(study_uid=study, **PERSON))
+    await settled(bridge)
+
+    await take_in(bridge, an_instance(study_uid=study, **PERSON), peer=CT2)
+
+    assert (await settled(bridge))["numberOfInstances"] == 2
+
+
+@pytest.mark.standard("threats T23")
+@pytest.mark.parametrize("accession_number", ["", "A1"])
+async def test_a_number_without_the_date_of_birth_links_nothing(
+    bridge: Bridge, accession_number: str
+) -> None:
+    await order(bridge)
+
+    stranger = an_instance(patient_id=NHS, birth_date="", accession=accession_number)
+    await take_in(bridge, stranger, peer=CT2)
+
+    study = await settled(bridge)
+    assert study["subject"] != {"reference": "Patient/p1"}
+    assert "basedOn" not in study
+    (task,) = await found(bridge, "Task")
+    assert task["owner"] == {"reference": "Organization/other"}
+
+
+async def test_the_sender_who_gave_the_accession_number_need_not_send_the_birth_date(
+    bridge: Bridge,
+) -> None:
+    await order(bridge)
+
+    await take_in(bridge, an_instance(patient_id=NHS, birth_date=""))
+
+    assert (await settled(bridge))["basedOn"] == [{"reference": "ServiceRequest/sr1"}]
