@@ -224,8 +224,10 @@ class Clients:
         ae = AE(ae_title="CT1")
         ae.add_requested_context(CT, ExplicitVRLittleEndian)
         association = ae.associate("127.0.0.1", self.served.dicom, ae_title="ISOCENTRE")
-        if not association.is_established:
-            return False
+        with closing_what_pynetdicom_leaves(association):
+            return association.is_established and self.send_study(association)
+
+    def send_study(self, association: Any) -> bool:
         study, series = generate_uid(), generate_uid()
         for number in range(1, 200):
             ds = an_instance(
@@ -238,6 +240,18 @@ class Clients:
                 self.ledger.instances[ds.SOPInstanceUID] = study
         association.release()
         return True
+
+
+@contextlib.contextmanager
+def closing_what_pynetdicom_leaves(association: Any) -> Iterator[None]:
+    """Close the socket of an association whose peer went away; pynetdicom forgets it."""
+    transport = association.dul.socket
+    raw = transport.socket if transport else None
+    try:
+        yield
+    finally:
+        if raw is not None:
+            raw.close()
 
 
 def lost(clients: Clients, http: httpx.Client) -> list[str]:
