@@ -80,6 +80,8 @@ def _resource(type: str, offered: Iterable[str]) -> dict[str, Any]:
     if type in FIXED:
         names.remove("update")
     rows = search_parameters.parameters(type)
+    includes = [f"{type}:{row.code}" for row in rows.values() if row.kind == "reference"]
+    reverse_includes = _pointing_at().get(type)
     return {
         "type": type,
         "interaction": [{"code": name} for name in names],
@@ -91,8 +93,8 @@ def _resource(type: str, offered: Iterable[str]) -> dict[str, Any]:
         "conditionalUpdate": False,
         "conditionalDelete": "not-supported",
         "referencePolicy": ["literal", "logical", "enforced"],
-        "searchInclude": [f"{type}:{row.code}" for row in rows.values() if row.kind == "reference"],
-        "searchRevInclude": _pointing_at().get(type, []),
+        **({"searchInclude": includes} if includes else {}),
+        **({"searchRevInclude": reverse_includes} if reverse_includes else {}),
         "searchParam": [
             {"name": row.code, "definition": row.url, "type": row.kind} for row in rows.values()
         ],

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from resources import models
+from resources import models, validate
 from tests.server import Server
 from tests.standards.asking import Json, refused
 
@@ -27,6 +27,7 @@ def test_anybody_may_ask_what_the_server_can_do(shared_server: Server) -> None:
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/fhir+json; fhirVersion=4.0"
     models.model("CapabilityStatement").model_validate_json(answer.content)
+    assert validate.check(answer.json()) == []
 
 
 def test_the_release_and_the_base_are_named(shared_server: Server, statement: Json) -> None:
