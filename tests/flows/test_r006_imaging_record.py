@@ -82,3 +82,20 @@ def test_a_stranger_has_no_record_to_see(two_examinations: Clinic) -> None:
 
     assert page["total"] == 0
     assert page.get("entry", []) == []
+
+
+@pytest.mark.requirement("R006.1")
+def test_studies_that_another_trust_took_are_in_the_same_record(clinic: Clinic) -> None:
+    (here,) = clinic.refer()
+    clinic.authorise(here)
+    ours = clinic.images_arrive(here, started="2026-11-20T09:00:00Z")
+    elsewhere = {"performer": [{"reference": "Organization/westvale"}]}
+    (there,) = clinic.refer(elsewhere)
+    justify = clinic.task(there, "justify", "westvale-practitioner")
+    authorised = {"status": "completed", "businessStatus": codes.AUTHORISED.concept}
+    clinic.change("westvale-practitioner", justify, **authorised)
+    theirs = clinic.images_arrive(there, started="2026-11-10T09:00:00Z")
+
+    for login in ("gp", "reporter", "reviewer"):
+        record = clinic.search(login, f"ImagingStudy?patient={clinic.patient}&_sort=-started")
+        assert [one["id"] for one in record] == [ours["id"], theirs["id"]], login
