@@ -126,7 +126,7 @@ def test_a_version_that_never_was_is_not_found(api: httpx.Client, version: str) 
     refused(api.get(f"/Patient/{id}/_history/{version}"), 404)
 
 
-@pytest.mark.requirement("R014.1")
+@pytest.mark.standard("threats T1")
 def test_who_has_nothing_to_do_with_a_patient_learns_nothing_of_them(
     api: httpx.Client, other: httpx.Client
 ) -> None:

@@ -219,7 +219,7 @@ def test_a_query_longer_than_we_read_is_too_long(api: httpx.Client) -> None:
     refused(answer, 414, "too-long")
 
 
-@pytest.mark.requirement("R014.1")
+@pytest.mark.standard("threats T1")
 def test_nothing_of_a_patient_of_others_is_found_counted_or_included(
     other: httpx.Client, patient: str
 ) -> None:

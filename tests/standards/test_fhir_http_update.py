@@ -120,7 +120,7 @@ def test_a_reference_to_nothing_is_unprocessable(api: httpx.Client, request_stor
     refused(answer, 422, "", "ServiceRequest.performer[0]")
 
 
-@pytest.mark.requirement("R014.1")
+@pytest.mark.standard("threats T1")
 def test_who_has_nothing_to_do_with_a_patient_does_not_change_them(
     api: httpx.Client, other: httpx.Client
 ) -> None:

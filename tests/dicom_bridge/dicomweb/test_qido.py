@@ -171,7 +171,7 @@ async def test_more_attributes_of_instances_come_when_asked_for(service: Service
     assert list(row) == sorted(row)
 
 
-@pytest.mark.requirement("R014.3")
+@pytest.mark.standard("threats T1")
 async def test_an_unrelated_organisation_finds_nothing(service: Service) -> None:
     ds = an_instance()
     await service.hold(ds)
@@ -205,7 +205,7 @@ async def test_a_scope_that_does_not_search_is_forbidden(service: Service) -> No
     assert answer.status_code == 403
 
 
-@pytest.mark.requirement("R014.3")
+@pytest.mark.requirement("R014.1")
 async def test_a_query_leaves_one_audit_row_with_its_hits(service: Service) -> None:
     await service.hold(an_instance())
 

@@ -227,7 +227,7 @@ async def test_metadata_at_three_levels(service: Service) -> None:
     assert counts == [3, 2, 1]
 
 
-@pytest.mark.requirement("R014.3")
+@pytest.mark.standard("threats T1")
 async def test_an_unrelated_organisation_is_told_that_nothing_is_there(service: Service) -> None:
     ds = an_instance()
     await service.hold(ds)
@@ -283,7 +283,7 @@ async def test_a_study_that_lacks_a_file_is_not_half_a_success(service: Service)
     assert answer.status_code == 404
 
 
-@pytest.mark.requirement("R014.3")
+@pytest.mark.requirement("R014.1")
 async def test_a_retrieval_is_audited_as_access_to_the_imaging_study(service: Service) -> None:
     ds = an_instance()
     await service.hold(ds)

@@ -149,7 +149,7 @@ async def test_a_key_that_is_not_supported_is_said_in_the_pending_status(archive
     await archive.call(association.release)
 
 
-@pytest.mark.requirement("R014.3")
+@pytest.mark.standard("threats T1")
 async def test_a_peer_of_an_unrelated_organisation_finds_nothing(archive: Archive) -> None:
     ds = an_instance()
     await hold(archive.bridge, ds)

@@ -175,7 +175,7 @@ async def test_an_identifier_without_its_unique_keys_is_refused(
     assert outcome.received == {}
 
 
-@pytest.mark.requirement("R014.3")
+@pytest.mark.standard("threats T1")
 async def test_a_peer_of_an_unrelated_organisation_gets_nothing(archive: Archive) -> None:
     ds = an_instance()
     await hold(archive.bridge, ds)

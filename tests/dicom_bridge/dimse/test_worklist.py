@@ -126,7 +126,7 @@ async def test_what_is_not_justified_booked_open_and_ours_is_not_on_the_worklist
     assert await archive.call(ask, archive, keys()) == []
 
 
-@pytest.mark.requirement("R014.3")
+@pytest.mark.standard("threats T1")
 async def test_a_peer_of_another_organisation_sees_nothing(archive: Archive) -> None:
     await book(archive.bridge)
 

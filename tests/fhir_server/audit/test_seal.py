@@ -10,7 +10,7 @@ from fhir_server.audit.ledger import Ledger, entry
 from fhir_server.context import RequestContext
 from fhir_server.store.database import Database
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R014.2")]
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R014.1")]
 
 ROWS = 40
 

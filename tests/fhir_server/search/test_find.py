@@ -309,7 +309,7 @@ async def test_open_types_are_seen_where_they_are_about_nobody(database: Databas
     assert ids(await search(database, "Device", "", reach=bound)) == ["scanner"]
 
 
-@pytest.mark.requirement("R014.1")
+@pytest.mark.standard("threats T1")
 async def test_an_include_passes_the_reach_of_its_own_type(database: Database) -> None:
     await referring(database)
     await put(database, a_request("r1"), a_patient("p1"), organizations=["us"])
@@ -349,7 +349,7 @@ async def test_a_chain_leads_only_through_what_may_be_seen(
 # --- audit -------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("R015.3")
+@pytest.mark.requirement("R014.1")
 @pytest.mark.parametrize(("text", "hits"), [("status=active&_count=1", 2), ("_count=1", 1)])
 async def test_the_audit_row_is_written_by_the_search_itself(
     database: Database, text: str, hits: int

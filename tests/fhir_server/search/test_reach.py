@@ -33,7 +33,7 @@ def test_parameters_follow_those_that_are_there() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.requirement("R014.1")
+@pytest.mark.standard("threats T1")
 async def test_a_relation_counts_until_it_has_ended(database: Database) -> None:
     for n in (1, 2):
         subject = {"reference": f"Patient/p{n}"}

@@ -24,7 +24,6 @@ def context(interaction: str) -> RequestContext:
     return RequestContext(Principal.system("test"), interaction)
 
 
-@pytest.mark.requirement("R015.3")
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_random_history_is_told_as_it_was(
     store: Store, database: Database, seed: int

@@ -100,7 +100,6 @@ async def test_an_update_with_the_same_content_makes_a_version_all_the_same(stor
 
 
 @pytest.mark.standard("FHIR http concurrency")
-@pytest.mark.requirement("R015.3")
 async def test_of_16_updates_with_one_if_match_one_wins(store: Store, database: Database) -> None:
     await written(store, system(), patient(id="p"))
     async with store.begin(system("update")) as work:
