@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from dicom_bridge import holdings
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.holdings import Held
+from fhir_server.access import gate
 from fhir_server.access.gate import Permit
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
@@ -28,6 +29,7 @@ from resources import imaging_study
 from resources.errors import NotFound
 
 CHUNK: Final = 1 << 20
+NOTHING: Final = "There is no such study, series or instance"
 REMEMBERED_INSTANCES: Final = 4096
 REMEMBERED: Final = 256
 """ImagingStudy versions whose list of instances is kept at hand."""
@@ -127,7 +129,10 @@ async def stream(path: Path, start: int, length: int) -> AsyncIterator[bytes | b
 
 
 async def _nothing(bridge: Bridge, context: RequestContext, study_uid: str) -> NotFound:
-    """Keep in the ledger that something was asked for that is not there."""
+    """Keep in the ledger that something was asked for that is not there.
+
+    Who may read no study at all is told that, as of one that is there.
+    """
     entry = ledger.entry(
         context,
         outcome=ledger.MINOR_FAILURE,
@@ -136,7 +141,8 @@ async def _nothing(bridge: Bridge, context: RequestContext, study_uid: str) -> N
         detail="NotFound",
     )
     await bridge.ledger.append(entry)
-    return NotFound("There is no such study, series or instance")
+    gate.reach(context, "r", "ImagingStudy")
+    return NotFound(NOTHING)
 
 
 _held: OrderedDict[tuple[str, str | None, str | None], Held] = OrderedDict()
@@ -146,7 +152,10 @@ _listed: OrderedDict[tuple[str, int], frozenset[str]] = OrderedDict()
 
 
 async def _read(bridge: Bridge, context: RequestContext, id: str) -> tuple[Permit, frozenset[str]]:
-    stored, permit = await bridge.store.read_permitted(context, "ImagingStudy", id)
+    try:
+        stored, permit = await bridge.store.read_permitted(context, "ImagingStudy", id)
+    except NotFound as hidden:  # its id would tell that there is one
+        raise NotFound(NOTHING) from hidden
     return permit, _instances_of(stored)
 
 

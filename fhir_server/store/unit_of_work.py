@@ -175,6 +175,7 @@ class Work:
             if lock or known is None or known.stored is None:
                 known = await self._look_up(type, id)
             if known.stored is None:
+                gate.reach(self._acting, "r", type)
                 raise NotFound(f"There is no {type}/{id}.")
             self._permit("r", known)
             stored = known.stored
