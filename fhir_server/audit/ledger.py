@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from fhir_server.context import RequestContext
-from fhir_server.store.database import Blobs, Database, Integers, Texts
+from fhir_server.store.database import Blobs, Database, Integers, Texts, unnest
 from fhir_server.store.gathering import Gathering
 
 SUCCESS: Final = 0
@@ -63,7 +63,7 @@ ARRAYS: Final = tuple(_ARRAYS.get(name, (Texts, "text[]"))[1] for name in Entry.
 
 def unnested(first: int) -> str:
     """The ``unnest(...)`` of entries whose arrays are the parameters from number `first` on."""
-    return f"unnest({', '.join(f'${first + i}::{kind}' for i, kind in enumerate(ARRAYS))})"
+    return unnest(*ARRAYS, first=first)
 
 
 INSERT: Final = f"insert into audit({COLUMNS}) select * from {unnested(1)}"

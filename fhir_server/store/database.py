@@ -63,6 +63,21 @@ class Blobs(list[bytes | None]):
     """A ``bytea[]`` parameter."""
 
 
+def unnest(*kinds: str, first: int = 1) -> str:
+    """Write the ``unnest(...)`` of array parameters of these types, from number `first` on.
+
+    Each parameter is behind a ``select``, which hides the number of its elements from the planner.
+    A plan for just these values would seem cheaper than the one that serves all, and the statement
+    would be planned anew each time, which takes longer than to run it.
+
+    Examples
+    --------
+    >>> unnest("text[]", "bigint[]")
+    'unnest((select $1::text[]), (select $2::bigint[]))'
+    """
+    return f"unnest({', '.join(f'(select ${first + i}::{kind})' for i, kind in enumerate(kinds))})"
+
+
 class Database:
     """One PostgreSQL database and the connections to it.
 

@@ -17,7 +17,7 @@ from fhir_server.audit import ledger
 from fhir_server.audit.ledger import Entry
 from fhir_server.search.find import Page
 from fhir_server.search.stored import Stored
-from fhir_server.store.database import Database, Integers, Texts
+from fhir_server.store.database import Database, Integers, Texts, unnest
 from resources.compartments import patient_of
 from resources.errors import Gone, Invalid, NotFound
 
@@ -50,8 +50,7 @@ _BEFORE_AT: Final = _ENTRY_AT + len(Entry._fields)
 
 _GATED: Final = f"""
 with q as materialized (
-  select * from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[],
-                       $7::bigint[])
+  select * from {unnest("text[]", "text[]", "bigint[]", "bigint[]", "text[]", "text[]", "bigint[]")}
     with ordinality as q(type, id, version, everything, organization, patient, open, n)
 ), e as materialized (
   select * from {ledger.unnested(_ENTRY_AT)} with ordinality as e({ledger.COLUMNS}, n)

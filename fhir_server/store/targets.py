@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from fhir_server.access.relationship import OPEN_TYPES
 from fhir_server.context import RequestContext
 from fhir_server.search.stored import Stored
-from fhir_server.store.database import Database, Integers, Texts, Transaction
+from fhir_server.store.database import Database, Integers, Texts, Transaction, unnest
 from fhir_server.store.gathering import Gathering
 
 
@@ -90,7 +90,7 @@ class Target(NamedTuple):
         return is_open or self.related or who.organization in self.organizations
 
 
-LOOK_UP: Final = """
+LOOK_UP: Final = f"""
 select q.n, c.key, c.version, c.deleted, c.patient, c.organizations,
   case when q.type in ('PractitionerRole', 'HealthcareService', 'Location', 'Device', 'Endpoint')
     then (select split_part(term, '=Organization/', 2) from unnest(c.terms) as term
@@ -103,7 +103,7 @@ select q.n, c.key, c.version, c.deleted, c.patient, c.organizations,
                where v.type = q.type and v.id = q.id and v.version = q.version
                  and v.interaction <> 'D'),
   w.instant, w.interaction, w.body
-from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[])
+from {unnest("text[]", "text[]", "bigint[]", "bigint[]", "text[]", "bigint[]")}
   with ordinality as q(type, id, version, whole, organization, instant, n)
 left join lateral (select * from current where type = q.type and id = q.id limit 1) as c on true
 left join lateral (select * from version where key = c.key and q.whole = 1 limit 1) as w on true

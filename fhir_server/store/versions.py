@@ -25,7 +25,7 @@ from fhir_server.audit import ledger
 from fhir_server.audit.ledger import Entry
 from fhir_server.search.stored import Stored
 from fhir_server.search.terms import Terms
-from fhir_server.store.database import Blobs, Database, Integers, Texts
+from fhir_server.store.database import Blobs, Database, Integers, Texts, unnest
 from fhir_server.store.gathering import Gathering
 from resources.errors import Stale
 
@@ -88,8 +88,7 @@ _RELATION_COLUMNS: Final = (
 
 
 def _unnested(columns: Sequence[tuple[str, str]], first: int) -> str:
-    arrays = ", ".join(f"${first + i}::{kind}" for i, (_, kind) in enumerate(columns))
-    return f"unnest({arrays})"
+    return unnest(*(kind for _, kind in columns), first=first)
 
 
 def _names(columns: Sequence[tuple[str, str]]) -> str:
