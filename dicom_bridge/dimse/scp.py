@@ -10,6 +10,7 @@ References
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 import threading
@@ -178,7 +179,8 @@ class Admission:
             association.sender = Sender(peer, address)
             return
         reason = "called AE title" if called != self._bridge.ae_title else "calling AE title"
-        self._portal.tell(self._audit(calling, address, f"association rejected: {reason}"))
+        with contextlib.suppress(Refusal):  # who is rejected is rejected, audited or not
+            self._portal.call(self._audit(calling, address, f"association rejected: {reason}"))
         if called == self._bridge.ae_title:
             self._reject(association, BY_USER, UNKNOWN_CALLING)
 
