@@ -177,8 +177,13 @@ async def study_batches(
 
 
 def fhir_query(asked: Asked, count: int, cursor: str | None = None) -> Query:
-    """Make the ImagingStudy search of a query: only studies that have instances, newest first."""
-    pairs = [*asked.pairs, ("status", "available"), ("_sort", "-started"), ("_total", "none")]
+    """Make the ImagingStudy search of a query: only studies settled here, newest first.
+
+    Settling names the organization that sent each series; a study that is known from elsewhere
+    and has no objects here does not.
+    """
+    pairs = [*asked.pairs, ("status", "available"), ("source-organization:missing", "false")]
+    pairs += [("_sort", "-started"), ("_total", "none")]
     pairs += [("_cursor", cursor)] if cursor else []
     query = queries.parse("ImagingStudy", pairs, strict=True)
     names = tuple(

@@ -3,6 +3,11 @@
 import pytest
 from pydicom.dataset import Dataset
 
+from dicom_bridge import query
+from fhir_server.access.principal import Principal
+from fhir_server.context import RequestContext
+from resources import content
+from tests.build import a_study
 from tests.dicom_bridge.build import a_series, an_instance
 from tests.dicom_bridge.dicomweb.conftest import Service, blocking
 
@@ -237,3 +242,25 @@ async def test_what_is_not_offered_is_a_problem(service: Service) -> None:
 
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.standard("PS3.18 10.6.3.3.1")
+async def test_studies_without_objects_here_do_not_stand_in_the_way(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ImagingStudy may be known from elsewhere, newer, and in any number."""
+    ds = an_instance()
+    await service.hold(ds)
+    (patient,) = await service.bridge.database.run("select id from current where type = 'Patient'")
+    context = RequestContext(Principal.system("test"), "create")
+    async with service.bridge.store.begin(context) as work:
+        for number in range(30):
+            subject = {"reference": f"Patient/{patient[0]}"}
+            known = a_study(None, uid=f"1.2.3.{number}", subject=subject, started="2026-11-24")
+            await work.create(content.made(known))
+    monkeypatch.setattr(query, "MOST_LOOKED_AT", 10)
+
+    answer = await service.client().get("/studies", params={"limit": "5"})
+
+    assert answer.status_code == 200
+    assert [value(row, "0020000D") for row in answer.json()] == [ds.StudyInstanceUID]
