@@ -21,7 +21,7 @@ from typing import NamedTuple
 from bench import bars, dicom, fhir, processes
 from bench.client import Client
 from fhir_server import installation
-from fhir_server.store.embedded import running
+from fhir_server.postgres.embedded import running
 
 ANY_PORT = "127.0.0.1:0"
 COMMAND = [sys.executable, "-m", "fhir_server.cli"]

@@ -15,8 +15,8 @@ from dicom_bridge.dimse import peers
 from dicom_bridge.dimse.peers import Peer
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database
 from fhir_server.settings import Settings
-from fhir_server.store.database import Database
 from fhir_server.store.store import Store
 from resources import content
 from resources.errors import NotFound

@@ -7,7 +7,7 @@ from dicom_bridge.blobs import Blobs
 from dicom_bridge.intake import Intake
 from dicom_bridge.quiet import Quiet
 from fhir_server.audit.ledger import Ledger
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 from fhir_server.store.store import Store
 
 

@@ -13,7 +13,7 @@ from dicom_bridge.blobs import GRACE_SECONDS, Blobs
 from dicom_bridge.bridge import Bridge
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
-from fhir_server.store.database import Database, Row, Texts
+from fhir_server.postgres.database import Database, Row, Texts
 from resources import imaging_study
 
 PAGE: Final = 200

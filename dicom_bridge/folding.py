@@ -22,8 +22,8 @@ from dicom_bridge.mapping import patient as patients
 from dicom_bridge.mapping.imaging_study import Arrived
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Blobs, Integers, Texts
 from fhir_server.search.stored import Stored
-from fhir_server.store.database import Blobs, Integers, Texts
 from fhir_server.store.unit_of_work import Work
 from resources import codes, content
 from resources import imaging_study as rules

@@ -5,7 +5,7 @@ Only instances of settled studies are listed: until then no ImagingStudy says wh
 
 from typing import Final, NamedTuple
 
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 
 HELD: Final = """
 SELECT i.sop_uid, i.study_uid, i.series_uid, i.sop_class, i.transfer_syntax, i.size,

@@ -28,7 +28,7 @@ from dicom_bridge.spool import Spool
 from fhir_server.access import gate
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext, now
-from fhir_server.store import database
+from fhir_server.postgres import database
 from resources.errors import Refusal, Stale
 
 MOST_ATTEMPTS: Final = 8

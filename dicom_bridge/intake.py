@@ -16,8 +16,8 @@ import orjson
 from dicom_bridge.instance import Instance
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
-from fhir_server.store.database import Blobs, Database, Integers, Row, Texts
-from fhir_server.store.gathering import Gathering
+from fhir_server.postgres.database import Blobs, Database, Integers, Row, Texts
+from fhir_server.postgres.gathering import Gathering
 from resources.errors import Conflict, Refusal
 
 COLUMNS: Final = (

@@ -22,10 +22,10 @@ from fhir_server.access import gate
 from fhir_server.access.gate import Reach
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Texts
 from fhir_server.search import find
 from fhir_server.search import query as queries
 from fhir_server.search.query import Chain, Criterion, Query
-from fhir_server.store.database import Texts
 from resources.errors import Exhausted
 
 STUDIES: Final = "SELECT imaging_study, study_uid, json FROM study WHERE imaging_study = ANY($1)"

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from fhir_server.postgres.database import Database
 from fhir_server.store import migrations
-from fhir_server.store.database import Database
 from resources.errors import Refusal
 
 MIGRATED: Final = "select to_regclass('alembic_version') is not null"

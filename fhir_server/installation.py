@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from fhir_server.postgres.embedded import embedded
 from fhir_server.settings import Settings
-from fhir_server.store.embedded import embedded
 from resources.errors import Exhausted
 
 

@@ -35,12 +35,12 @@ from fhir_server.context import now
 from fhir_server.jobs import Duty
 from fhir_server.logs import Access
 from fhir_server.metrics import Meter
+from fhir_server.postgres.database import Database
 from fhir_server.rest import router
 from fhir_server.rest.door import ROOT
 from fhir_server.seat import Seat, share
 from fhir_server.settings import Settings
 from fhir_server.store import partitions
-from fhir_server.store.database import Database
 from fhir_server.store.store import Store
 from fhir_server.traffic import Traffic
 from fhir_server.workflow import Workflow

@@ -24,9 +24,9 @@ from typing import Final
 from fhir_server import installation, metrics
 from fhir_server.access.token import Keys
 from fhir_server.installation import Served
+from fhir_server.postgres.embedded import embedded, running, sole_server
 from fhir_server.seat import share
 from fhir_server.settings import Address, Settings, environment
-from fhir_server.store.embedded import embedded, running, sole_server
 from resources.errors import Conflict, Exhausted, Forbidden
 
 DELAYS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)

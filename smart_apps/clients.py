@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from fhir_server.access import scopes
 from fhir_server.access.principal import Principal
 from fhir_server.context import now
-from fhir_server.store.database import Database, Texts
+from fhir_server.postgres.database import Database, Texts
 from resources.errors import Invalid, NotFound
 
 Kind = Literal["public", "jwks", "secret"]

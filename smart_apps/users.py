@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from fhir_server.access import roles, scopes
 from fhir_server.access.principal import Principal
 from fhir_server.context import now
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 from resources import codes
 from resources.errors import Invalid, NotFound
 from smart_apps import passwords

@@ -12,9 +12,9 @@ import pytest
 
 from fhir_server.access.token import Keys
 from fhir_server.audit.ledger import Ledger
+from fhir_server.postgres.database import Database
+from fhir_server.postgres.embedded import DURABLE, embedded
 from fhir_server.store import schema
-from fhir_server.store.database import Database
-from fhir_server.store.embedded import DURABLE, embedded
 from fhir_server.store.store import Store
 from fhir_server.store.unit_of_work import Hooks
 from tests.traceability import (  # the table at the end of every run

@@ -13,8 +13,8 @@ from starlette.applications import Starlette
 
 from fhir_server.access.token import Keys, TokenChecker, mint
 from fhir_server.audit.ledger import Ledger
+from fhir_server.postgres.database import Database
 from fhir_server.rest import router
-from fhir_server.store.database import Database
 from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse
 from fhir_server.context import now
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 from resources.errors import Invalid
 
 SCOPES: Final = parse("system/*.cruds")

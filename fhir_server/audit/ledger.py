@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from fhir_server.context import RequestContext
-from fhir_server.store.database import Blobs, Database, Integers, Texts, unnest
-from fhir_server.store.gathering import Gathering
+from fhir_server.postgres.database import Blobs, Database, Integers, Texts, unnest
+from fhir_server.postgres.gathering import Gathering
 
 SUCCESS: Final = 0
 MINOR_FAILURE: Final = 4

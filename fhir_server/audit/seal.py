@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, NamedTuple
 
 from fhir_server.audit.ledger import COLUMNS
-from fhir_server.store.database import Database, Transaction
+from fhir_server.postgres.database import Database, Transaction
 
 ROWS: Final = 5000
 """Rows in one link."""

@@ -12,7 +12,7 @@ References
 from sqlalchemy import BigInteger, Column, Identity, Index, text
 from sqlmodel import Field, SQLModel
 
-from fhir_server.store.columns import BY_MONTH, KeyText, Xid8
+from fhir_server.postgres.columns import BY_MONTH, KeyText, Xid8
 
 
 class Audit(SQLModel, table=True):

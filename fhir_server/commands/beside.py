@@ -11,8 +11,8 @@ import click
 from fhir_server import installation, logs
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database
 from fhir_server.settings import Settings, read
-from fhir_server.store.database import Database
 
 Answer = TypeVar("Answer")
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -13,8 +13,8 @@ from fhir_server.commands.beside import data_dir_option, settings_of, with_datab
 from fhir_server.commands.cores import with_core
 from fhir_server.context import now
 from fhir_server.main import Core
+from fhir_server.postgres.database import Database
 from fhir_server.store import upkeep
-from fhir_server.store.database import Database
 from resources.errors import Conflict
 
 

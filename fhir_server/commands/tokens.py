@@ -8,7 +8,7 @@ from fhir_server.access import scopes
 from fhir_server.access.principal import Principal
 from fhir_server.access.token import Keys, mint
 from fhir_server.commands.beside import data_dir_option, settings_of, with_database
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 from resources.errors import Invalid
 from smart_apps import clients, users
 

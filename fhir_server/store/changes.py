@@ -24,8 +24,8 @@ References
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from fhir_server.postgres.database import Database, Integers, Transaction
 from fhir_server.search.stored import Stored
-from fhir_server.store.database import Database, Integers, Transaction
 
 
 class Cursor(NamedTuple):

@@ -20,10 +20,10 @@ from typing import Any, Final, NamedTuple
 from fhir_server.access import gate
 from fhir_server.access.relationship import RELATING
 from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Transaction
 from fhir_server.search.stored import Stored
 from fhir_server.search.terms import Terms, index
 from fhir_server.store import standing
-from fhir_server.store.database import Transaction
 from fhir_server.store.standing import Known, Standing
 from fhir_server.store.targets import Target, Targets, Wanted
 from fhir_server.store.versions import Row

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 
 PARTITIONED: Final = ("change", "audit")
 AHEAD: Final = 2

@@ -15,9 +15,9 @@ from typing import Any, Final, NamedTuple
 from fhir_server.access.gate import Reach
 from fhir_server.audit import ledger
 from fhir_server.audit.ledger import Entry
+from fhir_server.postgres.database import Database, Integers, Texts, unnest
 from fhir_server.search.find import Page
 from fhir_server.search.stored import Stored
-from fhir_server.store.database import Database, Integers, Texts, unnest
 from resources.compartments import patient_of
 from resources.errors import Gone, Invalid, NotFound
 

@@ -18,13 +18,13 @@ from fhir_server.access.gate import Permit
 from fhir_server.audit import asked, events_search, ledger
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database
+from fhir_server.postgres.gathering import Gathering
 from fhir_server.search import find, terms
 from fhir_server.search.find import Page
 from fhir_server.search.query import Query
 from fhir_server.search.stored import Stored
 from fhir_server.store import reading, versions
-from fhir_server.store.database import Database
-from fhir_server.store.gathering import Gathering
 from fhir_server.store.reading import Asked, Found
 from fhir_server.store.targets import Targets, Wanted
 from fhir_server.store.unit_of_work import Hooks as Hooks

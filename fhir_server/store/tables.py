@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from fhir_server.store.columns import BY_MONTH, KeyText, Xid8
+from fhir_server.postgres.columns import BY_MONTH, KeyText, Xid8
 
 NOT_ENDED = 2**63 - 1
 """`Relation.until` of a relation that has not ended."""

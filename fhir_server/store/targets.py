@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple
 
 from fhir_server.access.relationship import OPEN_TYPES
 from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database, Integers, Texts, Transaction, unnest
+from fhir_server.postgres.gathering import Gathering
 from fhir_server.search.stored import Stored
-from fhir_server.store.database import Database, Integers, Texts, Transaction, unnest
-from fhir_server.store.gathering import Gathering
 
 
 class Wanted(NamedTuple):

@@ -25,11 +25,11 @@ from fhir_server.access.principal import Principal
 from fhir_server.audit import asked, events, ledger, received, render
 from fhir_server.audit.ledger import Entry
 from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database, Statement, Transaction
 from fhir_server.search import find
 from fhir_server.search.query import Query
 from fhir_server.search.stored import Stored
 from fhir_server.store import ids
-from fhir_server.store.database import Database, Statement, Transaction
 from fhir_server.store.drafts import Draft, Drafts, Key, Write
 from fhir_server.store.targets import Target, Targets, Wanted
 from fhir_server.store.versions import WRITE, Batch, parameters

@@ -11,11 +11,11 @@ References
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
+from fhir_server.postgres.database import Database, Integers, Row, Texts
 from fhir_server.search import terms
 from fhir_server.search.stored import Stored
 from fhir_server.search.terms import Terms
 from fhir_server.store import versions
-from fhir_server.store.database import Database, Integers, Row, Texts
 from fhir_server.store.versions import SEPARATOR
 
 PAGE: Final = 500

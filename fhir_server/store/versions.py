@@ -23,10 +23,10 @@ from psycopg.errors import UniqueViolation
 
 from fhir_server.audit import ledger
 from fhir_server.audit.ledger import Entry
+from fhir_server.postgres.database import Blobs, Database, Integers, Texts, unnest
+from fhir_server.postgres.gathering import Gathering
 from fhir_server.search.stored import Stored
 from fhir_server.search.terms import Terms
-from fhir_server.store.database import Blobs, Database, Integers, Texts, unnest
-from fhir_server.store.gathering import Gathering
 from resources.errors import Stale
 
 SEPARATOR: Final = "\x1f"

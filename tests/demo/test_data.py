@@ -9,8 +9,8 @@ from demo import data
 from demo.load import load
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database
 from fhir_server.settings import Settings
-from fhir_server.store.database import Database
 from fhir_server.store.store import Store
 from resources import references
 from resources.identifiers import is_nhs_number, is_ods_code

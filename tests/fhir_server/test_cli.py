@@ -10,7 +10,7 @@ from fhir_server import cli, installation
 from fhir_server.access.principal import Principal
 from fhir_server.access.token import Keys, TokenChecker
 from fhir_server.installation import Served
-from fhir_server.store.embedded import DURABLE, embedded
+from fhir_server.postgres.embedded import DURABLE, embedded
 
 QUICK = {**DURABLE, "fsync": "off", "synchronous_commit": "off", "shared_buffers": "64MB"}
 HERE = "http://127.0.0.1:8123"

@@ -3,8 +3,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from fhir_server import health
+from fhir_server.postgres.database import Database
 from fhir_server.store import schema
-from fhir_server.store.database import Database
 
 
 def test_the_newest_revisions_are_those_alembic_finds() -> None:

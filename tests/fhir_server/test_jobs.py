@@ -6,7 +6,7 @@ from procrastinate import App
 
 from fhir_server import jobs
 from fhir_server.jobs import Duty
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from demo.load import write_resources
 from fhir_server.access.principal import Principal
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
 from resources import codes, content, imaging_study

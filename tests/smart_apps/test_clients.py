@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey
 
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 from resources.errors import Invalid, NotFound
 from smart_apps import clients
 from smart_apps.clients import Client

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 from resources.errors import Invalid, NotFound
 from smart_apps import passwords, users
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 from tests.fhir_server.search.rows import OWN_BASE, ids, put, search
 
 pytestmark = pytest.mark.anyio

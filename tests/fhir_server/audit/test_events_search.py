@@ -8,8 +8,8 @@ import pytest
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse as scopes
 from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database
 from fhir_server.search.query import parse
-from fhir_server.store.database import Database
 from fhir_server.store.store import Store
 from resources import content, models, validate
 from resources.errors import Forbidden, NotFound, Unsupported

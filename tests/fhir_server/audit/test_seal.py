@@ -8,7 +8,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.audit import seal
 from fhir_server.audit.ledger import Ledger, entry
 from fhir_server.context import RequestContext
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R014.1")]
 

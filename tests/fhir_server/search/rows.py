@@ -10,10 +10,10 @@ import orjson
 from fhir_server.access.gate import Reach
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database
 from fhir_server.search import find, query
 from fhir_server.search.find import Page
 from fhir_server.search.terms import index
-from fhir_server.store.database import Database
 from resources.compartments import patient_of
 
 EVERYTHING = Reach(everything=True, organization=None, patient=None, open=True)

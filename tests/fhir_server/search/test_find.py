@@ -8,8 +8,8 @@ import pytest
 
 from fhir_server.access.gate import Reach
 from fhir_server.audit import ledger
+from fhir_server.postgres.database import Database
 from fhir_server.search import find, query
-from fhir_server.store.database import Database
 from resources.errors import Invalid
 from tests.fhir_server.search.rows import (
     CONTEXT,

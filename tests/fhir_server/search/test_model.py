@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 from tests.fhir_server.search.rows import pages, put, search
 
 pytestmark = pytest.mark.anyio

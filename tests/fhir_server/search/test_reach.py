@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from fhir_server.access.gate import Reach
+from fhir_server.postgres.database import Database
 from fhir_server.search.reach import predicate
-from fhir_server.store.database import Database
 from tests.fhir_server.search.rows import EVERYTHING, put, relate
 
 NOW = 1_800_000_000_000_000

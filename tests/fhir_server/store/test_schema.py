@@ -14,9 +14,9 @@ from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
 from fhir_server.audit import tables as audit_tables
+from fhir_server.postgres.database import Database
 from fhir_server.store import partitions, schema
 from fhir_server.store import tables as store_tables
-from fhir_server.store.database import Database
 from tests.conftest import renamed
 
 OURS = {table.name for table in SQLModel.metadata.tables.values()} & {

@@ -11,8 +11,8 @@ from fhir_server.access.gate import Permit
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse as scopes
 from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database
 from fhir_server.search.query import parse
-from fhir_server.store.database import Database
 from fhir_server.store.store import Store
 from resources import content
 from resources.errors import Forbidden, Invalid, NotFound

@@ -10,7 +10,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse as scopes
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
-from fhir_server.store.database import Database
+from fhir_server.postgres.database import Database
 from fhir_server.store.store import Store
 from fhir_server.store.unit_of_work import Hooks, Work
 from resources import content

@@ -4,8 +4,8 @@ import pytest
 
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database
 from fhir_server.store import upkeep
-from fhir_server.store.database import Database
 from fhir_server.store.store import Store
 from resources import content
 from tests import build

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from fhir_server.store.gathering import Gathering
+from fhir_server.postgres.gathering import Gathering
 from resources.errors import Exhausted
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from fhir_server.store.database import Blobs, Database, Integers, Texts
+from fhir_server.postgres.database import Blobs, Database, Integers, Texts
 from resources.errors import Exhausted
 
 pytestmark = pytest.mark.anyio

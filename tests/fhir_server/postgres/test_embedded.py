@@ -13,13 +13,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fhir_server.store.embedded import DURABLE, embedded, running, sole_server
+from fhir_server.postgres.embedded import DURABLE, embedded, running, sole_server
 from resources.errors import Conflict
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from fhir_server.store.embedded import DURABLE, embedded, sole_server
+from fhir_server.postgres.embedded import DURABLE, embedded, sole_server
 quick = {**DURABLE, "fsync": "off"}
 with sole_server(Path(sys.argv[1])), embedded(Path(sys.argv[1]), settings=quick) as url:
     print(url, flush=True)

@@ -1,0 +1,1 @@
+"""PostgreSQL: the one that runs itself, the pool, and how questions gather into a statement."""
