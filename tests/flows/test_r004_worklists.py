@@ -3,6 +3,7 @@
 import pytest
 
 from resources import codes
+from tests.build import a_step
 from tests.flows.clinic import Clinic, Json
 
 OPEN = "requested,received,accepted,ready,in-progress"
@@ -61,6 +62,36 @@ def test_an_organisation_with_no_part_in_it_has_nothing_on_its_worklists(clinic:
 
     assert worklist(clinic, "westvale-practitioner", "justify") == []
     assert worklist(clinic, "clearscan-practitioner", "justify") == []
+
+
+@pytest.mark.requirement("R004.1")
+@pytest.mark.parametrize(
+    ("step", "status", "login"),
+    [("post-process", "ready", "operator"), ("review-formal", "requested", "reporter")],
+)
+def test_post_processing_and_review_are_worked_off_a_worklist(
+    clinic: Clinic, step: str, status: str, login: str
+) -> None:
+    request, _, _ = clinic.reported()
+
+    asked = clinic.post(
+        "coordinator",
+        a_step(
+            step,
+            status=status,
+            **{"for": request["subject"]},
+            focus={"reference": f"ServiceRequest/{request['id']}"},
+            basedOn=[{"reference": f"ServiceRequest/{request['id']}"}],
+            requester={"reference": "PractitionerRole/coordinator"},
+            owner={"reference": "Organization/northmoor"},
+        ),
+    )
+
+    (waiting,) = worklist(clinic, login, step)
+    assert waiting["id"] == asked["id"]
+    started = clinic.change(login, waiting, status="in-progress")
+    clinic.change(login, started, status="completed")
+    assert worklist(clinic, login, step) == []
 
 
 @pytest.mark.requirement("R011.1")
