@@ -1,7 +1,7 @@
 """What one table adds, the tables beside it know: no row is half there."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 SHIPPED = ("fhir_server", "dicom_bridge", "smart_apps", "demo")
 
-RIMS = {
+RIMS: dict[str, Mapping[type[Refusal], object]] = {
     "FHIR": outcomes.SOUNDS,
     "DICOMweb": problems.STATUS,
     "storing": failures.FAILURE_REASON,
