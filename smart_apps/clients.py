@@ -11,18 +11,19 @@ from urllib.parse import urlsplit
 from fhir_server.access import scopes
 from fhir_server.access.principal import Principal
 from fhir_server.context import now
-from fhir_server.postgres.database import Database, Texts
+from fhir_server.postgres.database import Database, Row, Texts
 from resources.errors import Invalid, NotFound
 
 Kind = Literal["public", "jwks", "secret"]
 
-_COLUMNS: Final = "id, kind, scope, organization, redirect_uris, jwks, secret"
+_COLUMNS: Final = "id, kind, scope, organization, redirect_uris, jwks, secret, launch_url"
 FIND: Final = f"SELECT {_COLUMNS} FROM client WHERE id = $1"
+ALL: Final = f"SELECT {_COLUMNS} FROM client ORDER BY id"
 ADD: Final = f"""
-INSERT INTO client ({_COLUMNS}, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO client ({_COLUMNS}, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, scope = excluded.scope,
     organization = excluded.organization, redirect_uris = excluded.redirect_uris,
-    jwks = excluded.jwks, secret = excluded.secret
+    jwks = excluded.jwks, secret = excluded.secret, launch_url = excluded.launch_url
 """
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PRIVATE: Final = {"d", "p", "q", "dp", "dq", "qi", "k"}
@@ -42,6 +43,8 @@ class Client(NamedTuple):
         Its public keys as JSON text, if `kind` is ``jwks``.
     secret
         What `passwords.derive` made of its secret, if `kind` is ``secret``.
+    launch_url
+        Where an EHR launch of it begins, if it can be launched.
     """
 
     id: str
@@ -51,6 +54,7 @@ class Client(NamedTuple):
     redirect_uris: tuple[str, ...] = ()
     jwks: str | None = None
     secret: str | None = None
+    launch_url: str | None = None
 
     def principal(self, scope: str) -> Principal:
         """Give who the client is to the gate when it asks for itself, without a person."""
@@ -71,8 +75,17 @@ async def find(database: Database, id: str) -> Client:
     rows = await database.run(FIND, (id,))
     if not rows:
         raise NotFound(f"no client is registered as {id}")
-    id, kind, scope, organization, redirect_uris, jwks, secret = rows[0]
-    return Client(id, kind, scope, organization, tuple(redirect_uris), jwks, secret)
+    return _client(rows[0])
+
+
+async def every(database: Database) -> list[Client]:
+    """Give all clients, by id."""
+    return [_client(row) for row in await database.run(ALL)]
+
+
+def _client(row: Row) -> Client:
+    id, kind, scope, organization, redirect_uris, *more = row
+    return Client(id, kind, scope, organization, tuple(redirect_uris), *more)
 
 
 async def add(database: Database, client: Client) -> None:
@@ -91,7 +104,7 @@ def _check(client: Client) -> None:
     if not _ID.fullmatch(client.id):
         raise Invalid("a client id is 1 to 64 letters, digits, dots, hyphens or underscores")
     scopes.parse(client.scope)
-    for uri in client.redirect_uris:
+    for uri in (*client.redirect_uris, *filter(None, [client.launch_url])):
         _check_redirect(uri)
     if client.kind == "jwks":
         _check_keys(client.jwks or "")

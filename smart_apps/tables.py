@@ -1,14 +1,25 @@
-"""Tables of the authorisation server: registered clients, local logins."""
+"""Tables of the authorisation server: clients, logins, sign-ins, authorisations, tokens.
+
+Of a token, a code or the cookie of a sign-in its SHA-256 is kept, never the thing itself.
+"""
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Text
+from sqlalchemy import BigInteger, Column, Identity, Index, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field, SQLModel
 
 
 def _text(*, primary_key: bool = False, nullable: bool = False) -> Column[Any]:
     return Column(Text(collation="C"), primary_key=primary_key, nullable=nullable)
+
+
+def _instant(*, nullable: bool = False) -> Column[Any]:
+    return Column(BigInteger, nullable=nullable)
+
+
+def _digest() -> Column[Any]:
+    return Column(LargeBinary, primary_key=True)
 
 
 class ClientRow(SQLModel, table=True):
@@ -30,21 +41,131 @@ class ClientRow(SQLModel, table=True):
     """Its public keys, a JSON Web Key Set (RFC 7517 Section 5)."""
     secret: str | None = Field(default=None, sa_column=_text(nullable=True))
     """Derived from its secret, as `passwords` does; the secret itself is not kept."""
-    created: int = Field(sa_column=Column(BigInteger, nullable=False))
+    created: int = Field(sa_column=_instant())
+    launch_url: str | None = Field(default=None, sa_column=_text(nullable=True))
+    """Where an EHR launch begins (SMART App Launch, "Launch App: EHR Launch")."""
 
 
 class LoginRow(SQLModel, table=True):
-    """A local login of a person in a role at an organisation."""
+    """A local login of a person."""
 
     __tablename__ = "login"
 
     login: str = Field(sa_column=_text(primary_key=True))
     password: str = Field(sa_column=_text())
     """As `passwords` derives it."""
-    practitioner_role: str = Field(sa_column=_text())
+    created: int = Field(sa_column=_instant())
+
+
+class LoginRoleRow(SQLModel, table=True):
+    """A role at an organisation that the person of a login acts in; there may be several."""
+
+    __tablename__ = "login_role"
+
+    login: str = Field(sa_column=_text(primary_key=True))
+    practitioner_role: str = Field(sa_column=_text(primary_key=True))
     """Id of the PractitionerRole."""
     organization: str = Field(sa_column=_text())
     """Id of the Organization that the PractitionerRole names."""
     role: str = Field(sa_column=_text())
     """A key of `roles.ROLES`."""
-    created: int = Field(sa_column=Column(BigInteger, nullable=False))
+    created: int = Field(sa_column=_instant())
+
+
+class SignInRow(SQLModel, table=True):
+    """A browser in which somebody has signed in; `digest` is that of its cookie."""
+
+    __tablename__ = "sign_in"
+
+    digest: bytes = Field(sa_column=_digest())
+    login: str = Field(sa_column=_text())
+    practitioner_role: str = Field(sa_column=_text())
+    """The role chosen; empty until it is."""
+    instant: int = Field(sa_column=_instant())
+    expires: int = Field(sa_column=_instant())
+
+
+class LaunchRow(SQLModel, table=True):
+    """A context to launch an app in, waiting for the app to ask for authorisation."""
+
+    __tablename__ = "launch"
+
+    digest: bytes = Field(sa_column=_digest())
+    login: str = Field(sa_column=_text())
+    practitioner_role: str = Field(sa_column=_text())
+    context: str = Field(sa_column=_text())
+    """JSON: patient, encounter, fhirContext, intent."""
+    expires: int = Field(sa_column=_instant())
+
+
+class AuthorizedRow(SQLModel, table=True):
+    """What a person has let a client do; every token of it falls with it."""
+
+    __tablename__ = "authorized"
+    __table_args__ = (Index("authorized_login", "login", "client"),)
+
+    id: str = Field(sa_column=_text(primary_key=True))
+    client: str = Field(sa_column=_text())
+    login: str = Field(sa_column=_text())
+    practitioner_role: str = Field(sa_column=_text())
+    scope: str = Field(sa_column=_text())
+    context: str = Field(sa_column=_text())
+    """JSON: the launch context, the nonce and the Practitioner."""
+    signed_in: int = Field(sa_column=_instant())
+    instant: int = Field(sa_column=_instant())
+    withdrawn: int | None = Field(default=None, sa_column=_instant(nullable=True))
+
+
+class AuthorizationCodeRow(SQLModel, table=True):
+    """An authorisation code, good once (RFC 6749 Section 4.1.2)."""
+
+    __tablename__ = "authorization_code"
+
+    digest: bytes = Field(sa_column=_digest())
+    authorized: str = Field(sa_column=_text())
+    redirect_uri: str = Field(sa_column=_text())
+    challenge: str = Field(sa_column=_text())
+    """S256 (RFC 7636 Section 4.2)."""
+    expires: int = Field(sa_column=_instant())
+    used: bool
+
+
+class RefreshTokenRow(SQLModel, table=True):
+    """A refresh token, good once: its use gives the next one."""
+
+    __tablename__ = "refresh_token"
+
+    digest: bytes = Field(sa_column=_digest())
+    authorized: str = Field(sa_column=_text())
+    expires: int = Field(sa_column=_instant())
+    used: bool
+
+
+class ClientAssertionRow(SQLModel, table=True):
+    """An assertion that a client has authenticated with; none is taken twice (RFC 7523)."""
+
+    __tablename__ = "client_assertion"
+
+    client: str = Field(sa_column=_text(primary_key=True))
+    jti: str = Field(sa_column=_text(primary_key=True))
+    expires: int = Field(sa_column=_instant())
+
+
+class AttemptRow(SQLModel, table=True):
+    """A failed attempt to sign in, by the login or by the address it came from."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (Index("attempt_subject", "subject", "instant"),)
+
+    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    subject: str = Field(sa_column=_text())
+    instant: int = Field(sa_column=_instant())
+
+
+class WithdrawnRow(SQLModel, table=True):
+    """A token (its ``jti``) or an authorisation that counts no more, until its tokens end."""
+
+    __tablename__ = "withdrawn"
+
+    id: str = Field(sa_column=_text(primary_key=True))
+    expires: int = Field(sa_column=_instant())

@@ -1,4 +1,4 @@
-"""Users: local logins, each a person acting in one PractitionerRole at one organisation."""
+"""Users: local logins, each a person acting in one PractitionerRole or several."""
 
 import re
 from typing import Any, Final, NamedTuple
@@ -14,16 +14,23 @@ from smart_apps import passwords
 ROLE: Final = f"{codes.BASE}/CodeSystem/role"
 """The code system of `roles.ROLES`: what a PractitionerRole.code says of the work a person does."""
 
-FIND: Final = (
-    "SELECT login, password, practitioner_role, organization, role FROM login WHERE login = $1"
-)
-ADD: Final = """
-INSERT INTO login (login, password, practitioner_role, organization, role, created)
-VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (login) DO UPDATE SET password = excluded.password,
-    practitioner_role = excluded.practitioner_role, organization = excluded.organization,
-    role = excluded.role
+_COLUMNS: Final = "l.login, l.password, r.practitioner_role, r.organization, r.role"
+FIND: Final = f"""
+SELECT {_COLUMNS} FROM login AS l JOIN login_role AS r USING (login)
+WHERE l.login = $1 AND ($2 = '' OR r.practitioner_role = $2)
+ORDER BY r.created, r.practitioner_role
 """
+ADD_LOGIN: Final = """
+INSERT INTO login (login, password, created) VALUES ($1, $2, $3)
+ON CONFLICT (login) DO UPDATE SET password = excluded.password
+"""
+ADD_ROLE: Final = """
+INSERT INTO login_role (login, practitioner_role, organization, role, created)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (login, practitioner_role) DO UPDATE SET
+    organization = excluded.organization, role = excluded.role
+"""
+REMOVE: Final = "DELETE FROM login_role WHERE login = $1 AND practitioner_role = $2"
 PERSONS: Final = frozenset(roles.ROLES) - {"application", "device", "system"}
 """The roles that people act in."""
 
@@ -31,7 +38,7 @@ _LOGIN: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
 class User(NamedTuple):
-    """One local login.
+    """One local login, in one of its roles.
 
     Parameters
     ----------
@@ -60,22 +67,27 @@ class User(NamedTuple):
         return Principal(self.subject, self.organization, self.role, granted, patient, client)
 
 
-async def find(database: Database, login: str) -> User:
-    """Give the user of this login.
+async def find(database: Database, login: str, practitioner_role: str = "") -> User:
+    """Give the user of this login, in the role named or the first one given to it.
 
     Raises
     ------
     NotFound
         There is none.
     """
-    rows = await database.run(FIND, (login,))
-    if not rows:
+    found = await acting(database, login, practitioner_role)
+    if not found:
         raise NotFound(f"nobody logs in as {login}")
-    return User(*rows[0])
+    return found[0]
+
+
+async def acting(database: Database, login: str, practitioner_role: str = "") -> list[User]:
+    """Give the user of this login once for each role they act in."""
+    return [User(*row) for row in await database.run(FIND, (login, practitioner_role))]
 
 
 async def add(database: Database, user: User) -> None:
-    """Add a login, or change it.
+    """Add a login, or change its password; add the role, or change it.
 
     Raises
     ------
@@ -86,7 +98,16 @@ async def add(database: Database, user: User) -> None:
         raise Invalid("a login is 1 to 64 letters, digits, dots, hyphens, underscores or @")
     if user.role not in PERSONS:
         raise Invalid(f"no person acts as {user.role}: {', '.join(sorted(PERSONS))}")
-    await database.run(ADD, (*user, now()))
+    login, password, *role = user
+    added = now()
+    await database.run_all(
+        [(ADD_LOGIN, (login, password, added)), (ADD_ROLE, (login, *role, added))]
+    )
+
+
+async def remove(database: Database, login: str, practitioner_role: str) -> None:
+    """Take a role away from a login; what it authorised in that role counts no more."""
+    await database.run(REMOVE, (login, practitioner_role))
 
 
 def made(login: str, password: str, json: dict[str, Any], role: str | None = None) -> User:
