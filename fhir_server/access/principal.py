@@ -27,6 +27,8 @@ class Principal:
         The OAuth client that asked; empty for peers and the system.
     expires
         Seconds since 1970 UTC; 0 means never (peers, the system).
+    withdrawable
+        Ids by which its token may be withdrawn: the token's own, and its authorisation's.
     """
 
     subject: str
@@ -36,6 +38,7 @@ class Principal:
     patient: str | None = None
     client: str = ""
     expires: int = 0
+    withdrawable: tuple[str, ...] = ()
 
     @classmethod
     def system(cls, name: str) -> Self:

@@ -24,6 +24,7 @@ from joserfc.jwk import KeySet, RSAKey
 
 from fhir_server.access import roles, scopes
 from fhir_server.access.principal import Principal
+from fhir_server.access.withdrawn import Withdrawn
 from resources.errors import Invalid, Unauthenticated
 
 ALGORITHM: Final = "RS256"
@@ -52,9 +53,9 @@ class Keys:
             _create(path)
         return cls([key for key in _read(path) if isinstance(key, RSAKey)])
 
-    def sign(self, claims: dict[str, Any]) -> str:
-        """Make a token of these claims."""
-        header = {"alg": ALGORITHM, "typ": TYPE, "kid": self._signing.kid}
+    def sign(self, claims: dict[str, Any], type: str = TYPE) -> str:
+        """Make a token of these claims; only one of type `TYPE` gives access."""
+        header = {"alg": ALGORITHM, "typ": type, "kid": self._signing.kid}
         return jwt.encode(header, claims, self._signing, algorithms=[ALGORITHM])
 
     def find(self, kid: object) -> RSAKey | None:
@@ -77,6 +78,7 @@ def mint(
     role: str,
     patient: str | None = None,
     fhir_user: str | None = None,
+    authorized: str | None = None,
     lifetime: int = 300,
     at: int | None = None,
 ) -> str:
@@ -88,6 +90,8 @@ def mint(
         Where the server is reached: the issuer, and with ``/fhir`` the audience.
     subject
         ``PractitionerRole/x`` for a user, ``Client/x`` for a client of its own.
+    authorized
+        Id of the authorisation that it comes from, with which it can be withdrawn.
     lifetime
         Seconds.
     at
@@ -108,6 +112,7 @@ def mint(
         "role": role,
         "patient": patient,
         "fhirUser": fhir_user,
+        "authorized": authorized,
     }
     return keys.sign({name: value for name, value in claims.items() if value is not None})
 
@@ -119,12 +124,15 @@ class TokenChecker:
     ----------
     public_url
         As in `mint`.
+    withdrawn
+        Which tokens count no more.
     """
 
-    def __init__(self, keys: Keys, public_url: str) -> None:
+    def __init__(self, keys: Keys, public_url: str, withdrawn: Withdrawn | None = None) -> None:
         self._keys = keys
         self._issuer = public_url
         self._audience = f"{public_url}/fhir"
+        self._withdrawn = withdrawn or Withdrawn()
         self._remembered: dict[bytes, Principal] = {}
 
     def check(self, token: str) -> Principal:
@@ -146,7 +154,23 @@ class TokenChecker:
         if principal.expires <= time.time():
             del self._remembered[digest]
             raise Unauthenticated("the access token has expired", code="expired")
+        if self._withdrawn.has(*principal.withdrawable):
+            raise _refused()
         return principal
+
+    def claims(self, token: str) -> tuple[dict[str, Any], Principal]:
+        """Give what a token says, and whose it is; nothing is remembered, so any thread may ask.
+
+        Raises
+        ------
+        Unauthenticated
+            As `check`.
+        """
+        claims = self._claims(token)
+        principal = self._principal(claims)
+        if principal.expires <= time.time() or self._withdrawn.has(*principal.withdrawable):
+            raise _refused()
+        return claims, principal
 
     def _claims(self, token: str) -> dict[str, Any]:
         """Verify header and signature, then issuer, audience and times."""
@@ -172,7 +196,7 @@ class TokenChecker:
     def _principal(self, claims: dict[str, Any]) -> Principal:
         """Read the claims that say who is asking."""
         words = {name: claims.get(name) for name in ("sub", "client_id", "scope", "role", "jti")}
-        optional = {name: claims.get(name) for name in ("organization", "patient")}
+        optional = {name: claims.get(name) for name in ("organization", "patient", "authorized")}
         if not all(isinstance(value, str) and value for value in words.values()):
             raise _refused()
         if not all(value is None or isinstance(value, str) for value in optional.values()):
@@ -191,6 +215,7 @@ class TokenChecker:
             patient=optional["patient"],
             client=str(words["client_id"]),
             expires=claims["exp"],
+            withdrawable=tuple(filter(None, (str(words["jti"]), optional["authorized"]))),
         )
 
 

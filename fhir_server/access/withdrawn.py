@@ -1,0 +1,58 @@
+"""Withdrawn: tokens that count no more although they have not ended, known in every process.
+
+A token is named by its ``jti``, or by the authorisation that it comes from. Whoever withdraws one
+writes a row and notifies; each process that checks tokens listens, and knows within moments. It
+reads all rows again when it begins and whenever its connection was lost.
+
+RFC 7009 (token revocation); RFC 9700 Section 4.14. PostgreSQL documentation: LISTEN, NOTIFY.
+"""
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+import psycopg
+
+CHANNEL: Final = "withdrawn"
+AGAIN_SECONDS: Final = 1.0
+
+WITHDRAW: Final = """
+WITH added AS (
+    INSERT INTO withdrawn (id, expires) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING
+)
+SELECT pg_notify('withdrawn', $1)
+"""
+"""Withdraw a token by its jti, or all of an authorisation by its id; the rows end with them."""
+ALL: Final = "SELECT id FROM withdrawn WHERE expires > %s"
+
+_log = logging.getLogger(__name__)
+
+
+class Withdrawn:
+    """What is withdrawn, as one process knows it."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+
+    def has(self, *ids: str) -> bool:
+        """Say whether one of these is withdrawn."""
+        return not self._ids.isdisjoint(ids)
+
+    async def follow(self, url: str) -> None:
+        """Know all that is withdrawn in the database at this URL, until cancelled."""
+        while True:
+            try:
+                await self._listen(url)
+            except psycopg.OperationalError:
+                _log.warning("withdrawn tokens: the database is away")
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _listen(self, url: str) -> None:
+        connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
+        async with connection:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            cursor = await connection.execute(ALL, (time.time_ns() // 1000,))
+            self._ids = {id for (id,) in await cursor.fetchall()}
+            async for notice in connection.notifies():
+                self._ids.add(notice.payload)
