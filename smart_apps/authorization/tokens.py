@@ -1,0 +1,114 @@
+"""What a token response says: the access token, its context, the id token, the next refresh token.
+
+RFC 6749 Section 5.1; SMART App Launch 2.2, "Obtain access token", "Scopes and Launch Context" and
+"Scopes for requesting identity data"; OpenID Connect Core 1.0 Section 2 (ID Token).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from fhir_server.access import token
+from fhir_server.access.token import Keys
+from fhir_server.context import now
+from smart_apps.authorization.authorizations import Authorized
+from smart_apps.clients import Client
+from smart_apps.users import User
+
+USER_SECONDS: Final = 600
+SYSTEM_SECONDS: Final = 300
+"""SMART App Launch 2.2, "Backend Services": expires_in is at most 300."""
+ID_TOKEN_SECONDS: Final = 300
+
+HIDDEN: Final = "_"
+"""The member of a context that stays here."""
+
+
+class Granted(NamedTuple):
+    """To whom a token is given: a person who authorised a client, in one of their roles."""
+
+    user: User
+    authorized: Authorized
+
+
+class Issuer(NamedTuple):
+    """Who signs, and where it is reached."""
+
+    keys: Keys
+    public_url: str
+
+    @property
+    def fhir_base(self) -> str:
+        """The audience of access tokens."""
+        return f"{self.public_url}/fhir"
+
+    def for_client(self, client: Client, scope: str) -> dict[str, Any]:
+        """Give the token response of a client that asks for itself."""
+        access = token.mint(
+            self.keys,
+            self.public_url,
+            subject=f"Client/{client.id}",
+            client=client.id,
+            scope=scope,
+            organization=client.organization,
+            role="application",
+            lifetime=SYSTEM_SECONDS,
+        )
+        return _response(access, scope, SYSTEM_SECONDS)
+
+    def for_user(self, granted: Granted, scope: str) -> dict[str, Any]:
+        """Give the token response of a client that a person has authorised."""
+        user, authorized = granted
+        context = {name: value for name, value in authorized.context.items() if name != HIDDEN}
+        hidden: Mapping[str, Any] = authorized.context.get(HIDDEN, {})
+        fhir_user = f"{self.fhir_base}/{hidden['practitioner']}"
+        access = token.mint(
+            self.keys,
+            self.public_url,
+            subject=user.subject,
+            client=authorized.client,
+            scope=scope,
+            organization=user.organization,
+            role=user.role,
+            patient=context.get("patient"),
+            fhir_user=fhir_user,
+            authorized=authorized.id,
+            lifetime=USER_SECONDS,
+        )
+        answer = _response(access, scope, USER_SECONDS) | context
+        if "patient" in context:
+            answer["need_patient_banner"] = True
+            answer["smart_style_url"] = f"{self.public_url}/auth/style.json"
+        if "openid" in scope.split():
+            answer["id_token"] = self._id_token(granted, scope, hidden, fhir_user)
+        return answer
+
+    def _id_token(
+        self, granted: Granted, scope: str, hidden: Mapping[str, Any], fhir_user: str
+    ) -> str:
+        user, authorized = granted
+        issued = now() // 1_000_000
+        claims: dict[str, Any] = {
+            "iss": self.public_url,
+            "sub": str(hidden["practitioner"]),
+            "aud": authorized.client,
+            "iat": issued,
+            "exp": issued + ID_TOKEN_SECONDS,
+            "auth_time": authorized.signed_in // 1_000_000,
+            "practitioner_role": user.subject,
+            "organization": f"Organization/{user.organization}",
+            "role": user.role,
+        }
+        if "nonce" in hidden:
+            claims["nonce"] = hidden["nonce"]
+        if {"fhirUser", "profile"} & set(scope.split()):
+            claims["fhirUser"] = fhir_user
+        return self.keys.sign(claims, type="JWT")
+
+
+def _response(access: str, scope: str, seconds: int) -> dict[str, Any]:
+    return {
+        "access_token": access,
+        "token_type": "Bearer",
+        "expires_in": seconds,
+        "scope": scope,
+    }
