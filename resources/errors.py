@@ -12,6 +12,7 @@ status code.
     │   ├── Unprocessable  well formed, but a rule of the house or a profile forbids it
     │   └── NotDicom       the bytes are not a DICOM instance
     ├── Unsupported        legal, but this server does not do it
+    │   └── Immutable      a record of what was done: it is never changed
     ├── Unauthenticated    we do not know who is asking
     ├── Forbidden          we know, and the answer is no
     ├── NotFound
@@ -117,6 +118,10 @@ class NotDicom(Invalid):
 
 class Unsupported(Refusal):
     """Legal, but this server does not do it."""
+
+
+class Immutable(Unsupported):
+    """A record of what was done is neither changed nor deleted, by whomever."""
 
 
 class Unauthenticated(Refusal):

@@ -70,17 +70,17 @@ def standing(
 
 def relations(
     before: Target | None, after: Standing, creator: str, json: Mapping[str, Any],
-    instant: int, keep_days: int,
+    instant: int, keep_days: int, *, deleted: bool = False,
 ) -> list[tuple[str, str, int]]:  # fmt: skip
     """Say which organisation is related to which patient by this version, and until when.
 
     Who is no longer named keeps the relation as if the work had ended now, so that what they
     did can still be looked at; but when the resource turns out to be about another patient, they
-    never had to do with the first.
+    never had to do with the first. What is deleted relates nobody any more.
     """
     if json["resourceType"] not in RELATING:
         return []
-    until = relationship.until(json, instant, keep_days)
+    until = instant if deleted else relationship.until(json, instant, keep_days)
     organizations = (after.parties | {creator}) - {""}
     related: dict[tuple[str, str], int] = {}
     if before is not None and before.patient is not None:

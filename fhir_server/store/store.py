@@ -26,9 +26,10 @@ from fhir_server.search.query import Query
 from fhir_server.search.stored import Stored
 from fhir_server.store import reading, versions
 from fhir_server.store.reading import Asked, Found
+from fhir_server.store.surroundings import Hooks as Hooks
+from fhir_server.store.surroundings import Surroundings
 from fhir_server.store.targets import Targets, Wanted
-from fhir_server.store.unit_of_work import Hooks as Hooks
-from fhir_server.store.unit_of_work import Surroundings, Work
+from fhir_server.store.unit_of_work import Work
 from resources.errors import Exhausted, Forbidden, NotFound, Refusal
 
 Rules = Literal["house", "base", "strict"]

@@ -12,57 +12,29 @@ and writes everything with one more. An exception undoes it all, and the attempt
 
 References
 ----------
-* FHIR http, "create", "update", "Update as Create", "Managing Resource Contention"
+* FHIR http, "create", "update", "Update as Create", "patch", "delete", "Managing Resource
+  Contention"
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
 
 from fhir_server.access import gate
-from fhir_server.access.principal import Principal
-from fhir_server.audit import asked, events, ledger, received, render
-from fhir_server.audit.ledger import Entry
+from fhir_server.audit import ledger, received, render
 from fhir_server.context import RequestContext
-from fhir_server.postgres.database import Database, Statement, Transaction
-from fhir_server.search import find
-from fhir_server.search.query import Query
+from fhir_server.postgres.database import Statement
 from fhir_server.search.stored import Stored
-from fhir_server.store import ids
-from fhir_server.store.drafts import Draft, Drafts, Key, Write
-from fhir_server.store.targets import Target, Targets, Wanted
+from fhir_server.store import ids, referrers
+from fhir_server.store.asking import Asking
+from fhir_server.store.draft import Draft, Write
+from fhir_server.store.surroundings import Hooks as Hooks
+from fhir_server.store.surroundings import Surroundings, nothing_follows
+from fhir_server.store.targets import Target
 from fhir_server.store.versions import WRITE, Batch, parameters
 from resources import content as contents
 from resources.content import Content
-from resources.errors import Forbidden, Gone, NotFound, Stale, Unconditional, Unsupported
-
-Rule = Callable[[dict[str, Any] | None, dict[str, Any], RequestContext], None]
-Completion = Callable[["Work", Content], Awaitable[Content]]
-Follow = Callable[["Work"], Awaitable[None]]
-
-
-async def nothing_follows(work: "Work") -> None:
-    """Let nothing follow from what was written."""
-
-
-class Hooks(NamedTuple):
-    """What the layers above hand in.
-
-    Parameters
-    ----------
-    rules
-        By type: refuse a change from one state to another.
-    completions
-        By type: add to a resource what the server puts there, before it is written.
-    follow
-        Write what has become necessary; called once, when the block is left.
-    """
-
-    rules: Mapping[str, Rule] = {}
-    completions: Mapping[str, Completion] = {}
-    follow: Follow = nothing_follows
-
+from resources.errors import Forbidden, Gone, Immutable, NotFound, Stale, Unconditional
 
 CONDITIONAL: Final = frozenset(
     {"Appointment", "DiagnosticReport", "List", "ServiceRequest", "Task"}
@@ -75,142 +47,24 @@ docs/representation.md, "Versions are evidence".
 FINAL: Final = frozenset({"AuditEvent", "Provenance"})
 """Records of what was done; they are never changed."""
 
-PATHWAY: Final = Principal.system("pathway")
-"""As whom the server writes what follows."""
-
-LOCK: Final = "select from current where type = $1 and id = $2 for update"
-
 KEEP_AUDIT_EVENT: Final = f"{ledger.INSERT} returning instant, n"
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every unit of work of a store shares.
-
-    Parameters
-    ----------
-    write
-        Write a batch in a transaction of its own.
-    base_url
-        Our FHIR base: references below it are ours.
-    strictly
-        The rules of the house hold, not only those of FHIR.
-    keep_days
-        How long an organisation still sees a patient after its work for them has ended.
-    """
-
-    database: Database
-    targets: Targets
-    write: Callable[[Batch], Awaitable[None]]
-    hooks: Hooks
-    base_url: str
-    strictly: bool
-    keep_days: int
-
-
-class Work:
+class Work(Asking):
     """One unit of work; made by `Store.begin` alone.
 
     Attributes
     ----------
-    context
-        Who asks, and what for.
     at
         Where in the request the next writes stand (a FHIRPath), for refusals to name.
-    attempted
-        Type and id of what was last asked for.
     """
 
     def __init__(
         self, around: Surroundings, context: RequestContext, stack: AsyncExitStack
     ) -> None:
-        self.context = context
+        super().__init__(around, context, stack)
         self.at = ""
-        self.attempted: tuple[str | None, str | None] = (None, None)
-        self._around = around
-        self._stack = stack
-        self._acting = context
-        self._transaction: Transaction | None = None
-        self._learnt: dict[Key, Target] = {}
-        self._drafts = Drafts(around.base_url, around.keep_days, around.strictly)
         self._own_rows: list[Statement] = []
-        self._entries: list[Entry] = []
-
-    @property
-    def writes(self) -> list[Write]:
-        """What has been written so far, in order."""
-        return [draft.write for draft in self._drafts.all]
-
-    def is_new(self, reference: str) -> bool:
-        """Whether ``Type/id`` is first written here: nobody else can know of it yet."""
-        type, _, id = reference.partition("/")
-        last = self._drafts.last.get((type, id))
-        return last is not None and last.target is None
-
-    async def read(self, type: str, id: str, *, lock: bool = False) -> Stored:
-        """Read the current version, own writes included.
-
-        What was read before is not asked for again, unless it is to be locked now.
-
-        Parameters
-        ----------
-        lock
-            Let nobody else change it until this unit of work has ended.
-
-        Raises
-        ------
-        NotFound
-            It does not exist, or the asker may not see it.
-        Gone
-            It was deleted.
-        """
-        self.attempted = type, id
-        if lock:
-            await (await self._within()).run(LOCK, (type, id))
-        last = self._drafts.last.get((type, id))
-        if last is not None:
-            stored = last.write.stored
-        else:
-            known = self._drafts.targets.get((type, id))
-            if lock or known is None or known.stored is None:
-                known = await self._look_up(type, id)
-            if known.stored is None:
-                gate.reach(self._acting, "r", type)
-                raise NotFound(f"There is no {type}/{id}.")
-            self._permit("r", known)
-            stored = known.stored
-            if self._acting.principal.role != "system":
-                self._entries.append(self._entry(self._acting, "R", stored, known.patient))
-        if stored.deleted:
-            raise Gone(f"{type}/{id} was deleted.")
-        return stored
-
-    async def search(self, query: Query) -> list[Stored]:
-        """Search among what was there before; own writes are not found."""
-        narrowed = gate.narrow(self._acting, query)
-        by_system = self._acting.principal.role == "system"
-        page = await find.find(
-            self._transaction or self._around.database,
-            narrowed,
-            self._acting,
-            row=None if by_system else asked.entry(self._acting, query),
-        )
-        return list(page.matches)
-
-    @contextmanager
-    def as_server(self) -> Iterator[None]:
-        """In this block the server asks, for what it adds or writes by itself.
-
-        What it learns stays with the server: it is not what the asker may see.
-        """
-        acting, targets = self._acting, self._drafts.targets
-        self._acting = replace(self.context, principal=PATHWAY)
-        self._learnt |= targets
-        self._drafts.targets = self._learnt
-        try:
-            yield
-        finally:
-            self._acting, self._drafts.targets = acting, targets
 
     async def create(self, content: Content, id: str | None = None) -> Stored:
         """Write a new resource.
@@ -245,24 +99,60 @@ class Work:
             A version must be named for this type, and was not.
         """
         self.attempted = type, id
-        try:
-            before, target = await self._before("u", type, id)
-        except NotFound as hidden:
-            if if_match is not None:
-                raise _no_version(type, id, if_match) from hidden.__cause__
-            raise
+        before, target = await self._before("u", type, id, if_match)
         if before is None:
             self._permit_first(type, id, if_match)
         else:
             self._require_match(before, if_match)
         return await self._draft(content, id, before, target)
 
-    async def delete(self, type: str, id: str, if_match: int | None = None) -> Stored:
-        """Write a version that says that the resource is no more; its versions stay."""
+    async def patch(
+        self,
+        type: str,
+        id: str,
+        change: Callable[[Stored], Content],
+        if_match: int | None = None,
+    ) -> Stored:
+        """Write a new version that is the present one with a change.
+
+        Without `if_match` nobody else changes it between being read and being written, so two
+        patches that arrive together are both done. Its asker must be allowed to read it too: a
+        patch may test what it does not know, and is answered with the whole.
+
+        Raises
+        ------
+        NotFound
+            There is nothing to change, or nothing that the asker may see.
+        """
         self.attempted = type, id
-        before, target = await self._before("d", type, id)
+        if if_match is None and (type, id) not in self._drafts.last:
+            await self._lock(type, id)
+        before, target = await self._before("u", type, id, if_match)
         if before is None:
-            raise NotFound(f"There is no {type}/{id}.")
+            gate.reach(self._acting, "u", type)
+            raise _nothing(type, id) if if_match is None else _no_version(type, id, if_match)
+        if target is not None:
+            self._permit("r", target)
+        if before.deleted:
+            raise Gone(f"{type}/{id} was deleted.")
+        self._require_match(before, if_match)
+        return await self._draft(change(before), id, before, target)
+
+    async def delete(self, type: str, id: str, if_match: int | None = None) -> Stored:
+        """Write a version that says that the resource is no more; its versions stay.
+
+        Raises
+        ------
+        NotFound
+            There is nothing under this id, or nothing that the asker may see.
+        Conflict
+            Something refers to it; that is found on leaving the block.
+        """
+        self.attempted = type, id
+        before, target = await self._before("d", type, id, if_match)
+        if before is None:
+            gate.reach(self._acting, "d", type)
+            raise _nothing(type, id)
         if before.deleted:
             return before
         self._require_match(before, if_match)
@@ -282,6 +172,10 @@ class Work:
             with self.as_server():
                 await self._around.hooks.follow(self)
                 await self._drafts.settle(self._around.targets, self._transaction)
+        if self._around.strictly and any(write.stored.deleted for write in self.writes):
+            await referrers.require_none(
+                self._transaction or self._around.database, self._drafts.last
+            )
         written = [
             self._entry(
                 draft.context,
@@ -321,7 +215,9 @@ class Work:
         )
         return stored
 
-    async def _before(self, letter: str, type: str, id: str) -> tuple[Stored | None, Target | None]:
+    async def _before(
+        self, letter: str, type: str, id: str, if_match: int | None
+    ) -> tuple[Stored | None, Target | None]:
         """The state that is to be changed, and what was current before this unit of work."""
         last = self._drafts.last.get((type, id))
         if last is not None:
@@ -330,19 +226,14 @@ class Work:
         if target.stored is None:
             return None, None
         if type in FINAL and target.is_seen(self._acting):
-            raise Unsupported(f"{type} is a record of what was done and is not changed.")
-        self._permit(letter, target)
-        return target.stored, target
-
-    def _permit(self, letter: str, target: Target) -> None:
-        """Ask the gate about something that exists; what is not seen is not found."""
-        gate.reach(self._acting, letter, target.type)
+            raise Immutable(f"{type} is a record of what was done and is not changed.")
         try:
-            self._drafts.permit(self._acting, letter, target)
-        except Forbidden as refusal:
-            if not target.is_seen(self._acting):
-                raise NotFound(f"There is no {target.type}/{target.id}.") from refusal
+            self._permit(letter, target)
+        except NotFound as hidden:
+            if if_match is not None:
+                raise _no_version(type, id, if_match) from hidden.__cause__
             raise
+        return target.stored, target
 
     def _permit_first(self, type: str, id: str, if_match: int | None) -> None:
         """Ask the gate about a first version under an id of the asker's choice.
@@ -356,7 +247,7 @@ class Work:
             gate.reach(self._acting, "c", type)
         except Forbidden as refusal:
             gate.reach(self._acting, "u", type)
-            raise NotFound(f"There is no {type}/{id}.") from refusal
+            raise _nothing(type, id) from refusal
 
     def _require_match(self, before: Stored, if_match: int | None) -> None:
         if if_match is not None:
@@ -369,19 +260,6 @@ class Work:
         ):
             raise Unconditional(f"A change of {before.type} names the version it changes.")
 
-    async def _look_up(self, type: str, id: str) -> Target:
-        wanted = [Wanted(type, id, whole=True)]
-        await self._drafts.find(self._around.targets, self._transaction, self._acting, wanted)
-        return self._drafts.targets[type, id]
-
-    async def _within(self) -> Transaction:
-        """The transaction of this unit of work, open from now to the end of the block."""
-        if self._transaction is None:
-            self._transaction = await self._stack.enter_async_context(
-                self._around.database.transaction()
-            )
-        return self._transaction
-
     async def _keep_audit_event(self, content: Content) -> Stored:
         entry = received.entry(self._acting, content, self._around.base_url)
         rows = await (await self._within()).run(KEEP_AUDIT_EVENT, ledger.arrays([entry]))
@@ -389,16 +267,10 @@ class Work:
         text = contents.stamped(content, id, 1, self.context.instant)
         return Stored("AuditEvent", id, 1, self.context.instant, "C", text)
 
-    def _entry(
-        self, context: RequestContext, interaction: str, stored: Stored, patient: str | None
-    ) -> Entry:
-        """The audit row of one resource read or written here."""
-        if context.interaction in events.SEVERAL or context.principal is PATHWAY:
-            context = replace(context, interaction=events.DONE[interaction])
-        return ledger.entry(
-            context, type=stored.type, id=stored.id, version=stored.version, patient=patient, hits=1
-        )
-
 
 def _no_version(type: str, id: str, version: int) -> Stale:
     return Stale(f"There is no {type}/{id}, so it has no version {version}.")
+
+
+def _nothing(type: str, id: str) -> NotFound:
+    return NotFound(f"There is no {type}/{id}.")
