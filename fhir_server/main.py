@@ -29,6 +29,7 @@ from dicom_bridge.dicomweb import router as dicomweb
 from dicom_bridge.dimse import scp
 from fhir_server import health, jobs, metrics
 from fhir_server.access.token import Keys, TokenChecker
+from fhir_server.access.withdrawn import Withdrawn
 from fhir_server.audit import seal
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import now
@@ -45,6 +46,9 @@ from fhir_server.store.store import Store
 from fhir_server.traffic import Traffic
 from fhir_server.workflow import Workflow
 from smart_apps import pages
+from smart_apps.authorization.routes import SMART_CONFIGURATION, Authorization
+from smart_apps.authorization.server import SmartServer
+from smart_apps.authorization.tokens import Issuer
 
 KEEP_ALIVE_SECONDS: Final = 75
 GRACE_SECONDS: Final = 4
@@ -117,8 +121,10 @@ def build_http(
         # walk them again, which would hold up everybody for tens of milliseconds.
         gc.collect()
         gc.freeze()
+        following = asyncio.create_task(withdrawn.follow(core.database.url))
         ready()
         yield
+        following.cancel()
         await core.bridge.quiet.drained()
         await core.database.close()
 
@@ -131,7 +137,8 @@ def build_http(
         docs_url=None,
         redoc_url=None,
     )
-    checker = TokenChecker(keys, settings.url)
+    withdrawn = Withdrawn()
+    checker = TokenChecker(keys, settings.url, withdrawn)
     fhir = router.routes(
         core.store,
         checker,
@@ -142,7 +149,12 @@ def build_http(
     web = dicomweb.routes(
         core.bridge, checker, base_url=settings.url, body_limit=settings.max_stow_bytes
     )
+    issuer = Issuer(keys, settings.url)
+    authorization = Authorization(
+        SmartServer(core.database, issuer, checker), core.store, core.ledger
+    ).routes()
     application.router.routes += [
+        *authorization,
         *fhir,
         *web,
         *health.routes(core.database),
@@ -150,7 +162,11 @@ def build_http(
         Route("/", _start_page(settings)),
     ]
     # Both FHIR routes end at one door, which reads the address by itself.
-    return application, {ROOT: fhir[0].app, dicomweb.ROOT: Router(web, redirect_slashes=False)}
+    return application, {
+        ROOT: fhir[0].app,
+        SMART_CONFIGURATION: Router(authorization, redirect_slashes=False),
+        dicomweb.ROOT: Router(web, redirect_slashes=False),
+    }
 
 
 def http(settings: Settings, database_url: str, seat: Seat) -> None:

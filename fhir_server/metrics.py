@@ -21,7 +21,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 INTERACTIONS: Final = (
     "capabilities", "read", "vread", "history", "search", "create", "update", "batch", "other-fhir",
-    "QIDO-RS", "WADO-RS", "STOW-RS", "page", "health", "unknown",
+    "QIDO-RS", "WADO-RS", "STOW-RS", "authorization", "page", "health", "unknown",
     "C-ECHO", "C-STORE", "C-FIND", "C-GET", "C-MOVE",
 )  # fmt: skip
 STATUSES: Final = (

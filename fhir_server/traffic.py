@@ -35,6 +35,7 @@ _FHIR: Final = {
 }  # fmt: skip
 _DICOMWEB: Final = {"GET": "WADO-RS", "POST": "STOW-RS"}
 _QIDO: Final = frozenset({"studies", "series", "instances"})
+OPENID: Final = "/.well-known/openid-configuration"
 _HEALTH: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -44,8 +45,8 @@ class Traffic:
     Parameters
     ----------
     services
-        Parts of the application by the root of their addresses; they answer whatever goes wrong
-        with them by themselves.
+        Parts of the application by the root of their addresses, or by one whole address; they
+        answer whatever goes wrong with them by themselves.
     https
         Whether clients reach the server by HTTPS.
     """
@@ -81,9 +82,11 @@ class Traffic:
                 message["headers"] = self._completed(message.get("headers", ()), request)
             await send(message)
 
-        root = "/" + scope["path"][1:].partition("/")[0]
+        path = scope["path"]
+        root = "/" + path[1:].partition("/")[0]
+        service = self._services.get(path) or self._services.get(root) or self._application
         try:
-            await self._services.get(root, self._application)(scope, receive, noting)
+            await service(scope, receive, noting)
         finally:
             seconds = time.perf_counter() - began
             name = interaction(scope["method"], scope["path"])
@@ -127,6 +130,8 @@ def interaction(method: str, path: str) -> str:
         return "QIDO-RS" if name == "WADO-RS" and parts[-1] in _QIDO else name
     if path in _HEALTH:
         return "health"
+    if parts[0] == "auth" or path == OPENID:
+        return "authorization"
     return "page" if path == "/" else "unknown"
 
 
@@ -154,5 +159,8 @@ def _place(parts: list[str]) -> str:
 
 _WORDS: Final = frozenset({
     "fhir", "metadata", "_history", "_search", "dicom-web", "studies", "series", "instances",
-    "frames", "rendered", "thumbnail", "bulkdata", "healthz", "readyz", "metrics", *TYPES,
+    "frames", "rendered", "thumbnail", "bulkdata", "healthz", "readyz", "metrics", "auth",
+    "authorize", "login", "logout", "role", "patient", "consent", "launch", "token", "introspect",
+    "revoke", "jwks", "style.css", "style.json", ".well-known", "smart-configuration",
+    "openid-configuration", *TYPES,
 })  # fmt: skip

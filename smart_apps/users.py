@@ -20,6 +20,10 @@ SELECT {_COLUMNS} FROM login AS l JOIN login_role AS r USING (login)
 WHERE l.login = $1 AND ($2 = '' OR r.practitioner_role = $2)
 ORDER BY r.created, r.practitioner_role
 """
+BY_ROLE: Final = f"""
+SELECT {_COLUMNS} FROM login AS l JOIN login_role AS r USING (login)
+WHERE r.practitioner_role = $1 ORDER BY r.created, l.login LIMIT 1
+"""
 ADD_LOGIN: Final = """
 INSERT INTO login (login, password, created) VALUES ($1, $2, $3)
 ON CONFLICT (login) DO UPDATE SET password = excluded.password
@@ -84,6 +88,12 @@ async def find(database: Database, login: str, practitioner_role: str = "") -> U
 async def acting(database: Database, login: str, practitioner_role: str = "") -> list[User]:
     """Give the user of this login once for each role they act in."""
     return [User(*row) for row in await database.run(FIND, (login, practitioner_role))]
+
+
+async def by_role(database: Database, practitioner_role: str) -> User | None:
+    """Give the user who acts in a PractitionerRole, if one logs in for it."""
+    rows = await database.run(BY_ROLE, (practitioner_role,))
+    return User(*rows[0]) if rows else None
 
 
 async def add(database: Database, user: User) -> None:

@@ -15,7 +15,9 @@ OF_AN_ADDRESS: Final = 100
 
 COUNT: Final = "SELECT count(*) FROM attempt WHERE subject = $1 AND instant > $2"
 NOTE: Final = "INSERT INTO attempt (subject, instant) VALUES ($1, $3), ($2, $3)"
-FORGET: Final = "DELETE FROM attempt WHERE subject = $1"
+FORGET: Final = """
+DELETE FROM attempt WHERE subject = $1 OR (subject = $2 AND instant = $3)
+"""
 SWEEP: Final = "DELETE FROM attempt WHERE instant <= $1"
 
 
@@ -34,9 +36,9 @@ async def note(database: Database, login: str, address: str, instant: int) -> No
     await database.run(NOTE, (_login(login), _address(address), instant))
 
 
-async def forget(database: Database, login: str) -> None:
-    """Forget those of a login: its person has signed in."""
-    await database.run(FORGET, (_login(login),))
+async def forget(database: Database, login: str, address: str, instant: int) -> None:
+    """Forget those of a login, whose person has signed in, and this one of the address."""
+    await database.run(FORGET, (_login(login), _address(address), instant))
 
 
 def _login(login: str) -> str:

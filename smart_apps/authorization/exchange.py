@@ -108,11 +108,16 @@ async def form(request: Request) -> Pairs:
 
 def checked(pairs: Pairs) -> Pairs:
     """Take parameters that are each given once, in the characters that answers may repeat."""
+    if not all(_plain(value) for _, value in pairs):
+        raise Invalid("a parameter has characters that none may have")
+    return once(pairs)
+
+
+def once(pairs: Pairs) -> Pairs:
+    """Take fields that are each given once."""
     names = [name for name, value in pairs if value]
     if len(set(names)) != len(names):
         raise Invalid("a parameter is given twice")
-    if not all(_plain(value) for _, value in pairs):
-        raise Invalid("a parameter has characters that none may have")
     return pairs
 
 

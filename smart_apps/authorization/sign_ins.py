@@ -9,6 +9,8 @@ OWASP ASVS 5.0, "Session Management"; RFC 6265 (cookies).
 import hmac
 from typing import Final, NamedTuple
 
+from fhir_server.access.principal import Principal
+from fhir_server.access.scopes import Scopes
 from fhir_server.postgres.database import Database
 from smart_apps.authorization import secret
 
@@ -16,6 +18,9 @@ HOURS: Final = 12
 """A shift: then whoever is there signs in again."""
 
 MICROSECONDS: Final = 1_000_000
+
+NOBODY: Final = Principal("", None, "", Scopes(()))
+"""Who asks before anybody has signed in."""
 
 OPEN: Final = """
 INSERT INTO sign_in (digest, login, practitioner_role, instant, expires)

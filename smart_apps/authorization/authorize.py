@@ -1,0 +1,226 @@
+"""The authorisation endpoint: from a client's request, by way of a person, to a code.
+
+Each step is looked at afresh from the request itself and what the browser has done so far: sign in,
+choose a role, choose a patient, allow. A step that is settled is passed over; nothing is kept of a
+request that is not finished.
+
+RFC 6749 Section 3.1; SMART App Launch 2.2, "App Launch: Launch and Authorization"; OpenID Connect
+Core 1.0 Section 3.1.2.1 (prompt).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from authlib.oauth2 import OAuth2Error
+from starlette.responses import Response
+
+from fhir_server.audit import ledger
+from fhir_server.audit.ledger import Ledger
+from fhir_server.context import RequestContext
+from fhir_server.store.store import Store
+from resources.errors import Invalid
+from smart_apps import users
+from smart_apps.authorization import (
+    asking,
+    authorizations,
+    launches,
+    pages,
+    secret,
+    sign_ins,
+)
+from smart_apps.authorization.authorizations import Authorized
+from smart_apps.authorization.exchange import Asked
+from smart_apps.authorization.pages import Form
+from smart_apps.authorization.server import SmartServer
+from smart_apps.authorization.sign_ins import SignIn
+from smart_apps.authorization.tokens import HIDDEN, Granted
+from smart_apps.clients import Client
+from smart_apps.users import User
+
+NOT_THERE: Final = "There is no such launch, or it is too old: open the application once more."
+NOT_YOURS: Final = "Somebody else has opened this application: sign out, or open it yourself."
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page to show instead of sending the person back."""
+
+    body: bytes
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a person has come with a request.
+
+    Parameters
+    ----------
+    cookie
+        Of the browser.
+    patient
+        Id of the Patient chosen in this step or the one before; empty if none is.
+    decision
+        ``allow`` or ``deny``, when the person has just said so.
+    fields
+        Of the form that was sent, if one was.
+    problem
+        What is to be told at the head of the next page.
+    """
+
+    cookie: str
+    patient: str = ""
+    decision: str = ""
+    fields: Mapping[str, str] | None = None
+    problem: str = ""
+
+
+class Authorize:
+    """The steps, with what they need."""
+
+    def __init__(self, server: SmartServer, store: Store, ledger: Ledger) -> None:
+        self._server = server
+        self._database = server.database
+        self._store = store
+        self._ledger = ledger
+
+    async def next(self, asked: Asked, step: Step) -> Page | Response:
+        """Give the next page, or send the person back to the client.
+
+        Raises
+        ------
+        OAuth2Error
+            The request cannot be granted.
+        """
+        grant = await self._server.validated(asked)
+        form = Form(urlencode(asked.form), sign_ins.form_token(step.cookie))
+        client: Client = asked.client.client
+        signed_in = await sign_ins.find(self._database, step.cookie, asked.instant)
+        if signed_in is None or (_prompts(asked, "login") and step.fields is None):
+            _require_page(asked, grant, "login_required")
+            return Page(pages.sign_in(form, client.id, step.problem), 401 if step.problem else 200)
+        launch = await self._launch(asked, grant, signed_in)
+        user = await self._user(step.cookie, signed_in, launch)
+        if user is None:
+            _require_page(asked, grant, "interaction_required")
+            acting = await users.acting(self._database, signed_in.login)
+            return Page(pages.choose_role(form, await asking.roles(self._store, acting)))
+        context: dict[str, Any] = dict(launch.context) if launch else {}
+        if "patient" not in context and _wants_patient(asked.scope):
+            if not await self._may_choose(user, step.patient, asked.origin):
+                _require_page(asked, grant, "interaction_required")
+                return await self._patients(form, user, step, asked.origin)
+            context["patient"] = step.patient
+        granted = await self._granted(asked, client, user, signed_in, context)
+        if step.decision == "deny":
+            await self._note(granted, asked, "denied", ledger.MINOR_FAILURE)
+            return await self._server.authorize(asked, grant, None)
+        if step.decision != "allow":
+            asks = _prompts(asked, "consent")
+            if asks or not await authorizations.is_remembered(self._database, granted.authorized):
+                _require_page(asked, grant, "consent_required")
+                return Page(await self._consent(form, client, granted, asked))
+        answer = await self._server.authorize(asked, grant, granted)
+        await self._note(granted, asked, "authorised", ledger.SUCCESS)
+        return answer
+
+    async def _launch(self, asked: Asked, grant: Any, signed_in: SignIn) -> launches.Launch | None:
+        """The launch that a request names; the scope ``launch`` needs one."""
+        if "launch" not in asked.scope.split():
+            return None
+        handle = asked.form.get("launch", "")
+        found = await launches.find(self._database, handle, asked.instant)
+        if found is None:
+            raise _error("invalid_request", NOT_THERE, grant)
+        if found.login != signed_in.login:
+            raise _error("access_denied", NOT_YOURS, grant)
+        return found
+
+    async def _user(
+        self, cookie: str, signed_in: SignIn, launch: launches.Launch | None
+    ) -> User | None:
+        """Give the person in the role of the launch, or the one chosen, or the only one."""
+        role = launch.practitioner_role if launch else signed_in.practitioner_role
+        acting = await users.acting(self._database, signed_in.login, role)
+        if len(acting) != 1:
+            return None
+        if acting[0].practitioner_role != signed_in.practitioner_role:
+            await sign_ins.choose(self._database, cookie, acting[0].practitioner_role)
+        return acting[0]
+
+    async def _may_choose(self, user: User, patient: str, origin: str) -> bool:
+        return bool(patient) and await asking.sees(
+            self._store, user, [f"Patient/{patient}"], origin
+        )
+
+    async def _patients(self, form: Form, user: User, step: Step, origin: str) -> Page:
+        fields = step.fields or {}
+        if not {"nhs", "family", "born"} & set(fields):
+            return Page(pages.choose_patient(form, None))
+        try:
+            found = await asking.patients(self._store, user, fields, origin)
+        except Invalid as refusal:
+            return Page(pages.choose_patient(form, None, refusal.reason), 400)
+        return Page(pages.choose_patient(form, found))
+
+    async def _granted(
+        self, asked: Asked, client: Client, user: User, signed_in: SignIn, context: dict[str, Any]
+    ) -> Granted:
+        hidden = {"practitioner": await asking.practitioner(self._store, user)}
+        if nonce := asked.form.get("nonce"):
+            hidden["nonce"] = nonce
+        authorized = Authorized(
+            id=secret.new(),
+            client=client.id,
+            login=user.login,
+            practitioner_role=user.practitioner_role,
+            scope=asked.scope,
+            context=context | {HIDDEN: hidden},
+            signed_in=signed_in.instant,
+        )
+        return Granted(user, authorized)
+
+    async def _consent(self, form: Form, client: Client, granted: Granted, asked: Asked) -> bytes:
+        user = granted.user
+        ((_, role, organization),) = await asking.roles(self._store, [user])
+        told = {"Application": client.id, "You act as": f"{role}, {organization}"}
+        patient = str(granted.authorized.context.get("patient", ""))
+        if patient:
+            told["Patient"] = await asking.name_of(self._store, user, patient, asked.origin)
+        return pages.consent(form, told, granted.authorized.scope, patient)
+
+    async def _note(self, granted: Granted, asked: Asked, what: str, outcome: int) -> None:
+        """Audit what a person has let a client do, or has not."""
+        user, authorized = granted
+        principal = replace(user.principal(authorized.scope), client=authorized.client)
+        context = RequestContext(principal, "login", asked.origin, instant=asked.instant)
+        patient = authorized.context.get("patient")
+        row = ledger.entry(
+            context, outcome=outcome, patient=patient, detail=f"{what} {authorized.scope}"
+        )
+        await self._ledger.append(row)
+
+
+def _wants_patient(scope: str) -> bool:
+    words = scope.split()
+    return "launch/patient" in words or any(word.startswith("patient/") for word in words)
+
+
+def _prompts(asked: Asked, what: str) -> bool:
+    return what in asked.form.get("prompt", "").split()
+
+
+def _require_page(asked: Asked, grant: Any, error: str) -> None:
+    """Refuse a request that wants no page to be shown where one is needed."""
+    if _prompts(asked, "none"):
+        raise _error(error, "This cannot be done without the person.", grant)
+
+
+def _error(error: str, text: str, grant: Any) -> OAuth2Error:
+    return OAuth2Error(
+        error=error,
+        description=text,
+        redirect_uri=grant.redirect_uri,
+        state=grant.request.payload.state,
+    )

@@ -1,0 +1,154 @@
+"""The pages of a sign-in: plain forms that need no script.
+
+Each form carries the authorisation request that it serves and a token that ties it to the browser.
+WCAG 2.2 AA: labels, focus that is seen, problems told in words at the head of the page.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Final, NamedTuple
+
+PAGE: Final = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
+STYLE: Final = (Path(__file__).parent / "style.css").read_bytes()
+
+SCOPES: Final = {
+    "openid": "know who you are",
+    "fhirUser": "know who you are",
+    "profile": "know who you are",
+    "launch": "know which patient you are looking at",
+    "launch/patient": "know which patient you choose",
+    "offline_access": "go on when you are not there",
+    "online_access": "go on while you are signed in",
+}
+LETTERS: Final = {"c": "add", "r": "read", "u": "change", "d": "delete", "s": "search"}
+
+
+class Form(NamedTuple):
+    """What every form of one browser carries.
+
+    Parameters
+    ----------
+    request
+        The authorisation request, as a query string.
+    token
+        Ties it to the browser (`sign_ins.form_token`).
+    """
+
+    request: str
+    token: str
+
+    def to(self, step: str, inside: str) -> str:
+        """Write a form that posts to a step."""
+        return (
+            f'<form method="post" action="/auth/{step}">'
+            f'<input type="hidden" name="request" value="{escape(self.request)}">'
+            f'<input type="hidden" name="token" value="{escape(self.token)}">{inside}</form>'
+        )
+
+
+def sign_in(form: Form, client: str, problem: str = "") -> bytes:
+    """Ask for login and password."""
+    inside = (
+        '<label for="login">Login</label>'
+        '<input type="text" id="login" name="login" autocomplete="username" '
+        'autocapitalize="none" spellcheck="false" required autofocus>'
+        '<label for="password">Password</label>'
+        '<input type="password" id="password" name="password" '
+        'autocomplete="current-password" required>'
+        "<button>Sign in</button>"
+    )
+    return page("Sign in", f"<p>To go on to <strong>{escape(client)}</strong>.</p>"
+                           f"{form.to('login', inside)}", problem)  # fmt: skip
+
+
+def choose_role(form: Form, roles: Iterable[tuple[str, str, str]]) -> bytes:
+    """Ask in which role the person acts: rows of id, role, organisation."""
+    rows = "".join(
+        f'<button class="row" name="practitioner_role" value="{escape(id)}">'
+        f"<strong>{escape(role)}</strong>{escape(organization)}</button>"
+        for id, role, organization in roles
+    )
+    return page("Who are you acting as?", form.to("role", rows))
+
+
+def choose_patient(
+    form: Form, found: Sequence[tuple[str, str, str]] | None, problem: str = ""
+) -> bytes:
+    """Ask for a patient; `found` are rows of id, name and what tells them apart."""
+    inside = (
+        '<label for="nhs">NHS number</label>'
+        '<input type="text" id="nhs" name="nhs" inputmode="numeric" autocomplete="off">'
+        '<label for="family">or family name</label>'
+        '<input type="text" id="family" name="family" autocomplete="off">'
+        '<label for="born">and date of birth</label>'
+        '<input type="date" id="born" name="born">'
+        "<button>Find</button>"
+    )
+    body = form.to("patient", inside)
+    if found is not None and not found:
+        body += "<h2>Nobody found</h2><p>No patient that you may see is like that.</p>"
+    elif found:
+        rows = "".join(
+            f'<button class="row" name="patient" value="{escape(id)}">'
+            f"<strong>{escape(name)}</strong>{escape(more)}</button>"
+            for id, name, more in found
+        )
+        body += f"<h2>Found</h2>{form.to('patient', rows)}"
+    return page("Which patient?", body, problem)
+
+
+def consent(form: Form, asked: Mapping[str, str], scope: str, patient: str) -> bytes:
+    """Ask whether a client may do what it asks for; `asked` are terms and what stands for them."""
+    rows = "".join(
+        f"<dt>{escape(term)}</dt><dd>{escape(told)}</dd>" for term, told in asked.items()
+    )
+    wishes = "".join(
+        f"<li>{escape(wish)}</li>" for wish in dict.fromkeys(map(wish_of, scope.split()))
+    )
+    inside = (
+        f'<input type="hidden" name="patient" value="{escape(patient)}">'
+        '<button name="decision" value="allow">Allow</button>'
+        '<button class="other" name="decision" value="deny">Do not allow</button>'
+    )
+    return page(
+        "May this application act for you?",
+        f"<dl>{rows}</dl><h2>It asks to</h2><ul>{wishes}</ul>{form.to('consent', inside)}",
+    )
+
+
+def problem(title: str, text: str) -> bytes:
+    """Say why it does not go on."""
+    return page(title, f"<p>{escape(text)}</p>")
+
+
+def page(title: str, body: str, problem: str = "") -> bytes:
+    """Give a whole page; `body` is HTML, the rest is text."""
+    told = f'<div class="problem" role="alert"><p>{escape(problem)}</p></div>' if problem else ""
+    return PAGE.substitute(title=escape(title), body=told + body).encode()
+
+
+def wish_of(scope: str) -> str:
+    """Say a scope in words.
+
+    Examples
+    --------
+    >>> wish_of("patient/ImagingStudy.rs")
+    'read and search ImagingStudy of this patient'
+    >>> wish_of("user/*.cruds")
+    'add, read, change, delete and search everything that you may'
+    """
+    if scope in SCOPES:
+        return SCOPES[scope]
+    context, _, rest = scope.partition("/")
+    type, _, letters = rest.partition(".")
+    letters = {"read": "rs", "write": "cud", "*": "cruds"}.get(letters, letters)
+    letters, _, only = letters.partition("?")
+    verbs = [LETTERS[letter] for letter in letters if letter in LETTERS]
+    if not verbs:
+        return scope
+    said = " and ".join(filter(None, [", ".join(verbs[:-1]), verbs[-1]]))
+    what = "everything" if type == "*" else type
+    whose = {"patient": " of this patient", "user": " that you may"}.get(context, "")
+    return f"{said} {what}{whose}{f' where {only}' if only else ''}"

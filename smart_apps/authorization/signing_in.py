@@ -1,0 +1,67 @@
+"""Signing in: login and password, looked at slowly and not too often, and audited either way.
+
+OWASP ASVS 5.0 V6.3. Whether a login exists is not told: an unknown one takes as long as a wrong
+password, and hears the same.
+"""
+
+from functools import cache
+from typing import Final
+
+from anyio import CapacityLimiter, to_thread
+
+from fhir_server.audit import ledger
+from fhir_server.audit.ledger import Ledger
+from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database
+from smart_apps import passwords, users
+from smart_apps.authorization import attempts, sign_ins
+
+WRONG: Final = "That login and password do not belong together."
+TOO_OFTEN: Final = "That was tried too often. Wait ten minutes and try again."
+
+AT_ONCE: Final = 1
+"""Passwords looked at at the same time in one process: each takes a core and 128 MB."""
+
+
+class SignInDesk:
+    """Where people sign in."""
+
+    def __init__(self, database: Database, ledger: Ledger) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._limiter = CapacityLimiter(AT_ONCE)
+
+    async def sign_in(
+        self, login: str, password: str, origin: str, instant: int
+    ) -> tuple[str | None, str]:
+        """Give the new cookie of the browser, or None and the reason to show."""
+        if await attempts.are_too_many(self._database, login, origin, instant):
+            await self._note(None, origin, instant, "too many attempts")
+            return None, TOO_OFTEN
+        await attempts.note(self._database, login, origin, instant)
+        acting = await users.acting(self._database, login)
+        kept = acting[0].password if acting else _nobody()
+        fits = await to_thread.run_sync(passwords.matches, password, kept, limiter=self._limiter)
+        if not acting or not fits:
+            await self._note(acting[0] if acting else None, origin, instant, "wrong password")
+            return None, WRONG
+        await attempts.forget(self._database, login, origin, instant)
+        role = acting[0].practitioner_role if len(acting) == 1 else ""
+        cookie = await sign_ins.open(self._database, login, role, instant)
+        await self._note(acting[0], origin, instant, "")
+        return cookie, ""
+
+    async def _note(self, user: users.User | None, origin: str, instant: int, failure: str) -> None:
+        """Audit an attempt. What was typed as a login is not kept: it may be a password."""
+        principal = user.principal("") if user else sign_ins.NOBODY
+        context = RequestContext(principal, "login", origin, instant=instant)
+        outcome = ledger.MINOR_FAILURE if failure else ledger.SUCCESS
+        await self._ledger.append(
+            ledger.entry(context, outcome=outcome, detail=failure or "signed in")
+        )
+
+
+@cache
+def _nobody() -> str:
+    """What is kept of a password that nobody has."""
+    return passwords.derive("")

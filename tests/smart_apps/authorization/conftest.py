@@ -1,0 +1,116 @@
+"""A whole server on loopback with two organisations, people who sign in, and clients."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import uvicorn
+from joserfc.jwk import ECKey, RSAKey
+
+from fhir_server.access.principal import Principal
+from fhir_server.access.token import Keys
+from fhir_server.context import RequestContext
+from fhir_server.main import Core, build_http
+from fhir_server.seat import share
+from fhir_server.settings import Address, Settings
+from resources import codes, content
+from smart_apps import clients, passwords, users
+from smart_apps.clients import Client
+from smart_apps.users import User
+from tests.build import a_patient, a_practitioner, a_role, an_organization, nhs_number
+from tests.conftest import renamed
+from tests.smart_apps.authorization.browser import Site
+
+REDIRECT = "http://127.0.0.1:18999/cb"
+NHS = nhs_number(9_901)
+PASSWORD = "correct horse battery staple"
+USER_SCOPES = (
+    "openid fhirUser profile launch launch/patient offline_access online_access "
+    "user/*.cruds patient/*.cruds"
+)
+EC = ECKey.generate_key("P-384", {"use": "sig"}, auto_kid=True)
+RSA = RSAKey.generate_key(2048, {"use": "sig"}, auto_kid=True)
+
+
+@pytest.fixture(scope="package")
+def site(cluster: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One server for all tests here; each is a client, and a browser, of its own."""
+    tmp_path = tmp_path_factory.mktemp("site")
+    with psycopg.connect(cluster, autocommit=True) as connection:
+        connection.execute(f"create database site template {template} strategy file_copy")
+    database_url = renamed(cluster, "site")
+    listener = share(Address("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    settings = Settings(data_dir=tmp_path, public_url=url)
+    core = Core.of(settings, database_url)
+    asyncio.run(_prepare(settings, database_url))
+    application, services = build_http(core, Keys.load(tmp_path))
+    config = uvicorn.Config(_served(application, services), log_level="warning", lifespan="on")
+    process = uvicorn.Server(config)
+    thread = threading.Thread(
+        target=lambda: asyncio.run(process.serve(sockets=[listener])), daemon=True
+    )
+    thread.start()
+    site = Site(url, settings, database_url)
+    try:
+        yield site
+    finally:
+        site.close()
+        process.should_exit = True
+        thread.join(10)
+        listener.close()
+
+
+def _served(application: Any, services: Any) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        path = scope.get("path", "")
+        root = "/" + path[1:].partition("/")[0]
+        await (services.get(path) or services.get(root) or application)(scope, receive, send)
+
+    return app
+
+
+def _of(organization: str, number: str) -> dict[str, Any]:
+    return {
+        "identifier": [{"system": codes.NHS_NUMBER, "value": number}],
+        "managingOrganization": {"reference": f"Organization/{organization}"},
+    }
+
+
+async def _prepare(settings: Settings, database_url: str) -> None:
+    core = Core.of(settings, database_url)
+    await core.database.open()
+    context = RequestContext(Principal.system("test"), "transaction")
+    async with core.store.begin(context) as work:
+        for one in (
+            an_organization("lead"),
+            an_organization("other"),
+            a_practitioner("dr"),
+            a_role("reporter-lead", practitioner="dr", organization="lead"),
+            a_role("referrer-other", practitioner="dr", organization="other"),
+            a_role("gp", practitioner="dr", organization="other"),
+            a_patient("p1", **_of("lead", NHS)),
+            a_patient("p2", **_of("other", nhs_number(9_902))),
+        ):
+            await work.create(content.made(one), one["id"])
+    kept = passwords.derive(PASSWORD)
+    await users.add(core.database, User("one", kept, "reporter-lead", "lead", "reporter"))
+    await users.add(core.database, User("two", kept, "reporter-lead", "lead", "reporter"))
+    await users.add(core.database, User("two", kept, "referrer-other", "other", "referrer"))
+    await users.add(core.database, User("gp", kept, "gp", "other", "referrer"))
+    jwks = json.dumps({"keys": [EC.as_dict(private=False), RSA.as_dict(private=False)]})
+    secret = passwords.derive("s3cret")
+    launch = "http://127.0.0.1:18999/launch"
+    for client in (
+        Client("app", "public", USER_SCOPES, "lead", (REDIRECT,), launch_url=launch),
+        Client("other-app", "public", USER_SCOPES, "other", (REDIRECT,)),
+        Client("web", "secret", USER_SCOPES, "lead", (REDIRECT,), secret=secret),
+        Client("keyed", "jwks", USER_SCOPES, "lead", (REDIRECT,), jwks),
+        Client("backend", "jwks", "system/*.rs system/Task.cruds", "lead", (), jwks),
+    ):
+        await clients.add(core.database, client)
+    await core.database.close()
