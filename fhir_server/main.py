@@ -46,9 +46,14 @@ from fhir_server.store.store import Store
 from fhir_server.traffic import Traffic
 from fhir_server.workflow import Workflow
 from smart_apps import pages
-from smart_apps.authorization.routes import SMART_CONFIGURATION, Authorization
+from smart_apps.authorization.routes import (
+    OPENID_CONFIGURATION,
+    SMART_CONFIGURATION,
+    Authorization,
+)
 from smart_apps.authorization.server import SmartServer
 from smart_apps.authorization.tokens import Issuer
+from smart_apps.origins import CrossOrigin, Origins
 
 KEEP_ALIVE_SECONDS: Final = 75
 GRACE_SECONDS: Final = 4
@@ -161,12 +166,17 @@ def build_http(
         Route("/metrics", _metrics(settings.data_dir)),
         Route("/", _start_page(settings)),
     ]
+    auth = Router(authorization, redirect_slashes=False)
     # Both FHIR routes end at one door, which reads the address by itself.
-    return application, {
+    services: dict[str, ASGIApp] = {
         ROOT: fhir[0].app,
-        SMART_CONFIGURATION: Router(authorization, redirect_slashes=False),
+        "/auth": auth,
+        SMART_CONFIGURATION: auth,
+        OPENID_CONFIGURATION: auth,
         dicomweb.ROOT: Router(web, redirect_slashes=False),
     }
+    origins = Origins(core.database)
+    return application, {at: CrossOrigin(each, origins) for at, each in services.items()}
 
 
 def http(settings: Settings, database_url: str, seat: Seat) -> None:

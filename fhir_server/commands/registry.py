@@ -34,6 +34,7 @@ def client() -> None:
     help="File of its public keys, a JSON Web Key Set.",
 )
 @click.option("--redirect", "redirects", multiple=True, help="Redirect URI; may be repeated.")
+@click.option("--launch", "launch_url", help="Where an EHR launch of it begins.")
 @click.option("--scope", required=True, help="All that it may ever ask for.")
 @click.option("--organization", required=True, help="ODS code of whom it acts for.")
 def add_client(
@@ -42,6 +43,7 @@ def add_client(
     kind: Kind | None,
     jwks: Path | None,
     redirects: tuple[str, ...],
+    launch_url: str | None,
     scope: str,
     organization: str,
 ) -> None:
@@ -59,6 +61,7 @@ def add_client(
             redirect_uris=redirects,
             jwks=jwks.read_text() if jwks else None,
             secret=passwords.derive(secret) if secret else None,
+            launch_url=launch_url,
         )
         await clients.add(core.database, made)
 

@@ -37,6 +37,7 @@ from smart_apps.authorization.server import SmartServer
 from smart_apps.authorization.signing_in import SignInDesk
 
 SMART_CONFIGURATION: Final = "/fhir/.well-known/smart-configuration"
+OPENID_CONFIGURATION: Final = "/.well-known/openid-configuration"
 
 COOKIE: Final = "isocentre_session"
 
@@ -49,9 +50,6 @@ PAGE_HEADERS: Final = {
 POLICY: Final = (
     "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action "
 )
-
-ANY_ORIGIN: Final = {"access-control-allow-origin": "*"}
-"""Discovery and keys are for everybody; nothing there depends on who asks."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -91,7 +89,7 @@ class Authorization:
             Route("/auth/style.json", _public(discovery.STYLE)),
             Route("/auth/style.css", _stylesheet),
             Route(SMART_CONFIGURATION, _public(discovery.smart(self._url))),
-            Route("/.well-known/openid-configuration", _public(discovery.openid(self._url))),
+            Route(OPENID_CONFIGURATION, _public(discovery.openid(self._url))),
         ]
 
     # --- what a person sees ------------------------------------------------------------------
@@ -308,8 +306,7 @@ def _without_prompt(parameters: Mapping[str, str]) -> dict[str, str]:
 
 def _public(content: Mapping[str, Any]) -> Endpoint:
     async def answer(request: Request) -> Response:
-        headers = ANY_ORIGIN | {"cache-control": "public, max-age=60"}
-        return JSONResponse(content, headers=headers)
+        return JSONResponse(content, headers={"cache-control": "public, max-age=60"})
 
     return answer
 
