@@ -12,11 +12,10 @@ References
 
 import io
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, NewType, TypeAlias
+from typing import Any, BinaryIO, Final, NamedTuple, NewType, TypeAlias, cast
 
 from pydicom import charset
 from pydicom.dataelem import RawDataElement
@@ -26,6 +25,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
 from dicom_bridge import storage
+from dicom_bridge.deflate import Inflated
 from dicom_bridge.mapping import tags
 from dicom_bridge.spool import FileMeta, Spool
 from resources.errors import Invalid, NotDicom, Unsupported
@@ -42,7 +42,6 @@ MOST_UID: Final = 64
 MOST_HEADER: Final = 4 << 20
 """Bytes before the pixels that are read for the header; what comes later is kept, not read."""
 MOST_VALUE: Final = 1 << 16
-MOST_INFLATED: Final = 64 << 20
 LAST_TAG: Final = max(tags.HEADER)
 WANTED: Final[list[BaseTag | int]] = [BaseTag(tag) for tag in tags.HEADER]
 PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
@@ -196,22 +195,15 @@ def _parsed(source: BinaryIO, transfer_syntax: str) -> tuple[Header, bool]:
             specific_tags=WANTED,
         )
         return _header(ds, tags.HEADER.__contains__), bool(ends)
-    except Invalid:
+    except (Invalid, NotDicom):
         raise
     except Exception as error:  # whatever a parser makes of hostile bytes
         raise NotDicom("the data set cannot be read") from error
 
 
 def _inflated(file: BinaryIO, transfer_syntax: str) -> BinaryIO:
-    """Undo PS3.5 Section A.5, as far as the limit."""
-    if transfer_syntax not in storage.DEFLATED:
-        return file
-    try:
-        return io.BytesIO(
-            zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MOST_INFLATED)
-        )
-    except zlib.error as error:
-        raise NotDicom("the deflated data set cannot be read") from error
+    """Undo PS3.5 Section A.5, as far as it is read."""
+    return cast(BinaryIO, Inflated(file)) if transfer_syntax in storage.DEFLATED else file
 
 
 def _header(ds: Dataset, wanted: Any) -> dict[str, Any]:
