@@ -17,7 +17,8 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
-from dicom_bridge.dimse.messages import Messages, StoredInstance
+from dicom_bridge.dimse import manners
+from dicom_bridge.dimse.messages import Messages, StoredInstance, discard
 from dicom_bridge.dimse.transport import BufferedSocket
 from dicom_bridge.dimse.upper_layer import UpperLayer
 from dicom_bridge.dimse.waking import WakingEvent
@@ -81,10 +82,13 @@ class AcceptedAssociation(Association):
         """Serve the peer from its request to the end, then give back its place."""
         try:
             super().run_reactor()
+        except Exception as error:  # whatever comes of a request for an association that is none
+            _log.warning("an association ends: %s", type(error).__name__)
+            self.abort()
         finally:
             while self.dimse.msg_queue.queue:
-                _discard(self.dimse.msg_queue.get()[1])
-            self._server.leave()
+                discard(self.dimse.msg_queue.get()[1])
+            self._server.leave(self)
 
     def kill(self) -> None:
         """End the association's threads; a peer that does not close is hung up on."""
@@ -126,9 +130,18 @@ class AcceptedAssociation(Association):
     def _serve_request(self, msg: Any, context_id: int) -> None:
         """Serve a request; whatever becomes of it, the data set it brought is not left behind."""
         try:
-            super()._serve_request(msg, context_id)
+            if not msg.is_valid_request:
+                _log.warning("an association ends: a message that asks for nothing")
+                self.abort()
+            elif manners.fits(msg, self._accepted_cx.get(context_id)):
+                super()._serve_request(msg, context_id)
+            elif isinstance(msg, C_STORE):
+                self.dimse.send_msg(manners.refused(msg), context_id)
+            else:
+                _log.warning("an association ends: a request on another's presentation context")
+                self.abort()
         finally:
-            _discard(msg)
+            discard(msg)
 
     def send_c_store(
         self,
@@ -237,9 +250,3 @@ class AcceptedAssociation(Association):
     @_is_paused.setter
     def _is_paused(self, value: bool) -> None:
         self._is_serving_elsewhere = value
-
-
-def _discard(message: Any) -> None:
-    spool = getattr(message, "_dataset_file", None)
-    if spool is not None:
-        spool.discard()

@@ -27,6 +27,8 @@ MOST_MAPPED: Final = 1 << 25
 """Largest file that is sent in one write, in bytes; larger ones go PDU by PDU."""
 MOST_IN_MEMORY: Final = 1 << 24
 """Largest command set or identifier, in bytes; stored data sets go to the disk."""
+MOST_WAITING: Final = 256
+"""Requests that may wait on one association; we negotiate that there is one (PS3.7 D.3.3.3)."""
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +77,11 @@ class IncomingQueue(WakingQueue):
         context_id, message = item
         if isinstance(message, C_STORE) and self._assoc.serve_now(message, context_id):
             return
+        if len(self.queue) >= MOST_WAITING:
+            _log.warning("an association ends: too many requests wait for their answer")
+            discard(message)
+            self._assoc.dul.event_queue.put("Evt19")
+            return
         super().put(item, block, timeout)
 
 
@@ -101,7 +108,9 @@ class Messages(dimse.DIMSEServiceProvider):
         """Take one fragment, or a piece of one; False if no message can come of it."""
         message: Any = self.message
         is_command = bool(control & COMMAND)
-        if not is_command and message is not None and message.command_set:
+        if message is not None and message.command_set:
+            if is_command or context_id != message.context_id:
+                return False  # PS3.8 Annex E: one message after the other, each on one context
             sink = message._data_set_file or message.data_set
             if sink is None or (sink is message.data_set and self._is_too_much(sink, fragment)):
                 return False
@@ -114,10 +123,14 @@ class Messages(dimse.DIMSEServiceProvider):
         held = message.encoded_command_set if message is not None else None
         if held is not None and self._is_too_much(held, fragment):
             return False
-        self._pass_on(context_id, bytes((control,)) + fragment)
-        message = self.message
-        if message is not None and isinstance(message, dimse_messages.C_STORE_RQ):
-            self._spool(message, context_id)
+        try:
+            self._pass_on(context_id, bytes((control,)) + fragment)
+            message = self.message
+            if message is not None and isinstance(message, dimse_messages.C_STORE_RQ):
+                self._spool(message, context_id)
+        except Exception as error:  # whatever comes of a command set that is none
+            _log.warning("a command set cannot be understood: %s", type(error).__name__)
+            return False
         return True
 
     def abandon(self) -> None:
@@ -169,6 +182,13 @@ class Messages(dimse.DIMSEServiceProvider):
     @staticmethod
     def _is_too_much(held: Any, fragment: memoryview) -> bool:
         return bool(held.tell() + len(fragment) > MOST_IN_MEMORY)
+
+
+def discard(message: Any) -> None:
+    """Remove the data set that a message brought, unless it was kept."""
+    spool = getattr(message, "_dataset_file", None)
+    if spool is not None:
+        spool.discard()
 
 
 def _mapped(place: tuple[Path, int]) -> memoryview | None:

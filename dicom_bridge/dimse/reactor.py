@@ -72,6 +72,11 @@ class ApplicationEntity(AE):
 
     open_spool: Callable[..., Any] | None = None
 
+    @property
+    def active_associations(self) -> list[Association]:
+        """Associations that are established: who has only called takes nobody's place."""
+        return [one for one in super().active_associations if one.is_established]
+
 
 def missing() -> list[str]:
     """Private names of pynetdicom that are not there; empty when all is well."""

@@ -38,6 +38,8 @@ from resources.errors import Refusal
 
 MOST_PDU: Final = 1 << 17
 """Maximum Length that we announce, in bytes."""
+LEAST_PDU: Final = 128
+"""Maximum Length, in bytes, below which nothing useful can be sent to a peer (PS3.8 Annex D.1)."""
 VERIFICATION: Final = "1.2.840.10008.1.1"
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
@@ -163,8 +165,20 @@ class Admission:
         self._anywhere = anywhere
 
     def handle(self, event: Any) -> None:
-        """Admit the peer, or reject the association and audit that."""
-        association = event.assoc
+        """Admit the peer, or reject the association and audit that.
+
+        pynetdicom goes on after a handler that failed: who could not be looked up is rejected.
+        """
+        try:
+            self._decide(event.assoc)
+        except Exception:
+            self._reject(event.assoc, BY_PRESENTATION, CONGESTION)
+            raise
+
+    def _decide(self, association: Any) -> None:
+        if 0 < (association.requestor.maximum_length or 0) < LEAST_PDU:
+            self._reject(association, BY_USER, NO_REASON)
+            return
         calling = str(association.requestor.primitive.calling_ae_title).strip()
         address = str(association.requestor.address)
         try:

@@ -24,12 +24,11 @@ _log = logging.getLogger(__name__)
 
 def open_spool(bridge: Bridge, context: Any, command_set: Dataset) -> Spool:
     """Begin the file of a data set that is about to arrive: file meta information first."""
+    announced = (str(command_set.AffectedSOPClassUID), str(command_set.AffectedSOPInstanceUID))
+    beginning = made_meta(*announced, str(context.transfer_syntax[0]))
     spool = bridge.blobs.spool()
-    spool.announced = (
-        str(command_set.AffectedSOPClassUID),
-        str(command_set.AffectedSOPInstanceUID),
-    )
-    spool.write(made_meta(*spool.announced, str(context.transfer_syntax[0])))
+    spool.announced = announced
+    spool.write(beginning)
     return spool
 
 

@@ -6,12 +6,15 @@ References
 * RFC 896 (Nagle): its delay costs 40 ms a message, so TCP_NODELAY is set
 """
 
+import contextlib
 import hashlib
 import logging
 import select
 import socket
 import struct
 import threading
+import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -28,6 +31,11 @@ MOST_BUFFERS: Final = 512
 MOST_PDU: Final = 1 << 20
 """Longest PDU we take, in bytes; we announce less."""
 PDU_HEADER: Final = struct.Struct(">BxL")
+REQUEST_SECONDS: Final = 30.0
+"""How long a peer may take to say that it wants an association, however slowly it speaks: the
+ARTIM timer (PS3.8 Section 9.1.4) sees only whole PDUs."""
+EVICTION_SECONDS: Final = 0.2
+"""How long one who calls may have to wait for the place of one who has not said a word."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +50,7 @@ class BufferedSocket(AssociationSocket):
         self._buffer: bytearray | None = None
         self._view = memoryview(b"")
         self._read = self._filled = 0
+        self._until: float | None = time.monotonic() + REQUEST_SECONDS
         super().__init__(assoc, client_socket)
         client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client_socket.settimeout(assoc.acse_timeout)
@@ -54,6 +63,7 @@ class BufferedSocket(AssociationSocket):
 
     def be_patient(self, seconds: float | None) -> None:
         """Set how long a peer may stall inside a PDU, or not read what we send."""
+        self._until = None
         if self.socket is not None:
             self.socket.settimeout(seconds)
 
@@ -155,6 +165,8 @@ class BufferedSocket(AssociationSocket):
         connection = self.socket
         if connection is None:
             return False
+        if self._until is not None and time.monotonic() > self._until:
+            raise TimeoutError("the peer takes too long to request an association")
         count = connection.recv_into(self._view[self._filled :])
         self._filled += count
         return count > 0
@@ -174,6 +186,7 @@ class ConnectionHandler(RequestHandler):
         server = self.server
         made = server.association_class(server.ae)
         made.accept(server, BufferedSocket(made, self.request), self.local, self.remote)
+        server.strangers.append(made)
         return made
 
 
@@ -183,7 +196,9 @@ class AssociationServer(ThreadedAssociationServer):
     Parameters
     ----------
     association_class
-        What a connection becomes; `most_connections` of them at once, others are hung up on.
+        What a connection becomes; `most_connections` of them at once. When all places are taken,
+        whoever has kept one longest without an association gives way; if there is none, who calls
+        is hung up on.
     """
 
     request_queue_size = 64
@@ -203,6 +218,8 @@ class AssociationServer(ThreadedAssociationServer):
         most_connections: int,
     ) -> None:
         self.association_class = association_class
+        self.strangers: deque[Any] = deque()
+        """Connections in the order they came; those that are no strangers any more stay a while."""
         self._places = threading.Semaphore(most_connections)
         super().__init__(
             ae, address, ae_title, contexts, ssl_context, evt_handlers, ConnectionHandler
@@ -226,10 +243,24 @@ class AssociationServer(ThreadedAssociationServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Take a place for the connection; without one it is closed at once."""
         free = self._places.acquire(blocking=False)
+        if not free and self._evict():
+            free = self._places.acquire(timeout=EVICTION_SECONDS)
         if not free:
             _log.warning("too many connections: one from %s is refused", client_address[0])
         return free
 
-    def leave(self) -> None:
+    def leave(self, association: Any) -> None:
         """Give back the place of a connection that has ended."""
+        with contextlib.suppress(ValueError):
+            self.strangers.remove(association)
         self._places.release()
+
+    def _evict(self) -> bool:
+        """Hang up on the connection that has been longest without an association, if any."""
+        while self.strangers:
+            association = self.strangers.popleft()
+            transport = association.dul.socket
+            if not association.is_established and transport is not None:
+                transport.hang_up()
+                return True
+        return False

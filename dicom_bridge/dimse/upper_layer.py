@@ -77,13 +77,18 @@ class UpperLayer(DULServiceProvider):
             self.assoc._dul_ready.set()
             while not self._quit:
                 self._step()
-        except Exception:
-            _log.exception("an association ends: the upper layer failed")
+        except Exception as error:
+            # Before there is an association it is what the peer sent; afterwards it is our fault.
+            was_established = self.state_machine.current_state == ESTABLISHED
+            trace = error if was_established else None
+            _log.warning("an association ends: %s", type(error).__name__, exc_info=trace)
             self._fail()
         finally:
             self.is_done = True
             self._wake.close()
             self.assoc.dimse.abandon()
+            if self.assoc.requestor.primitive is None:
+                self.to_user_queue.put(None)  # nobody need wait for a request that will not come
             self.assoc.wake()
 
     def stop_dul(self) -> bool:
@@ -209,8 +214,16 @@ class UpperLayer(DULServiceProvider):
                 return
 
     def _read_fragments(self, connection: BufferedSocket, left: int) -> str:
-        """Pass on the PDVs of one PDU; an event if the peer is gone or talks nonsense."""
+        """Pass on the PDVs of one PDU; an event if the peer is gone or talks nonsense.
+
+        A PDU holds at least one PDV, and a PDV at least its header: what is shorter would have us
+        wait for octets that belong to the next one.
+        """
+        if not left:
+            return "Evt19"
         while left:
+            if left < PDV_HEADER.size:
+                return "Evt19"
             header = connection.peek(PDV_HEADER.size)
             if header is None:
                 return "Evt17"

@@ -1,0 +1,57 @@
+"""Manners: whether a request fits the presentation context that it came on.
+
+pynetdicom lets the Affected SOP Class UID of a command choose the service, whatever was negotiated:
+a C-STORE request that names the Verification SOP Class would be answered with success, and nothing
+stored. Here a request is served only on a context of its own SOP class.
+
+References
+----------
+* PS3.7 Section 9.1 (Affected SOP Class UID), Annex C.5.6 (No Such SOP Class), D.3.2
+* PS3.4 Annexes A, B, C, K (which DIMSE services a service class has)
+"""
+
+from typing import Any, Final
+
+from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_STORE
+from pynetdicom.service_class import (
+    BasicWorklistManagementServiceClass,
+    QueryRetrieveServiceClass,
+    StorageServiceClass,
+    VerificationServiceClass,
+)
+from pynetdicom.sop_class import uid_to_service_class
+
+NO_SUCH_SOP_CLASS: Final = 0x0118
+
+SERVICES: Final[dict[type[Any], tuple[type[Any], ...]]] = {
+    C_ECHO: (VerificationServiceClass,),
+    C_STORE: (StorageServiceClass,),
+    C_FIND: (QueryRetrieveServiceClass, BasicWorklistManagementServiceClass),
+    C_GET: (QueryRetrieveServiceClass,),
+}
+"""DIMSE service -> the service classes that use it and that we offer."""
+
+
+def fits(request: Any, context: Any) -> bool:
+    """Whether a request is one of the service class of its presentation context.
+
+    Parameters
+    ----------
+    context
+        The accepted presentation context, None if there is none of that ID.
+    """
+    if context is None:
+        return False
+    named, negotiated = str(request.AffectedSOPClassUID), str(context.abstract_syntax)
+    services = SERVICES.get(type(request), ())
+    return named == negotiated and uid_to_service_class(negotiated) in services
+
+
+def refused(request: C_STORE) -> C_STORE:
+    """The response to a C-STORE request that names another SOP class than its context."""
+    response = C_STORE()
+    response.MessageIDBeingRespondedTo = request.MessageID
+    response.AffectedSOPClassUID = request.AffectedSOPClassUID
+    response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
+    response.Status = NO_SUCH_SOP_CLASS
+    return response
