@@ -20,7 +20,7 @@ WRONG: Final = "That login and password do not belong together."
 TOO_OFTEN: Final = "That was tried too often. Wait ten minutes and try again."
 
 AT_ONCE: Final = 1
-"""Passwords looked at at the same time in one process: each takes a core and 128 MB."""
+"""Passwords looked at at the same time in one process: each takes a core and 64 MB."""
 
 
 class SignInDesk:
