@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+CLIENTS := tests/clients/node_modules/.ready
 
 .PHONY: setup demo test lint bench docs clean lock
 
-setup: .venv/.ready
+setup: .venv/.ready $(CLIENTS)
 	@$(BIN)/python tools/debian.py dcmtk invesalius-examples
 	@$(BIN)/python -m demo.cranium .assets/cranium
 
@@ -13,6 +14,10 @@ setup: .venv/.ready
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(CLIENTS): tests/clients/package.json
+	@cd tests/clients && npm install --no-package-lock --no-audit --no-fund --loglevel=error
 	@touch $@
 
 demo: setup
