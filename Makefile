@@ -17,7 +17,7 @@ setup: .venv/.ready $(CLIENTS)
 	@touch $@
 
 $(CLIENTS): tests/clients/package.json
-	@cd tests/clients && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@cd tests/clients && npm install --omit=optional --no-package-lock --no-audit --no-fund --loglevel=error
 	@touch $@
 
 demo: setup
