@@ -7,7 +7,7 @@ CLIENTS := tests/clients/node_modules/.ready
 .PHONY: setup demo test lint bench docs clean lock
 
 setup: .venv/.ready $(CLIENTS)
-	@$(BIN)/python tools/debian.py dcmtk invesalius-examples
+	@$(BIN)/python tools/debian.py dcmtk invesalius-examples chromium
 	@$(BIN)/python -m demo.cranium .assets/cranium
 
 .venv/.ready: requirements.lock pyproject.toml

@@ -15,7 +15,8 @@ from fhir_server.postgres.database import Database
 from smart_apps import clients
 
 FRESH_SECONDS: Final = 10.0
-"""How soon a page of a client that was registered a moment ago may ask."""
+"""How soon an origin may ask that was turned away before its client was registered."""
+MOST_STRANGE: Final = 1000
 
 PUBLIC: Final = frozenset(
     {"/fhir/metadata", "/fhir/.well-known/smart-configuration", "/auth/jwks",
@@ -40,18 +41,25 @@ class Origins:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: frozenset[str] = frozenset()
-        self._asked = float("-inf")
+        self._strange: dict[str, float] = {}
 
     async def include(self, origin: str) -> bool:
         """Say whether pages of this origin belong to a registered client."""
-        if origin not in self._known and time.monotonic() - self._asked > FRESH_SECONDS:
-            self._asked = time.monotonic()
+        if origin not in self._known and self._strange.get(origin, 0.0) < time.monotonic():
             self._known = frozenset(
                 _origin(uri)
                 for client in await clients.every(self._database)
                 for uri in (*client.redirect_uris, client.launch_url or "")
             ) - {""}
+            if origin not in self._known:
+                self._remember(origin)
         return origin in self._known
+
+    def _remember(self, origin: str) -> None:
+        """Need not look again for a while; of many strange origins the first ones are forgotten."""
+        self._strange[origin] = time.monotonic() + FRESH_SECONDS
+        if len(self._strange) > MOST_STRANGE:
+            del self._strange[next(iter(self._strange))]
 
 
 class CrossOrigin:
