@@ -36,6 +36,7 @@ from fhir_server.context import now
 from fhir_server.jobs import Duty
 from fhir_server.logs import Access
 from fhir_server.metrics import Meter
+from fhir_server.patience import PatientProtocol, PatientServer, prepare
 from fhir_server.postgres.database import Database
 from fhir_server.rest import router
 from fhir_server.rest.door import ROOT
@@ -189,7 +190,7 @@ def http(settings: Settings, database_url: str, seat: Seat) -> None:
     config = uvicorn.Config(
         Traffic(application, meter, access, services=services, https=https),
         loop="uvloop",
-        http="httptools",
+        http=PatientProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -204,7 +205,7 @@ def http(settings: Settings, database_url: str, seat: Seat) -> None:
     for each in ENDINGS:
         signal.signal(each, lambda number, frame: None)
     try:
-        uvicorn.Server(config).run(sockets=[share(settings.http_address)])
+        PatientServer(config).run(sockets=[prepare(share(settings.http_address))])
     finally:
         access.flush()
 
