@@ -47,13 +47,12 @@ from fhir_server.store.store import Store
 from fhir_server.traffic import Traffic
 from fhir_server.workflow import Workflow
 from smart_apps import pages
-from smart_apps.authorization.routes import (
-    OPENID_CONFIGURATION,
-    SMART_CONFIGURATION,
-    Authorization,
-)
+from smart_apps.authorization import sweeping
+from smart_apps.authorization.routes import OPENID_CONFIGURATION, SMART_CONFIGURATION
+from smart_apps.authorization.routes import routes as authorization_routes
 from smart_apps.authorization.server import SmartServer
 from smart_apps.authorization.tokens import Issuer
+from smart_apps.authorization.upstream import Upstream
 from smart_apps.origins import CrossOrigin, Origins
 
 KEEP_ALIVE_SECONDS: Final = 75
@@ -156,9 +155,12 @@ def build_http(
         core.bridge, checker, base_url=settings.url, body_limit=settings.max_stow_bytes
     )
     issuer = Issuer(keys, settings.url)
-    authorization = Authorization(
-        SmartServer(core.database, issuer, checker), core.store, core.ledger
-    ).routes()
+    authorization = authorization_routes(
+        SmartServer(core.database, issuer, checker),
+        core.store,
+        core.ledger,
+        Upstream(core.database, settings) if settings.oidc_issuer else None,
+    )
     application.router.routes += [
         *authorization,
         *fhir,
@@ -258,10 +260,15 @@ def duties(core: Core) -> list[Duty]:
         await partitions.ensure(core.database, now())
         return 0
 
+    async def sweep_authorizations() -> int:
+        await sweeping.sweep(core.database, now())
+        return 0
+
     return [
         Duty("settle", "* * * * *", settle),
         Duty("seal", "*/5 * * * *", seal_ledger),
         Duty("sweep", "23 * * * *", sweep_blobs),
+        Duty("authorizations", "41 3 * * *", sweep_authorizations),
         Duty("partitions", "7 2 * * *", make_partitions),
     ]
 

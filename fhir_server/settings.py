@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from resources.errors import Invalid
@@ -94,6 +94,20 @@ class Settings(BaseSettings):
         ge=0,
         le=36500,
     )
+    oidc_issuer: str = Field(
+        "",
+        description="Issuer of another OpenID Connect provider where people may sign in. Empty: "
+        "only with a local login.",
+        pattern=r"^(https?://[^\s]+)?$",
+    )
+    oidc_client_id: str = Field("", description="As which client we are registered there.")
+    oidc_client_secret: SecretStr = Field(SecretStr(""), description="Our secret there.")
+    oidc_claim: str = Field(
+        "sub", description="The claim of its ID token that is the name of a login here."
+    )
+    oidc_name: str = Field(
+        "your organisation", description="What the sign-in page calls it: `Sign in with ...`."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level of what is logged."
     )
@@ -149,6 +163,9 @@ def read(**options: Any) -> Settings:
 def environment(settings: Settings) -> dict[str, str]:
     """Give the environment in which `read` reads the same settings."""
     values = settings.model_dump(mode="json")
+    for name in type(settings).model_fields:
+        if isinstance(secret := getattr(settings, name), SecretStr):
+            values[name] = secret.get_secret_value()
     return {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
 
 

@@ -169,3 +169,19 @@ class WithdrawnRow(SQLModel, table=True):
 
     id: str = Field(sa_column=_text(primary_key=True))
     expires: int = Field(sa_column=_instant())
+
+
+class UpstreamSignInRow(SQLModel, table=True):
+    """A sign-in under way at another identity provider; `digest` is that of its ``state``."""
+
+    __tablename__ = "upstream_sign_in"
+
+    digest: bytes = Field(sa_column=_digest())
+    browser: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    """Digest of the cookie of the browser that began it."""
+    request: str = Field(sa_column=_text())
+    """The authorisation request that it serves, as a query string."""
+    nonce: str = Field(sa_column=_text())
+    verifier: str = Field(sa_column=_text())
+    """Of PKCE; it is of use to us alone, and only together with the code."""
+    expires: int = Field(sa_column=_instant())

@@ -77,9 +77,18 @@ class Step:
 
 
 class Authorize:
-    """The steps, with what they need."""
+    """The steps, with what they need.
 
-    def __init__(self, server: SmartServer, store: Store, ledger: Ledger) -> None:
+    Parameters
+    ----------
+    upstream
+        What another provider is called where people may sign in; empty if there is none.
+    """
+
+    def __init__(
+        self, server: SmartServer, store: Store, ledger: Ledger, upstream: str = ""
+    ) -> None:
+        self._upstream = upstream
         self._server = server
         self._database = server.database
         self._store = store
@@ -99,7 +108,8 @@ class Authorize:
         signed_in = await sign_ins.find(self._database, step.cookie, asked.instant)
         if signed_in is None or (_prompts(asked, "login") and step.fields is None):
             _require_page(asked, grant, "login_required")
-            return Page(pages.sign_in(form, client.id, step.problem), 401 if step.problem else 200)
+            page = pages.sign_in(form, client.id, step.problem, self._upstream)
+            return Page(page, 401 if step.problem else 200)
         launch = await self._launch(asked, grant, signed_in)
         user = await self._user(step.cookie, signed_in, launch)
         if user is None:

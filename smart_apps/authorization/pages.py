@@ -48,8 +48,8 @@ class Form(NamedTuple):
         )
 
 
-def sign_in(form: Form, client: str, problem: str = "") -> bytes:
-    """Ask for login and password."""
+def sign_in(form: Form, client: str, problem: str = "", upstream: str = "") -> bytes:
+    """Ask for login and password, or offer to sign in at the provider of that name."""
     inside = (
         '<label for="login">Login</label>'
         '<input type="text" id="login" name="login" autocomplete="username" '
@@ -59,8 +59,12 @@ def sign_in(form: Form, client: str, problem: str = "") -> bytes:
         'autocomplete="current-password" required>'
         "<button>Sign in</button>"
     )
-    return page("Sign in", f"<p>To go on to <strong>{escape(client)}</strong>.</p>"
-                           f"{form.to('login', inside)}", problem)  # fmt: skip
+    elsewhere = ""
+    if upstream:
+        button = f'<button class="other">Sign in with {escape(upstream)}</button>'
+        elsewhere = form.to("upstream", button)
+    body = f"<p>To go on to <strong>{escape(client)}</strong>.</p>{form.to('login', inside)}"
+    return page("Sign in", body + elsewhere, problem)
 
 
 def choose_role(form: Form, roles: Iterable[tuple[str, str, str]]) -> bytes:

@@ -46,10 +46,21 @@ class SignInDesk:
             await self._note(acting[0] if acting else None, origin, instant, "wrong password")
             return None, WRONG
         await attempts.forget(self._database, login, origin, instant)
+        return await self._opened(acting, origin, instant), ""
+
+    async def vouched_for(self, login: str, origin: str, instant: int) -> str | None:
+        """Give the new cookie for somebody another provider vouches for, if they log in here."""
+        acting = await users.acting(self._database, login)
+        if not acting:
+            await self._note(None, origin, instant, "nobody here by that name")
+            return None
+        return await self._opened(acting, origin, instant)
+
+    async def _opened(self, acting: list[users.User], origin: str, instant: int) -> str:
         role = acting[0].practitioner_role if len(acting) == 1 else ""
-        cookie = await sign_ins.open(self._database, login, role, instant)
+        cookie = await sign_ins.open(self._database, acting[0].login, role, instant)
         await self._note(acting[0], origin, instant, "")
-        return cookie, ""
+        return cookie
 
     async def _note(self, user: users.User | None, origin: str, instant: int, failure: str) -> None:
         """Audit an attempt. What was typed as a login is not kept: it may be a password."""

@@ -4,6 +4,8 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -39,23 +41,30 @@ RSA = RSAKey.generate_key(2048, {"use": "sig"}, auto_kid=True)
 @pytest.fixture(scope="package")
 def site(cluster: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One server for all tests here; each is a client, and a browser, of its own."""
-    tmp_path = tmp_path_factory.mktemp("site")
+    with serving(cluster, template, tmp_path_factory.mktemp("site"), "site") as site:
+        yield site
+
+
+@contextmanager
+def serving(
+    cluster: str, template: str, folder: Path, name: str, **settings: Any
+) -> Iterator[Site]:
+    """Serve on a database of this name until the block is left."""
     with psycopg.connect(cluster, autocommit=True) as connection:
-        connection.execute(f"create database site template {template} strategy file_copy")
-    database_url = renamed(cluster, "site")
+        connection.execute(f"create database {name} template {template} strategy file_copy")
+    database_url = renamed(cluster, name)
     listener = share(Address("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    settings = Settings(data_dir=tmp_path, public_url=url)
-    core = Core.of(settings, database_url)
-    asyncio.run(_prepare(settings, database_url))
-    application, services = build_http(core, Keys.load(tmp_path))
+    read = Settings(data_dir=folder, public_url=url, **settings)
+    asyncio.run(_prepare(read, database_url))
+    application, services = build_http(Core.of(read, database_url), Keys.load(folder))
     config = uvicorn.Config(_served(application, services), log_level="warning", lifespan="on")
     process = uvicorn.Server(config)
     thread = threading.Thread(
         target=lambda: asyncio.run(process.serve(sockets=[listener])), daemon=True
     )
     thread.start()
-    site = Site(url, settings, database_url)
+    site = Site(url, read, database_url)
     try:
         yield site
     finally:

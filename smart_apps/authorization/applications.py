@@ -1,0 +1,104 @@
+"""What applications ask of the authorisation server: tokens, what one is worth, a launch.
+
+RFC 6749 Section 3.2, RFC 7662, RFC 7009; SMART App Launch 2.2, "Launch App: EHR Launch".
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fhir_server.access import bearer
+from fhir_server.audit import ledger
+from fhir_server.audit.ledger import Ledger
+from fhir_server.context import RequestContext, now
+from fhir_server.store.store import Store
+from resources.errors import Invalid, NotFound, Refusal, TooLarge, Unauthenticated
+from smart_apps import clients, users
+from smart_apps.authorization import asking, exchange, launches, sign_ins
+from smart_apps.authorization.exchange import Asked
+from smart_apps.authorization.server import SmartServer
+
+
+class Applications:
+    """The addresses that applications ask."""
+
+    def __init__(self, server: SmartServer, store: Store, ledger: Ledger) -> None:
+        self._server = server
+        self._database = server.database
+        self._store = store
+        self._ledger = ledger
+        self._url = server.issuer.public_url
+
+    async def token(self, request: Request) -> Response:
+        """Answer the token endpoint."""
+        return await self._answered(request, self._server.token)
+
+    async def introspect(self, request: Request) -> Response:
+        """Answer the introspection endpoint."""
+        return await self._answered(request, lambda a: self._server.endpoint("introspection", a))
+
+    async def revoke(self, request: Request) -> Response:
+        """Answer the revocation endpoint."""
+        return await self._answered(request, lambda a: self._server.endpoint("revocation", a))
+
+    async def _answered(
+        self, request: Request, endpoint: Callable[[Asked], Awaitable[Response]]
+    ) -> Response:
+        try:
+            asked = await exchange.asked(request)
+        except TooLarge as refusal:
+            return exchange.refused("invalid_request", refusal.reason, 413)
+        except Invalid as refusal:
+            return exchange.refused("invalid_request", refusal.reason)
+        answer = await endpoint(asked)
+        if answer.status_code >= 400:
+            await self._note_refusal(asked)
+        return answer
+
+    async def _note_refusal(self, asked: Asked) -> None:
+        """Audit a request for tokens that was refused."""
+        principal = sign_ins.NOBODY
+        context = RequestContext(principal, "login", asked.origin, instant=asked.instant)
+        row = ledger.entry(context, outcome=ledger.MINOR_FAILURE, detail="token refused")
+        await self._ledger.append(row)
+
+    async def launch(self, request: Request) -> Response:
+        """Keep a launch context for an app that is about to be opened (EHR launch).
+
+        The body is JSON: ``client``, and of the context ``patient``, ``encounter``,
+        ``fhirContext`` and ``intent``. The answer has the address to open.
+        """
+        try:
+            context = bearer.context_of(request.scope, self._server.checker, "read")
+            body = json.loads(await request.body())
+            if not isinstance(body, dict):
+                raise Invalid("the body is a JSON object")
+            client = await clients.find(self._database, str(body.pop("client", "")))
+            launched = launches.checked(body)
+            who = context.principal
+            handle = await self._keep_launch(who.subject, launched, exchange.origin(request))
+        except Unauthenticated as refusal:
+            return exchange.refused("invalid_token", refusal.reason, 401)
+        except (Refusal, ValueError) as refusal:
+            reason = refusal.reason if isinstance(refusal, Refusal) else "the body is no JSON"
+            return exchange.refused("invalid_request", reason)
+        if client.launch_url is None:
+            return exchange.refused("invalid_request", "the client has no launch URL")
+        joint = "&" if urlsplit(client.launch_url).query else "?"
+        asked = urlencode({"iss": f"{self._url}/fhir", "launch": handle})
+        answer = {"launch": handle, "url": f"{client.launch_url}{joint}{asked}"}
+        return exchange.answer(200, answer, {})
+
+    async def _keep_launch(self, subject: str, context: dict[str, Any], origin: str) -> str:
+        role = subject.removeprefix("PractitionerRole/")
+        found = await users.by_role(self._database, role) if role != subject else None
+        if found is None:
+            raise Invalid("only a person launches an app")
+        if not await asking.sees(self._store, found, launches.references(context), origin):
+            raise NotFound("the context names what there is not")
+        kept = launches.Launch(found.login, found.practitioner_role, context)
+        return await launches.keep(self._database, kept, now())
