@@ -29,6 +29,7 @@ def main(package: Path) -> None:
     value_sets(package)
     search_parameters(package)
     compartments(package)
+    summaries(package)
 
 
 def structure_definitions(package: Path) -> None:
@@ -66,6 +67,23 @@ def elements(definition: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if binding.get("strength") == "required" and "valueSet" in binding:
             row["binding"] = binding["valueSet"].partition("|")[0].rpartition("/")[2]
         yield row
+
+
+def summaries(package: Path) -> None:
+    """Write which elements of each resource type are its summary, and which modify the others."""
+    rows = []
+    for definition in of_kind(package, "StructureDefinition"):
+        name = definition["type"]
+        is_base = definition.get("derivation") != "constraint"
+        if definition["kind"] == "resource" and is_base and is_modelled(name):
+            listed = definition["snapshot"]["element"][1:]
+            paths = {flag: [
+                element["path"].removeprefix(name + ".")
+                for element in listed
+                if element.get(flag)
+            ] for flag in ("isSummary", "isModifier")}  # fmt: skip
+            rows.append({"type": name, **paths})
+    write_lines(RESOURCES / "summary" / "elements.ndjson", sorted(rows, key=lambda r: r["type"]))
 
 
 def types(element: dict[str, Any]) -> list[str]:
@@ -225,16 +243,18 @@ def defined_as(element: str, types_of: dict[str, list[str]]) -> str:
 
 
 def compartments(package: Path) -> None:
-    """Write the Patient compartment: which parameters of which type put a resource into it."""
-    source = package / "CompartmentDefinition-patient.json"
-    definition = json.loads(source.read_text(encoding="utf-8"))
-    rows = [
-        {"code": row["code"], "param": row["param"]}
-        for row in definition["resource"]
-        if "param" in row and is_modelled(row["code"])
-    ]
-    head = {key: definition[key] for key in ("resourceType", "url", "version", "code")}
-    write_rows(RESOURCES / "compartments" / "patient.json", head, "resource", rows)
+    """Write the compartments: which parameters of which type put a resource into them."""
+    for name in ("patient", "encounter", "practitioner", "device", "relatedPerson"):
+        source = package / f"CompartmentDefinition-{name}.json"
+        definition = json.loads(source.read_text(encoding="utf-8"))
+        rows = [
+            {"code": row["code"], "param": row["param"]}
+            for row in definition["resource"]
+            if "param" in row and is_modelled(row["code"])
+        ]
+        head = {key: definition[key] for key in ("resourceType", "url", "version", "code")}
+        file = f"{name.lower()}.json"
+        write_rows(RESOURCES / "compartments" / file, head, "resource", rows)
     write_rows(
         RESOURCES / "compartments" / "once.json", {"of": "Patient"}, "elements", once(package)
     )
