@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from dicom_bridge.relay import Relay
 from dicom_bridge.spool import NO_ROOM, Spool, read_meta
 from fhir_server.access.gate import Permit
 from resources.errors import Exhausted, Forbidden, NotDicom, NotFound
@@ -47,6 +48,7 @@ class Blobs:
         self._spool = folder / "spool"
         self._names = itertools.count()
         self._spool.mkdir(parents=True, exist_ok=True)
+        self._entries: Relay[None, None] = Relay(self._sync_entries)
         self.recover(_boot_time())
 
     def spool(self) -> Spool:
@@ -68,7 +70,7 @@ class Blobs:
         try:
             if not self._touched(place):
                 os.fsync(spool.fileno())
-                _fsync_folder(self._spool)
+                self._entries.ask(None)
                 _move(spool.path, place)
                 spool.close()
         except OSError as error:
@@ -161,6 +163,11 @@ class Blobs:
             return _digest(self._place(key), offset) == key
         except FileNotFoundError:
             return False
+
+    def _sync_entries(self, waiting: list[None]) -> list[None]:
+        """Make the entries of the spool folder durable, for all who wait for theirs."""
+        _fsync_folder(self._spool)
+        return waiting
 
     def _place(self, key: str) -> Path:
         if not KEY.fullmatch(key):

@@ -90,18 +90,41 @@ async def receive(bridge: Bridge, one: Instance, context: RequestContext) -> Rec
     Conflict
         Another instance is held under this SOP Instance UID.
     """
-    gate.permit(
-        context,
-        "c",
-        "ImagingStudy",
-        patient=await _patient_in_token(bridge, one, context.principal),
-        organizations=[context.principal.organization or ""],
-        related=False,
-    )
+    _permit(context, await _patient_in_token(bridge, one, context.principal))
     received = await bridge.intake.enter(Arrival(one, context))
     if not received.already:
         bridge.quiet.arrived(one.study_uid, functools.partial(settle_quietly, bridge))
     return received
+
+
+def receive_here(bridge: Bridge, one: Instance, context: RequestContext) -> bool:
+    """Take in an instance from a thread, which waits; False where it takes `receive` to judge it.
+
+    Nearly all instances are new, and then it is the same as `receive`, without the way to the
+    event loop and back. `Quiet.heard` is for the caller.
+
+    Raises
+    ------
+    Forbidden
+        The sender may not create ImagingStudy.
+    Exhausted
+        The database is away, full or too slow.
+    """
+    if context.principal.patient is not None:
+        return False
+    _permit(context, None)
+    return bridge.intake.enter_here(Arrival(one, context))
+
+
+def _permit(context: RequestContext, patient: str | None) -> None:
+    gate.permit(
+        context,
+        "c",
+        "ImagingStudy",
+        patient=patient,
+        organizations=[context.principal.organization or ""],
+        related=False,
+    )
 
 
 async def settle(bridge: Bridge, study_uid: str) -> None:

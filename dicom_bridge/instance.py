@@ -24,7 +24,7 @@ from pydicom.filereader import read_dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
-from dicom_bridge import storage
+from dicom_bridge import plain, storage
 from dicom_bridge.deflate import Inflated
 from dicom_bridge.mapping import tags
 from dicom_bridge.spool import FileMeta, Spool
@@ -41,8 +41,6 @@ UID: Final = re.compile(r"[0-9]+(\.[0-9]+)+")
 MOST_UID: Final = 64
 MOST_HEADER: Final = 4 << 20
 """Bytes before the pixels that are read for the header; what comes later is kept, not read."""
-MOST_VALUE: Final = 1 << 16
-LAST_TAG: Final = max(tags.HEADER)
 WANTED: Final[list[BaseTag | int]] = [BaseTag(tag) for tag in tags.HEADER]
 PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 """Float, Double Float and plain Pixel Data (PS3.3 Section C.7.6.24, C.7.6.25, C.7.6.3)."""
@@ -163,13 +161,17 @@ def read_data_set(path: Path, offset: int, transfer_syntax: str) -> tuple[Datase
 
 def _header_of(spool: Spool, meta: FileMeta) -> Header:
     """Read the header from what is still in memory, else from the file."""
+    is_all = spool.size <= len(spool.beginning)
+    found = plain.header(spool.beginning, meta.transfer_syntax, is_all=is_all)
+    if found is not None:
+        return found
     if meta.transfer_syntax not in storage.DEFLATED:
         try:
             header, is_whole = _parsed(io.BytesIO(spool.beginning), meta.transfer_syntax)
-            if is_whole or spool.size <= len(spool.beginning):
+            if is_whole or is_all:
                 return header
         except NotDicom:
-            if spool.size <= len(spool.beginning):
+            if is_all:
                 raise
     with spool.path.open("rb") as file:
         file.seek(meta.offset)
@@ -182,7 +184,7 @@ def _parsed(source: BinaryIO, transfer_syntax: str) -> tuple[Header, bool]:
     ends: list[int] = []
 
     def at_the_end(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-        if tag > LAST_TAG or source.tell() - start > MOST_HEADER:
+        if tag > plain.LAST_TAG or source.tell() - start > MOST_HEADER:
             ends.append(int(tag))
         return bool(ends)
 
@@ -223,7 +225,7 @@ def _charset(ds: Dataset) -> list[str] | str:
     raw = ds.get_item("SpecificCharacterSet") if "SpecificCharacterSet" in ds else None
     value = raw.value if raw is not None else b""
     if isinstance(value, bytes):
-        value = value.decode("ascii", "replace").strip("\0 ").split("\\")
+        value = plain.character_sets(value)
     return value or ""
 
 
@@ -238,21 +240,9 @@ def _value(ds: Dataset, tag: BaseTag, keyword: str, encodings: list[str]) -> Any
         ]
     if not isinstance(element, RawDataElement):
         return str(element.value)
-    raw = element.value or b""
-    if len(raw) > MOST_VALUE:
-        raise Invalid(f"{keyword} is too long", at=keyword)
-    if vr == "US":
-        return int.from_bytes(raw[:2], "little" if element.is_little_endian else "big")
-    return _text(raw, vr, encodings)
-
-
-def _text(raw: bytes, vr: str, encodings: list[str]) -> str:
-    if vr == "UI":
-        return raw.decode("ascii", "replace").rstrip("\0 ")
-    delimiters = {0xD, 0xA, 0x9, 0xC} if vr in ("LT", "ST", "UT") else {0xD, 0xA, 0x9, 0xC, 0x5C}
-    if vr == "PN":
-        delimiters = {0xD, 0xA, 0x9, 0xC, 0x5E, 0x3D}
-    return charset.decode_bytes(raw, encodings, delimiters).strip("\0 ")
+    return plain.decoded(
+        element.value or b"", keyword, vr, encodings, is_little_endian=element.is_little_endian
+    )
 
 
 def _require_agreement(announced: tuple[str, str] | None, header: Header) -> None:

@@ -14,8 +14,10 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from dicom_bridge.instance import Instance
+from dicom_bridge.relay import Relay
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
+from fhir_server.postgres.blocking import Line
 from fhir_server.postgres.database import Blobs, Database, Integers, Row, Texts
 from fhir_server.postgres.gathering import Gathering
 from resources.errors import Conflict, Refusal
@@ -132,11 +134,30 @@ class Arrival(NamedTuple):
 
 
 class Intake:
-    """Where arrivals join the next statement."""
+    """Where arrivals join the next statement: those of threads one, those of the loop another."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._gathering: Gathering[Arrival, Received] = Gathering(self._answer)
+        self._line = Line(database.url)
+        self._relay: Relay[Arrival, bool] = Relay(self._are_new)
+
+    def enter_here(self, arrival: Arrival) -> bool:
+        """Enter one instance from a thread, which waits; False if it is not simply new.
+
+        Its row and audit are durable when this says True. Otherwise nothing was written, and
+        `enter` knows why.
+
+        Raises
+        ------
+        Exhausted
+            The database is away, full or too slow.
+        """
+        return self._relay.ask(arrival)
+
+    def close(self) -> None:
+        """Hang up the line of the threads."""
+        self._line.close()
 
     async def enter(self, arrival: Arrival) -> Received:
         """Enter one instance; its row and audit are durable when this returns.
@@ -149,6 +170,16 @@ class Intake:
         """
         return await self._gathering.ask(arrival)
 
+    def _are_new(self, batch: list[Arrival]) -> list[bool]:
+        now, _ = _compatible(enumerate(batch))
+        entered = [arrival for _, arrival in now]
+        rows = self._line.run(STORE, _parameters(entered))
+        new = {sop_uid for (sop_uid,) in rows}
+        found = [False] * len(batch)
+        for at, arrival in now:
+            found[at] = arrival.instance.sop_uid in new
+        return found
+
     async def _answer(self, batch: list[Arrival]) -> list[Received | Exception]:
         answers: dict[int, Received | Exception] = {}
         waiting = list(enumerate(batch))
@@ -160,9 +191,7 @@ class Intake:
 
     async def _enter(self, arrivals: list[Arrival]) -> list[Received | Exception]:
         """Enter arrivals no two of which share a SOP Instance UID."""
-        rows = await self._database.run(
-            STORE, [*_columns(arrivals), *ledger.arrays([_success(a) for a in arrivals])]
-        )
+        rows = await self._database.run(STORE, _parameters(arrivals))
         new = {sop_uid for (sop_uid,) in rows}
         if len(new) == len(arrivals):
             return [Received(arrival.instance, already=False) for arrival in arrivals]
@@ -207,6 +236,11 @@ def _compatible(
             seen.add(one.sop_uid)
             now.append((at, arrival))
     return now, later
+
+
+def _parameters(arrivals: Sequence[Arrival]) -> list[list[Any]]:
+    """The parameters of `STORE`."""
+    return [*_columns(arrivals), *ledger.arrays([_success(arrival) for arrival in arrivals])]
 
 
 def _columns(arrivals: Sequence[Arrival]) -> list[list[Any]]:

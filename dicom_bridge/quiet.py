@@ -1,10 +1,12 @@
 """Quiet: when a study that is arriving has been quiet long enough to be settled.
 
 A study is settled when the last sender of its instances is done, or when nothing came for a
-moment though a sender keeps its association open. Everything here runs on the event loop.
+moment though a sender keeps its association open. All but `heard` runs on the event loop.
 """
 
 import asyncio
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -24,6 +26,7 @@ class Quiet:
         self._seconds = seconds
         self._waiting: dict[str, Settle] = {}
         self._last: dict[str, float] = {}
+        self._lock = threading.Lock()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._senders: Counter[str] = Counter()
         self._turns: dict[str, asyncio.Lock] = {}
@@ -31,11 +34,20 @@ class Quiet:
 
     def arrived(self, study_uid: str, settle: Settle) -> None:
         """Note an arrival: the study is settled once it has been quiet."""
-        loop = asyncio.get_running_loop()
         self._waiting[study_uid] = settle
-        self._last[study_uid] = loop.time()
+        with self._lock:
+            self._last[study_uid] = time.monotonic()
         if study_uid not in self._timers:
+            loop = asyncio.get_running_loop()
             self._timers[study_uid] = loop.call_later(self._seconds, self._look, study_uid)
+
+    def heard(self, study_uid: str) -> bool:
+        """Note one more arrival, from any thread; False if `arrived` must be told instead."""
+        with self._lock:
+            is_waiting = study_uid in self._last
+            if is_waiting:
+                self._last[study_uid] = time.monotonic()
+        return is_waiting
 
     def sending(self, study_uid: str) -> None:
         """Note one more sender of the study."""
@@ -66,16 +78,17 @@ class Quiet:
             await asyncio.wait(self._tasks)
 
     def _look(self, study_uid: str) -> None:
-        loop = asyncio.get_running_loop()
-        remaining = self._last[study_uid] + self._seconds - loop.time()
+        remaining = self._last[study_uid] + self._seconds - time.monotonic()
         if remaining > 0:
+            loop = asyncio.get_running_loop()
             self._timers[study_uid] = loop.call_later(remaining, self._look, study_uid)
         else:
             self._begin(study_uid, self._waiting[study_uid])
 
     def _begin(self, study_uid: str, settle: Settle) -> None:
         timer = self._timers.pop(study_uid, None)
-        self._last.pop(study_uid, None)
+        with self._lock:
+            self._last.pop(study_uid, None)
         self._waiting.pop(study_uid, None)
         if timer is not None:
             timer.cancel()

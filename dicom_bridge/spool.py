@@ -62,6 +62,7 @@ class Spool:
         self.announced: tuple[str, str] | None = None
         """SOP Class and Instance UID that the sender named beside the bytes, if it did."""
         self._head: bytearray | None = bytearray()
+        self._unwritten = b""
         self._hash = hashlib.sha256()
         self._descriptor = -1
         try:
@@ -69,6 +70,20 @@ class Spool:
             self._descriptor = os.open(path, flags, 0o640)
         except OSError:
             self.problem = Exhausted(NO_ROOM)
+
+    def begin(self, sop_class: str, sop_uid: str, transfer_syntax: str, meta: bytes) -> None:
+        """Begin with file meta information that was made for a data set that comes without.
+
+        Parameters
+        ----------
+        sop_class, sop_uid
+            What the sender says that it is.
+        meta
+            What `made_meta` makes of the same.
+        """
+        self.announced = (sop_class, sop_uid)
+        self.meta = FileMeta(sop_class, sop_uid, transfer_syntax, len(meta))
+        self._head, self._unwritten = None, meta
 
     @property
     def digest(self) -> str:
@@ -139,6 +154,12 @@ class Spool:
     def _to_disk(self, fragment: bytes | bytearray | memoryview) -> None:
         view = memoryview(fragment)
         try:
+            if self._unwritten:
+                head, self._unwritten = self._unwritten, b""
+                written = os.writev(self._descriptor, (head, view)) - len(head)
+                if written < 0:
+                    raise OSError
+                view = view[written:]
             while view:
                 view = view[os.write(self._descriptor, view) :]
         except OSError:

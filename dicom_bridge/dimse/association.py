@@ -9,6 +9,7 @@ References
 import logging
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -108,11 +109,10 @@ class AcceptedAssociation(Association):
         """Abort; never waits for the thread that would have to do it."""
         super().abort(block and threading.current_thread() is not self.dul)
 
-    def serve_now(self, message: C_STORE, context_id: int) -> bool:
-        """Serve a C-STORE request in the thread that read it; False if others stand before it."""
+    def serve_now(self, serve: Callable[[], None]) -> bool:
+        """Serve a request in the thread that read it; False if others stand before it."""
         free = (
             self.is_established
-            and message.MessageID is not None
             and threading.current_thread() is self.dul
             and not self.dimse.msg_queue.queue
             and self._reactor_checkpoint.is_set()
@@ -121,10 +121,11 @@ class AcceptedAssociation(Association):
         if not free:
             return False
         try:
-            self._serve_request(message, context_id)
+            serve()
         finally:
             self._serving.release()
-            self.wake()
+            if self._has_something_to_do():
+                self.wake()
         return True
 
     def _serve_request(self, msg: Any, context_id: int) -> None:

@@ -5,6 +5,7 @@ References
 * PS3.7 Section 6.3 (Message structure), PS3.8 Annex E (fragmentation into PDVs)
 """
 
+import functools
 import logging
 import mmap
 import os
@@ -18,8 +19,9 @@ from pynetdicom import dimse, dimse_messages, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 
-from dicom_bridge.dimse import commands
+from dicom_bridge.dimse import commands, receiving
 from dicom_bridge.dimse.commands import COMMAND, LAST
+from dicom_bridge.dimse.receiving import Receiving
 from dicom_bridge.dimse.waking import WakingQueue
 from dicom_bridge.spool import Spool
 
@@ -75,8 +77,10 @@ class IncomingQueue(WakingQueue):
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Serve a C-STORE request in this thread if nothing stands before it, else queue it."""
         context_id, message = item
-        if isinstance(message, C_STORE) and self._assoc.serve_now(message, context_id):
-            return
+        if isinstance(message, C_STORE) and message.MessageID is not None:
+            serve = functools.partial(self._assoc._serve_request, message, context_id)
+            if self._assoc.serve_now(serve):
+                return
         if len(self.queue) >= MOST_WAITING:
             _log.warning("an association ends: too many requests wait for their answer")
             discard(message)
@@ -97,6 +101,7 @@ class Messages(dimse.DIMSEServiceProvider):
     def __init__(self, assoc: Any, open_spool: Callable[..., Spool] | None) -> None:
         super().__init__(assoc)
         self._open_spool = open_spool
+        self._receiving: Receiving | None = None
         self.msg_queue = IncomingQueue(assoc)
 
     @property
@@ -106,7 +111,13 @@ class Messages(dimse.DIMSEServiceProvider):
 
     def take(self, context_id: int, control: int, fragment: memoryview) -> bool:
         """Take one fragment, or a piece of one; False if no message can come of it."""
+        if self._receiving is not None:
+            return self._receive(self._receiving, context_id, control, fragment)
         message: Any = self.message
+        if message is None and control == COMMAND | LAST:
+            self._receiving = receiving.begun(self.assoc, context_id, bytes(fragment))
+            if self._receiving is not None:
+                return True
         is_command = bool(control & COMMAND)
         if message is not None and message.command_set:
             if is_command or context_id != message.context_id:
@@ -135,6 +146,8 @@ class Messages(dimse.DIMSEServiceProvider):
 
     def abandon(self) -> None:
         """The association ended: drop the data set that was arriving."""
+        if self._receiving is not None:
+            self._receiving.spool.discard()
         message: Any = self.message
         if message is not None and message._data_set_file is not None:
             message._data_set_file.discard()
@@ -144,6 +157,34 @@ class Messages(dimse.DIMSEServiceProvider):
         buffers = self._buffers(primitive, context_id)
         if buffers is None or not self.dul.send_now(buffers):
             super().send_msg(primitive, context_id)
+
+    def _receive(
+        self, stored: Receiving, context_id: int, control: int, fragment: memoryview
+    ) -> bool:
+        """Take the next piece of a data set that is being stored; answer after the last one."""
+        if control & COMMAND or context_id != stored.context_id:
+            return False
+        stored.spool.write(fragment)
+        if control & LAST:
+            self._receiving = None
+            assoc: Any = self.assoc
+            if not assoc.serve_now(functools.partial(self._keep, stored)):
+                file = DataSetFile(stored.spool)
+                self.msg_queue.put((context_id, stored.primitive(file)))
+        return True
+
+    def _keep(self, stored: Receiving) -> None:
+        ae: Any = self.assoc.ae
+        try:
+            status, comment = ae.keep_stored(self.assoc, stored.spool)
+        finally:
+            stored.spool.discard()
+        if not self.assoc.is_established:
+            return
+        command = commands.store_response(stored.request, status, comment)
+        buffers = commands.framed(stored.context_id, COMMAND, command, self.maximum_pdu_size)
+        if not self.dul.send_now(buffers):
+            super().send_msg(stored.response(status, comment), stored.context_id)
 
     def _buffers(self, primitive: Any, context_id: int) -> list[bytes | memoryview] | None:
         table = (

@@ -67,10 +67,12 @@ class SharedContexts(list[PresentationContext]):
 class ApplicationEntity(AE):
     """Our AE; `open_spool` receives the data sets of C-STORE requests, None keeps them in memory.
 
-    See `messages.Messages` for how it is called.
+    `keep_stored` takes an association and what was spooled, and says status and comment; without
+    it, the handler of the event is asked. See `messages.Messages` for how they are called.
     """
 
     open_spool: Callable[..., Any] | None = None
+    keep_stored: Callable[..., tuple[int, str]] | None = None
 
     @property
     def active_associations(self) -> list[Association]:

@@ -120,6 +120,7 @@ async def run_dicom(
     finally:
         await asyncio.to_thread(reactor.stop, server)
         await bridge.quiet.drained()
+        bridge.intake.close()
 
 
 def listen(
@@ -143,6 +144,7 @@ def listen(
     ae.maximum_associations = reactor.MOST_ASSOCIATIONS
     ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 10, 60, 120
     ae.open_spool = functools.partial(store.open_spool, bridge)
+    ae.keep_stored = functools.partial(store.keep, bridge, portal)
     handlers = [
         (event, _served, [services, bridge, portal])
         if len(services) > 1

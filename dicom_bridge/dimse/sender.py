@@ -38,6 +38,12 @@ class Sender:
             self.studies.add(study_uid)
             portal.loop.call_soon_threadsafe(bridge.quiet.sending, study_uid)
 
+    def sent(self, study_uid: str, bridge: Bridge, portal: Portal) -> None:
+        """Note that an instance of a study was received on this association."""
+        if not bridge.quiet.heard(study_uid):
+            settle = partial(ingest.settle_quietly, bridge)
+            portal.loop.call_soon_threadsafe(bridge.quiet.arrived, study_uid, settle)
+
     def is_done(self, bridge: Bridge, portal: Portal) -> None:
         """The association is over: settle what only this peer was sending."""
         if self.studies:

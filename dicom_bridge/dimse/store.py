@@ -22,33 +22,41 @@ from resources.errors import Refusal
 _log = logging.getLogger(__name__)
 
 
-def open_spool(bridge: Bridge, context: Any, command_set: Dataset) -> Spool:
+def open_spool(bridge: Bridge, context: Any, command_set: Any) -> Spool:
     """Begin the file of a data set that is about to arrive: file meta information first."""
     announced = (str(command_set.AffectedSOPClassUID), str(command_set.AffectedSOPInstanceUID))
-    beginning = made_meta(*announced, str(context.transfer_syntax[0]))
+    meta = made_meta(*announced, str(context.transfer_syntax[0]))
     spool = bridge.blobs.spool()
-    spool.announced = announced
-    spool.write(beginning)
+    spool.begin(*announced, str(context.transfer_syntax[0]), meta)
     return spool
 
 
 def handle_store(event: Any, bridge: Bridge, portal: Portal) -> Dataset:
-    """Take in what a peer stored; success only once it is durable."""
-    sender: Sender = event.assoc.sender
+    """Take in what a peer stored, where pynetdicom served the request."""
     file: DataSetFile | None = event.request._dataset_file
     spool = file.spool if file is not None else _spooled(event, bridge)
+    status, comment = keep(bridge, portal, event.assoc, spool)
+    return _status(status, comment)
+
+
+def keep(bridge: Bridge, portal: Portal, association: Any, spool: Spool) -> tuple[int, str]:
+    """Take in what a peer stored; success only once it is durable. Says status and comment."""
+    sender: Sender = association.sender
     try:
         one = ingest.keep(bridge.blobs, spool)
         context = sender.context("C-STORE")
         sender.sends(one.study_uid, bridge, portal)
-        portal.call(ingest.receive(bridge, one, context))
+        if ingest.receive_here(bridge, one, context):
+            sender.sent(one.study_uid, bridge, portal)
+        else:
+            portal.call(ingest.receive(bridge, one, context))
     except Refusal as refusal:
         _log.info("C-STORE from %s refused: %s", sender.peer.ae, refusal.reason)
-        return _status(failures.failure_reason(refusal), failures.comment(refusal))
+        return failures.failure_reason(refusal), failures.comment(refusal)
     except Exception:
         _log.exception("C-STORE from %s failed", sender.peer.ae)
-        return _status(failures.PROCESSING_FAILURE)
-    return _status(failures.SUCCESS)
+        return failures.PROCESSING_FAILURE, ""
+    return failures.SUCCESS, ""
 
 
 def _spooled(event: Any, bridge: Bridge) -> Spool:

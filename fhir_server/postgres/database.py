@@ -43,7 +43,7 @@ RECONNECT_SECONDS: Final = 5
 IDLE_SECONDS: Final = 60
 """No transaction stays open longer without a statement: it would hold back those who follow."""
 
-_OPTIONS: Final = (
+OPTIONS: Final = (
     f"-c statement_timeout={STATEMENT_SECONDS}s"
     f" -c idle_in_transaction_session_timeout={IDLE_SECONDS}s -c timezone=UTC"
 )
@@ -103,14 +103,14 @@ class Database:
                 "autocommit": True,
                 "prepare_threshold": 0,
                 "cursor_factory": psycopg.AsyncRawCursor,
-                "options": _OPTIONS,
+                "options": OPTIONS,
                 "application_name": "isocentre",
             },
         )
 
     async def open(self, within_seconds: float = WAIT_SECONDS) -> None:
         """Connect, or raise `Exhausted` when the database does not answer in time."""
-        with _as_refusal():
+        with as_refusal():
             try:
                 await self._pool.open(wait=True, timeout=within_seconds)
             except psycopg.OperationalError:
@@ -129,13 +129,13 @@ class Database:
         Exhausted
             The database is away, full or too slow.
         """
-        with _as_refusal():
+        with as_refusal():
             async with self._pool.connection() as connection:
                 return await _run(connection, sql, params)
 
     async def run_all(self, statements: Iterable[Statement]) -> None:
         """Run statements as one transaction and with one round trip; nobody needs their rows."""
-        with _as_refusal():
+        with as_refusal():
             async with (
                 self._pool.connection() as connection,
                 connection.pipeline(),
@@ -146,7 +146,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[Transaction]":
         """Run several statements as one; READ COMMITTED. An exception undoes them all."""
-        with _as_refusal():
+        with as_refusal():
             async with self._pool.connection() as connection, connection.transaction():
                 yield Transaction(connection)
 
@@ -167,7 +167,7 @@ class Transaction:
             await _run_all(self._connection, statements)
 
 
-class _as_refusal:  # noqa: N801 - reads as a clause
+class as_refusal:  # noqa: N801 - reads as a clause
     """Turn "the database is away, full or too slow" into `Exhausted`, and log the cause."""
 
     def __enter__(self) -> None:
@@ -260,6 +260,11 @@ _NULL: Final = _LENGTH.pack(-1)
 
 
 async def _configure(connection: Connection) -> None:
+    adapt(connection)
+
+
+def adapt(connection: psycopg.Connection[Row] | Connection) -> None:
+    """Have a connection take parameters as this module says."""
     connection.adapters.register_dumper(int, _BigintDumper)
     connection.adapters.register_dumper(Texts, _TextsDumper)
     connection.adapters.register_dumper(Integers, _IntegersDumper)

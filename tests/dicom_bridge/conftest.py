@@ -51,6 +51,7 @@ async def bridge(database: Database, tmp_path: Path) -> AsyncIterator[Bridge]:
     await peers.add(database, CT2)
     yield made
     await made.quiet.drained()
+    made.intake.close()
 
 
 async def write(bridge: Bridge, *resources: dict[str, Any]) -> None:

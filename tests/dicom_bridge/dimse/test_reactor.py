@@ -189,6 +189,7 @@ async def test_a_full_disk_is_out_of_resources(
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", full_disk(os.write))
+        patched.setattr(os, "writev", full_disk(os.writev))
         (status,) = await archive.call(archive.send, an_instance())
     assert status.Status == 0xA700
     (again,) = await archive.call(archive.send, an_instance())
@@ -199,7 +200,7 @@ def full_disk(write: Callable[[int, Any], int]) -> Callable[[int, Any], int]:
     """A disk with no room for anything longer than a hundred bytes."""
 
     def limited(descriptor: int, content: Any) -> int:
-        if len(content) > 100:
+        if len(content) > 100 or isinstance(content, tuple):
             raise OSError(28, "No space left on device")
         return write(descriptor, content)
 
