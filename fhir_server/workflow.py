@@ -39,7 +39,7 @@ from resources import (
     task,
 )
 from resources.content import Content, written_instant
-from resources.errors import NotFound
+from resources.errors import Conflict, NotFound
 from resources.request_state import Held, RequestState, begins, kind
 
 Json = Mapping[str, Any]
@@ -94,6 +94,9 @@ class Workflow:
         if work.context.principal.role != "system":
             for write in written:
                 await self._check_parties(work, write)
+            for write in work.writes:
+                if write.stored.deleted:
+                    await self._keep(work, write)
         requests = sorted({id for write in written for id in self._requests(write)})
         reports = [write for write in written if _reports_a_study(write)]
         if not requests and not reports:
@@ -150,6 +153,18 @@ class Workflow:
                 if await self._is_or_acts_for(work, party):
                     parties.add(side)
             task.check_parties(before, after, parties, work.context.principal.role)
+
+    async def _keep(self, work: Work, write: Write) -> None:
+        """Refuse to delete what belongs to a request: it is ended, and stays to be looked at."""
+        before: Json = write.before or {}
+        asked = [before] if write.stored.type == "ServiceRequest" else []
+        if write.stored.type in BASED_ON:
+            for reference in elements.references(before.get("basedOn")):
+                name = local(reference, self._base)
+                if name.startswith("ServiceRequest/"):
+                    asked.append(await self._resource(work, name))
+        if any(begins(request) for request in asked):
+            raise Conflict(f"{write.stored.reference} belongs to a request; it can be cancelled.")
 
     def _requests(self, write: Write) -> Iterable[str]:
         """Ids of the requests that pathways are walked for and that a write touches."""

@@ -18,7 +18,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import Scopes
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext, now
-from fhir_server.rest import body, negotiate, outcomes
+from fhir_server.rest import binary, body, negotiate, outcomes
 from fhir_server.rest.exchange import FHIR_JSON, Answer, Interaction, Request, Server
 from fhir_server.rest.ids import is_id
 from fhir_server.rest.outcomes import QueryTooLong
@@ -41,7 +41,13 @@ STRANGER: Final = Principal("", None, "", Scopes(()))
 UNKNOWN: Final = RequestContext(STRANGER, "operation", "", "", 0)
 """The context of a request that has not been looked at."""
 
-WRITES: Final = frozenset({"POST", "PUT"})
+LONGEST_ID: Final = 256
+"""Characters of an id of the asker's that is given back."""
+
+BODILESS: Final = frozenset({204, 304})
+"""RFC 9110 Section 8.6: statuses without Content-Length."""
+
+WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
 """Methods that come with a body."""
 
 
@@ -86,7 +92,10 @@ class Door:
             raise found
         if len(request.query) > LONGEST_QUERY:
             raise QueryTooLong(f"A query may have {LONGEST_QUERY} octets; use POST _search.")
-        negotiate.check_accept(request.headers.get("accept"), _format(request))
+        accept = request.headers.get("accept")
+        if request.type == "Binary" and name in binary.READS:
+            accept = None  # it may be of any type: what is accepted is asked when it is read
+        negotiate.check_accept(accept, _format(request))
         return found
 
     def _looked_up(self, request: Request, address: str) -> Interaction | Refusal:
@@ -160,18 +169,31 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
+def _correlated(request: Request) -> Iterable[tuple[bytes, bytes]]:
+    """Give back the id by which the asker knows the request, where it is not the one we use.
+
+    FHIR http, "Custom Headers": "When the server assigned id is different to the client assigned
+    id, the server SHOULD also return the X-Correlation-Id header with the client's original id".
+    """
+    sent = request.headers.get("x-correlation-id") or request.headers.get("x-request-id", "")
+    if sent != request.context.request_id and len(sent) <= LONGEST_ID and sent.isprintable():
+        yield b"x-correlation-id", sent.encode("latin-1")
+
+
 async def _send(send: Send, request: Request, answer: Answer) -> None:
     content = answer.body
-    if content and "_pretty=true" in request.query:
+    if content and "_pretty=true" in request.query and answer.media is FHIR_JSON:
         content = msgspec.json.format(content, indent=2)
     headers = [
-        (b"content-type", FHIR_JSON),
+        (b"content-type", answer.media),
         (b"content-length", b"%d" % len(content)),
         (b"cache-control", b"private, no-cache"),
         (b"x-request-id", request.context.request_id.encode()),
         *answer.headers,
     ]
+    if "x-correlation-id" in request.headers or "x-request-id" in request.headers:
+        headers += _correlated(request)
     if not content:
-        del headers[0 : 2 if answer.status == 304 else 1]
+        del headers[0 : 2 if answer.status in BODILESS else 1]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else content})

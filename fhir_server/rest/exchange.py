@@ -29,13 +29,15 @@ Header = tuple[bytes, bytes]
 class Answer(NamedTuple):
     """Status, body (empty: none), headers without those that every answer has.
 
-    `instant` is when the version that is answered was written, if one is.
+    `instant` is when the version that is answered was written, if one is; `media` is what the body
+    is.
     """
 
     status: int
     body: bytes = b""
     headers: tuple[Header, ...] = ()
     instant: int | None = None
+    media: bytes = FHIR_JSON
 
     def header(self, name: bytes) -> str:
         """Give the value of one header, or an empty string."""

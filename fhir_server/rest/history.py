@@ -1,9 +1,15 @@
-"""history of one resource: all its versions, the newest first (FHIR http, "history")."""
+"""history of one resource, of a type, or of all: versions, the newest first (FHIR http, "history").
+
+A deletion is an entry without a resource. `_since` and `_at` cut it by time; what cannot be cut as
+asked is not answered whole.
+"""
 
 from typing import Final
 
 from fhir_server.rest import bundles
 from fhir_server.rest.exchange import Answer, Request, Server
+from fhir_server.search import date
+from fhir_server.store.history import Cut
 from resources.errors import Invalid, Unsupported
 
 DEFAULT_COUNT: Final = 50
@@ -12,35 +18,60 @@ MAX_COUNT: Final = 1000
 CURSOR: Final = "_cursor"
 """Where a next link keeps its place; opaque to clients."""
 
+PRESENTATION: Final = frozenset({"_format", "_pretty", "_summary", "_elements"})
+"""Parameters about the answer, not about what is answered."""
+
 
 async def history(server: Server, request: Request) -> Answer:
-    """Answer a page of the versions of one resource; a deletion is an entry without a resource.
+    """Answer a page of a history.
 
     Raises
     ------
     Unsupported
-        `_since` or `_at`: a history that is not cut as asked would mislead.
+        `_list`, or a parameter that a history does not have.
     """
     pairs = request.pairs()
-    count, cursor = DEFAULT_COUNT, None
-    for name, value in pairs:
-        if name == "_count":
-            count = page_size(value)
-        elif name == CURSOR:
-            cursor = value
-        elif name in {"_since", "_at", "_list"}:
-            raise Unsupported(f"History is not cut by {name}.", name)
+    cut = _cut(pairs)
 
     request.handed_over = True
-    page = await server.store.history(request.context, request.type, request.id, count, cursor)
+    if request.id:
+        page = await server.store.history(request.context, request.type, request.id, cut)
+    else:
+        page = await server.store.history_of_types(request.context, request.type or None, cut)
 
-    base = f"{server.base_url}/{request.type}/{request.id}/_history"
-    kept = [(name, value) for name, value in pairs if name == "_count"]
-    links = [("self", bundles.address(base, kept))]
+    parts = [server.base_url, *filter(None, (request.type, request.id)), "_history"]
+    kept = [pair for pair in pairs if pair[0] != CURSOR]
+    links = [("self", bundles.address("/".join(parts), kept))]
     if page.next:
-        links.append(("next", bundles.address(base, [*kept, (CURSOR, page.next)])))
+        links.append(("next", bundles.address("/".join(parts), [*kept, (CURSOR, page.next)])))
     entries = [bundles.past(server.base_url.encode(), row) for row in page.matches]
     return Answer(200, bundles.bundle(b"history", entries, total=page.total, links=links))
+
+
+def _cut(pairs: list[tuple[str, str]]) -> Cut:
+    cut = Cut(DEFAULT_COUNT)
+    for name, value in pairs:
+        if name == "_count":
+            cut = cut._replace(size=page_size(value))
+        elif name == CURSOR:
+            cut = cut._replace(cursor=value)
+        elif name == "_since":
+            cut = cut._replace(since=_period(name, value)[0])
+        elif name == "_at":
+            low, high = _period(name, value)
+            cut = cut._replace(low=low, high=high)
+        elif name not in PRESENTATION:
+            raise Unsupported(f"History is not cut by {name}.", name)
+    return cut
+
+
+def _period(name: str, value: str) -> tuple[int, int]:
+    """Read an instant or a date: the period that it covers, in microseconds since 1970 UTC."""
+    try:
+        low, high = date.period(value)
+    except ValueError:
+        raise Invalid(f"{name} takes a date or an instant.", name, code="value") from None
+    return max(low, 0), max(high, 0)
 
 
 def page_size(text: str) -> int:

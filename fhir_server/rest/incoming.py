@@ -6,7 +6,7 @@ What takes long is done in a thread: everyone else goes on being answered.
 import asyncio
 from typing import Final
 
-from fhir_server.rest import negotiate
+from fhir_server.rest import binary, negotiate
 from fhir_server.rest.exchange import Request
 from resources import content, validate
 from resources.content import Content
@@ -30,6 +30,8 @@ async def resource(request: Request) -> Content:
     """
     if request.content is not None:
         return checked(request.content, request.type, request.at)
+    if request.type == "Binary" and binary.is_native(request.headers):
+        return checked(binary.received(request), request.type)
     negotiate.check_content(request.headers.get("content-type"))
     if len(request.body) >= LONG:
         return await asyncio.to_thread(_read, request.body, request.type)

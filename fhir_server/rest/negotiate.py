@@ -92,6 +92,18 @@ def check_content(content_type: str | None) -> None:
         raise UnsupportedMedia("The body must be application/fhir+json of FHIR 4.0.")
 
 
+def is_media(content_type: str | None, expected: str) -> bool:
+    """Whether a body is declared to be of this type, in UTF-8.
+
+    Examples
+    --------
+    >>> is_media("application/json-patch+json; charset=utf-8", "application/json-patch+json")
+    True
+    """
+    kind, parameters = _media(content_type or "")
+    return kind == expected and parameters.get("charset", "utf-8").lower() in {"utf-8", "utf8"}
+
+
 def check_form(content_type: str | None) -> None:
     """Refuse a POST _search whose body is not a form (FHIR http, "search")."""
     if _media(content_type or "")[0] != "application/x-www-form-urlencoded":

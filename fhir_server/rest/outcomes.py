@@ -21,6 +21,7 @@ from resources.errors import (
     Exhausted,
     Forbidden,
     Gone,
+    Immutable,
     Invalid,
     Issue,
     NotFound,
@@ -66,6 +67,7 @@ SOUNDS: Final[dict[type[BaseException], Sound]] = {
     UnsupportedMedia: Sound(415, "not-supported"),
     MethodNotAllowed: Sound(405, "not-supported"),
     NotOffered:       Sound(501, "not-supported"),
+    Immutable:        Sound(405, "not-supported"),
     Unsupported:      Sound(400, "not-supported"),
     Unauthenticated:  Sound(401, "login"),
     Forbidden:        Sound(403, "forbidden"),
@@ -90,7 +92,8 @@ needs a row of its own.
 RETRY_AFTER_SECONDS: Final = 2
 
 REASONS: Final[dict[int, str]] = {
-    200: "OK", 201: "Created", 304: "Not Modified", 400: "Bad Request", 401: "Unauthorized",
+    200: "OK", 201: "Created", 204: "No Content", 304: "Not Modified",
+    400: "Bad Request", 401: "Unauthorized",
     403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable",
     409: "Conflict", 410: "Gone", 412: "Precondition Failed", 413: "Content Too Large",
     414: "URI Too Long", 415: "Unsupported Media Type", 422: "Unprocessable Content",
@@ -148,6 +151,9 @@ def _issue(issue: Issue, code: str, severity: str) -> dict[str, object]:
     return json
 
 
+READING: Final = ("GET", "HEAD")
+"""What may be done with what is never changed."""
+
 REFUSED: Final = "The request is refused."
 
 
@@ -161,8 +167,9 @@ def printable(text: str) -> str:
 
 
 def _headers(problem: BaseException, status: int) -> tuple[Header, ...]:
-    if isinstance(problem, MethodNotAllowed):
-        return ((b"allow", ", ".join(problem.allowed).encode()),)
+    if status == 405:
+        allowed = problem.allowed if isinstance(problem, MethodNotAllowed) else READING
+        return ((b"allow", ", ".join(allowed).encode()),)
     if status == 401:
         # RFC 6750 Section 3: no error code when no token came, "invalid_token" for a bad one.
         return ((b"www-authenticate", b'Bearer realm="fhir"'),)

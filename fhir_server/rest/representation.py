@@ -5,14 +5,23 @@ FHIR http, "read" (ETag and Last-Modified), "create" (Location is
 nothing here parses it.
 """
 
-from fhir_server.rest import outcomes, preconditions
+from typing import Final
+
+from fhir_server.rest import binary, outcomes, preconditions
 from fhir_server.rest.exchange import Answer, Header, Request, Server
 from fhir_server.rest.negotiate import preference
 from fhir_server.search.stored import Stored
 from resources.errors import Issue
 
-DONE = {"C": "The resource is created.", "U": "The resource is updated."}
+DONE: Final = {
+    "C": "The resource is created.",
+    "U": "The resource is updated.",
+    "D": "The resource is deleted.",
+}
 """What an OperationOutcome says after a write that went well."""
+
+THERE: Final = "The resource is there already."
+NOTHING: Final = "There is nothing to delete."
 
 
 def found(request: Request, stored: Stored) -> Answer:
@@ -22,15 +31,33 @@ def found(request: Request, stored: Stored) -> Answer:
         preconditions.is_held(request.headers, stored.version, stored.instant)
     ):
         return Answer(304, b"", headers, stored.instant)
+    if stored.type == "Binary" and (octets := binary.shown(request, stored, headers)):
+        return octets
     return Answer(200, stored.text, headers, stored.instant)
 
 
-def written(server: Server, request: Request, stored: Stored) -> Answer:
-    """Answer a create or update as Prefer asks: the resource, an outcome, or no body."""
-    status = 201 if stored.interaction == "C" else 200
+def written(server: Server, request: Request, stored: Stored, *, held: bool = False) -> Answer:
+    """Answer a write as Prefer asks: the resource, an outcome, or no body.
+
+    Parameters
+    ----------
+    held
+        Nothing was written, because it was there already.
+    """
+    status = 201 if stored.interaction == "C" and not held else 200
     headers = (*_version_headers(stored), (b"location", location(server, stored).encode()))
-    body = _content(request.headers.get("prefer"), stored)
+    said = THERE if held else DONE[stored.interaction]
+    body = _content(request.headers.get("prefer"), stored, said)
     return Answer(status, body, headers, stored.instant)
+
+
+def deleted(request: Request, stored: Stored | None) -> Answer:
+    """Answer a delete: 204, or 200 with an outcome if Prefer asks for one."""
+    headers = () if stored is None else _version_headers(stored)
+    instant = None if stored is None else stored.instant
+    if preference(request.headers.get("prefer")).content != "OperationOutcome":
+        return Answer(204, b"", headers, instant)
+    return Answer(200, _outcome(NOTHING if stored is None else DONE["D"]), headers, instant)
 
 
 def location(server: Server, stored: Stored) -> str:
@@ -38,15 +65,15 @@ def location(server: Server, stored: Stored) -> str:
     return f"{server.base_url}/{stored.type}/{stored.id}/_history/{stored.version}"
 
 
-def _content(prefer: str | None, stored: Stored) -> bytes:
+def _content(prefer: str | None, stored: Stored, said: str) -> bytes:
     wish = preference(prefer).content
     if wish == "minimal":
         return b""
-    if wish == "OperationOutcome":
-        return outcomes.outcome(
-            [Issue("informational", DONE[stored.interaction])], severity="information"
-        )
-    return stored.text
+    return _outcome(said) if wish == "OperationOutcome" else stored.text
+
+
+def _outcome(said: str) -> bytes:
+    return outcomes.outcome([Issue("informational", said)], severity="information")
 
 
 def _version_headers(stored: Stored) -> tuple[Header, ...]:

@@ -1,6 +1,6 @@
 """Which method on which address is which interaction (FHIR http, "Summary" of interactions)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from starlette.routing import Route
@@ -9,47 +9,54 @@ from fhir_server.access.token import TokenChecker
 from fhir_server.audit.ledger import Ledger
 from fhir_server.rest import bundle, capabilities
 from fhir_server.rest.create import create
+from fhir_server.rest.delete import delete, delete_where
 from fhir_server.rest.door import ROOT, Door, dispatch
-from fhir_server.rest.exchange import Interaction, Request, Server
+from fhir_server.rest.exchange import Answer, Interaction, Request, Server
 from fhir_server.rest.history import history
 from fhir_server.rest.ids import is_id
 from fhir_server.rest.outcomes import MethodNotAllowed, NotOffered
+from fhir_server.rest.patch import patch, patch_where
 from fhir_server.rest.read import read, vread
 from fhir_server.rest.search import search, search_by_post
-from fhir_server.rest.update import update
+from fhir_server.rest.update import update, update_where
 from fhir_server.store.store import Store
+from fhir_server.store.unit_of_work import FINAL
 from resources.errors import NotFound
 from resources.models import TYPES
 
 INTERACTIONS: Final = (
-    Interaction("GET",  "metadata",                   "capabilities",     capabilities.metadata),
-    Interaction("GET",  "{type}/{id}",                "read",             read),
-    Interaction("GET",  "{type}/{id}/_history/{vid}", "vread",            vread),
-    Interaction("GET",  "{type}/{id}/_history",       "history-instance", history),
-    Interaction("POST", "{type}",                     "create",           create),
-    Interaction("PUT",  "{type}/{id}",                "update",           update),
-    Interaction("GET",  "{type}",                     "search-type",      search),
-    Interaction("POST", "{type}/_search",             "search-type",      search_by_post),
-    Interaction("POST", "",                           "batch",            bundle.bundle),
+    Interaction("GET",    "metadata",                   "capabilities",     capabilities.metadata),
+    Interaction("GET",    "{type}/{id}",                "read",             read),
+    Interaction("GET",    "{type}/{id}/_history/{vid}", "vread",            vread),
+    Interaction("GET",    "{type}/{id}/_history",       "history-instance", history),
+    Interaction("GET",    "{type}/_history",            "history-type",     history),
+    Interaction("GET",    "_history",                   "history-system",   history),
+    Interaction("POST",   "{type}",                     "create",           create),
+    Interaction("PUT",    "{type}/{id}",                "update",           update),
+    Interaction("PUT",    "{type}",                     "update",           update_where),
+    Interaction("PATCH",  "{type}/{id}",                "patch",            patch),
+    Interaction("PATCH",  "{type}",                     "patch",            patch_where),
+    Interaction("DELETE", "{type}/{id}",                "delete",           delete),
+    Interaction("DELETE", "{type}",                     "delete",           delete_where),
+    Interaction("GET",    "{type}",                     "search-type",      search),
+    Interaction("POST",   "{type}/_search",             "search-type",      search_by_post),
+    Interaction("POST",   "",                           "batch",            bundle.bundle),
 )  # fmt: skip
 """FHIR http: one row an interaction. HEAD goes wherever GET goes ("Support for HEAD")."""
 
 NOT_OFFERED: Final = (
-    ("PUT",    "{type}"),                  # conditional update
-    ("DELETE", "{type}/{id}"),             # delete
-    ("DELETE", "{type}"),                  # conditional delete
-    ("PATCH",  "{type}/{id}"),             # patch
-    ("PATCH",  "{type}"),                  # conditional patch
-    ("GET",    "{type}/_history"),         # history of a type
-    ("GET",    "_history"),                # history of the system
-    ("GET",    ""),                        # search of all types
-    ("POST",   "_search"),
-    ("GET",    "{type}/{id}/{type}"),      # search of a compartment
-    ("POST",   "{type}/{id}/{type}/_search"),
-    ("GET",    "$"),                       # operations
-    ("POST",   "$"),
+    ("GET",  ""),                        # search of all types
+    ("POST", "_search"),
+    ("GET",  "{type}/{id}/{type}"),      # search of a compartment
+    ("POST", "{type}/{id}/{type}/_search"),
+    ("GET",  "$"),                       # operations
+    ("POST", "$"),
 )  # fmt: skip
 """FHIR http: interactions that the standard has and this server has not; 501."""
+
+
+CHANGES: Final = frozenset({"PUT", "PATCH", "DELETE"})
+"""FHIR http, "delete": 405 for types that nobody may change "as a blanket policy"."""
 
 
 def routes(
@@ -96,10 +103,14 @@ def route(request: Request, address: str) -> Interaction:
     request.id = parts[1] if shape.startswith("{type}/{id}") else ""
     request.version = parts[3] if shape.endswith("{vid}") else ""
     methods = _BY_ADDRESS.get(shape, {})
+    if request.type in FINAL and request.method in CHANGES:
+        raise MethodNotAllowed([name for name in methods if name not in CHANGES])
     row = methods.get(request.method)
     if row is None:
+        if request.method == "OPTIONS" and methods:
+            return Interaction("OPTIONS", shape, "capabilities", _options(methods))
         _refuse(request.method, shape, methods)
-    if request.id and request.method != "PUT" and not is_id(request.id):
+    if "{id}" in shape and request.method != "PUT" and not is_id(request.id):
         raise NotFound("Nothing has an id like that.")
     return row
 
@@ -125,6 +136,16 @@ def _place(place: int, part: str) -> str:
     if place == 2:
         return "{type}" if part in TYPES or part == "*" else part
     return ("{type}", "{id}")[place] if place < 2 else part
+
+
+def _options(methods: Iterable[str]) -> Callable[[Server, Request], Awaitable[Answer]]:
+    """Answer OPTIONS with the methods of an address (RFC 9110 Section 9.3.7)."""
+    allow = ", ".join(sorted({*methods, "OPTIONS"})).encode()
+
+    async def answer(server: Server, request: Request) -> Answer:
+        return Answer(204, headers=((b"allow", allow),))
+
+    return answer
 
 
 def _refuse(method: str, shape: str, methods: Mapping[str, Interaction]) -> NoReturn:

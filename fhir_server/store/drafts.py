@@ -124,7 +124,7 @@ class Drafts:
         wanted = self.wanted(draft.content for draft in drafts)
         await self.find(targets, within, drafts[0].context, wanted)
         # A Provenance is about the patient of its targets, which may be drafts too.
-        for draft in sorted(drafts, key=lambda draft: draft.key[0] == "Provenance"):
+        for draft in sorted(drafts, key=lambda draft: draft.key[0] in standing.FOLLOWS):
             self._place(draft)
         self.admission.pass_all(drafts)
         issues: list[Issue] = []
@@ -180,7 +180,12 @@ class Drafts:
             draft.standing = Standing(draft.target.patient, draft.target.parties)
         else:
             draft.standing = standing.standing(
-                draft.key[1], draft.content.json, self.targets, self._known, self._base_url
+                draft.key[1],
+                draft.content.json,
+                self.targets,
+                self._known,
+                self._base_url,
+                draft.context,
             )
         self._known[draft.key] = Known(draft.content.json, draft.standing.patient)
 

@@ -5,7 +5,7 @@ does not exist; the ledger knows the difference.
 
 References
 ----------
-* FHIR http, "read", "vread", "history"
+* FHIR http, "read", "vread"
 * FHIR Security, "Access Denied Response Handling": 404 keeps the existence private
 """
 
@@ -16,10 +16,9 @@ from fhir_server.access.gate import Reach
 from fhir_server.audit import ledger
 from fhir_server.audit.ledger import Entry
 from fhir_server.postgres.database import Database, Integers, Texts, unnest
-from fhir_server.search.find import Page
 from fhir_server.search.stored import Stored
 from resources.compartments import patient_of
-from resources.errors import Gone, Invalid, NotFound
+from resources.errors import Gone, NotFound
 
 NOT_THERE: Final = "NotFound"
 NOT_SEEN: Final = "Forbidden relationship"
@@ -46,9 +45,10 @@ class Found(NamedTuple):
 
 
 _ENTRY_AT: Final = 8
-_BEFORE_AT: Final = _ENTRY_AT + len(Entry._fields)
+AFTER_GATED: Final = _ENTRY_AT + len(Entry._fields)
+"""Number of the first parameter after those of `GATED`."""
 
-_GATED: Final = f"""
+GATED: Final = f"""
 with q as materialized (
   select * from {unnest("text[]", "text[]", "bigint[]", "bigint[]", "text[]", "text[]", "bigint[]")}
     with ordinality as q(type, id, version, everything, organization, patient, open, n)
@@ -71,7 +71,7 @@ with q as materialized (
   left join lateral (select * from current where type = q.type and id = q.id limit 1) as c on true
 )"""
 
-READ: Final = f"""{_GATED}, found as materialized (
+READ: Final = f"""{GATED}, found as materialized (
   select r.*, v.version, v.instant, v.interaction, v.body
   from r left join lateral (select * from version where key = r.wanted and r.seen limit 1) as v
     on true
@@ -90,70 +90,17 @@ READ: Final = f"""{_GATED}, found as materialized (
 select n, patient, organizations, version, instant, interaction, body from found order by n
 """
 
-HISTORY: Final = f"""{_GATED}, written as (
-  insert into audit({ledger.COLUMNS})
-  select e.instant, e.interaction,
-    case when r.seen then {ledger.SUCCESS} else {ledger.MINOR_FAILURE} end,
-    e.subject, e.organization, e.client, e.role, e.origin, e.request, r.type, r.id, e.version,
-    r.patient, e.query, e.hits,
-    case when r.seen then null when r.key is null then '{NOT_THERE}' else '{NOT_SEEN}' end, e.body
-  from r join e on e.n = r.n
-)
-select r.newest, r.patient, r.organizations, v.version, v.instant, v.interaction, v.body
-from r join lateral (select * from version
-                     where type = r.type and id = r.id and version < ${_BEFORE_AT}
-                     order by version desc limit ${_BEFORE_AT + 1}) as v on r.seen
-"""
-
 
 async def read(
     database: Database, asked: Sequence[Asked], base_url: str
 ) -> list[Found | Exception]:
     """Answer reads in order; what is not to be had is answered by the refusal."""
-    rows = await database.run(READ, _parameters(asked))
+    rows = await database.run(READ, parameters(asked))
     return [_answer(ask, row, base_url) for ask, row in zip(asked, rows, strict=True)]
 
 
-async def history(
-    database: Database, ask: Asked, count: int, cursor: str | None, base_url: str
-) -> Page:
-    """Answer a page of the versions of one resource, the newest first.
-
-    Parameters
-    ----------
-    cursor
-        The `next` of the page before.
-
-    Raises
-    ------
-    NotFound
-        There are no versions, or none the asker may see.
-    """
-    before = _before(cursor)
-    rows = await database.run(HISTORY, [*_parameters([ask]), before, count + 1])
-    if not rows:
-        if cursor is None:
-            raise NotFound(f"There is no {ask.type}/{ask.id}.")
-        return Page([], [], None, None)
-    newest, patient, organizations, *_ = rows[0]
-    versions = [
-        Stored(ask.type, ask.id, version, instant, interaction, body or b"")
-        for _, _, _, version, instant, interaction, body in rows[:count]
-    ]
-    following = str(versions[-1].version) if len(rows) > count else None
-    told = [one for one in versions if _is_told(ask, one, patient, organizations, base_url)]
-    return Page(told, [], newest, following)
-
-
-def _before(cursor: str | None) -> int:
-    if cursor is None:
-        return 2**31
-    if not cursor.isascii() or not cursor.isdecimal() or len(cursor) > 10:
-        raise Invalid("The place in the history is not one this server gave.", "_cursor")
-    return int(cursor)
-
-
-def _parameters(asked: Sequence[Asked]) -> list[Any]:
+def parameters(asked: Sequence[Asked]) -> list[Any]:
+    """The arrays of `GATED`."""
     return [
         Texts([ask.type for ask in asked]),
         Texts([ask.id for ask in asked]),
@@ -173,7 +120,7 @@ def _answer(ask: Asked, row: tuple[Any, ...], base_url: str) -> Found | Exceptio
     if interaction == "D":
         return Gone(f"{ask.type}/{ask.id} was deleted.")
     stored = Stored(ask.type, ask.id, version, instant, interaction, body)
-    if ask.version and not _is_told(ask, stored, patient, organizations, base_url):
+    if ask.version and not is_told(ask.reach, stored, patient, organizations, base_url):
         return _not_there(ask)
     return Found(stored, patient, tuple(organizations))
 
@@ -183,16 +130,15 @@ def _not_there(ask: Asked) -> NotFound:
     return NotFound(f"There is no {what}.")
 
 
-def _is_told(
-    ask: Asked, one: Stored, patient: str | None, organizations: Sequence[str], base_url: str
+def is_told(
+    reach: Reach, one: Stored, patient: str | None, organizations: Sequence[str], base_url: str
 ) -> bool:
     """Whether a version is about whom the resource is about now.
 
     Who sees a resource that was filed under the wrong patient, and now is not, sees nothing of that
     patient. Its creator, who wrote both, does.
     """
-    reach = ask.reach
-    if reach.everything or one.deleted or ask.type == "Patient":
+    if reach.everything or one.deleted or one.type == "Patient":
         return True
     if reach.patient is None and reach.organization in organizations[:1]:
         return True

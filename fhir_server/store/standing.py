@@ -10,12 +10,16 @@ References
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fhir_server.access import relationship
 from fhir_server.access.relationship import ACTS_FOR, DAY, RELATING
+from fhir_server.context import RequestContext
 from fhir_server.store.targets import Target
 from resources import compartments, references
+
+FOLLOWS: Final[Mapping[str, str]] = {"Binary": "securityContext", "Provenance": "target"}
+"""Types that are about the patient of another resource, and the element that names it."""
 
 
 class Standing(NamedTuple):
@@ -46,11 +50,14 @@ def standing(
     targets: Mapping[tuple[str, str], Target],
     own: Mapping[tuple[str, str], Known],
     base_url: str,
+    context: RequestContext,
 ) -> Standing:
     """Work out patient and parties of a resource.
 
     Parameters
     ----------
+    context
+        Who writes it: what they do not see says nothing about what they write.
     targets
         What was found behind its references.
     own
@@ -65,7 +72,7 @@ def standing(
                 acts_for[named] = organization
     # An Organization is a party to itself, and so needs its id, which the sender may not know.
     parties = frozenset(relationship.parties({**json, "id": id}, acts_for, base_url))
-    return Standing(_patient(id, json, targets, own, base_url), parties)
+    return Standing(_patient(id, json, targets, own, base_url, context), parties)
 
 
 def relations(
@@ -98,25 +105,27 @@ def _patient(
     targets: Mapping[tuple[str, str], Target],
     own: Mapping[tuple[str, str], Known],
     base_url: str,
+    context: RequestContext,
 ) -> str | None:
-    if json["resourceType"] == "Patient":
+    type = json["resourceType"]
+    if type == "Patient":
         return id
     patient = compartments.patient_of(json, base_url)
-    if patient is not None or json["resourceType"] != "Provenance":
+    if patient is not None or type not in FOLLOWS:
         return patient
-    for target in _targets(json, base_url):
+    for target in _targets(json.get(FOLLOWS[type], []), base_url):
         if target in own:
             patient = own[target].patient
-        elif target in targets:
+        elif target in targets and targets[target].is_seen(context):
             patient = targets[target].patient
         if patient is not None:
             return patient
     return None
 
 
-def _targets(json: Mapping[str, Any], base_url: str) -> Iterable[tuple[str, str]]:
-    """Provenance.target, as (type, id); one of our own resources each."""
-    for element in json.get("target", ()):
+def _targets(elements: Any, base_url: str) -> Iterable[tuple[str, str]]:
+    """The resources of our own that these elements refer to, as (type, id)."""
+    for element in elements if isinstance(elements, list) else [elements]:
         reference = references.parse(element.get("reference", ""), base_url)
         if reference is not None and not reference.base:
             yield reference.type, reference.id

@@ -24,13 +24,15 @@ from fhir_server.search import find, terms
 from fhir_server.search.find import Page
 from fhir_server.search.query import Query
 from fhir_server.search.stored import Stored
-from fhir_server.store import reading, versions
+from fhir_server.store import history, reading, versions
+from fhir_server.store.history import Cut
 from fhir_server.store.reading import Asked, Found
 from fhir_server.store.surroundings import Hooks as Hooks
 from fhir_server.store.surroundings import Surroundings
 from fhir_server.store.targets import Targets, Wanted
 from fhir_server.store.unit_of_work import Work
 from resources.errors import Exhausted, Forbidden, NotFound, Refusal
+from resources.models import TYPES
 
 Rules = Literal["house", "base", "strict"]
 
@@ -145,14 +147,27 @@ class Store:
         )
         return found.stored, permit
 
-    async def history(
-        self, context: RequestContext, type: str, id: str, count: int, cursor: str | None = None
-    ) -> Page:
-        """Answer a page of all versions, the newest first; its total is their number."""
+    async def history(self, context: RequestContext, type: str, id: str, cut: Cut) -> Page:
+        """Answer a page of the versions of one resource, the newest first."""
         if type == "AuditEvent":
             return Page([await events_search.read(self._database, context, id)], [], 1, None)
         ask = await self._asked(context, type, id, None)
-        return await reading.history(self._database, ask, count, cursor, self._base_url)
+        return await history.of_one(self._database, ask, cut, self._base_url)
+
+    async def history_of_types(self, context: RequestContext, type: str | None, cut: Cut) -> Page:
+        """Answer a page of the versions of all resources of a type, or of every type.
+
+        The ledger has a history of its own: AuditEvents are searched, and are not among these.
+        """
+        async with self._noted(context, type, None):
+            if type is not None:
+                reaches = {type: gate.reach(context, "s", type)}
+            elif not (reaches := history.reaches(context, sorted(TYPES))):
+                raise Forbidden("the scopes do not grant to search anything", step="scope")
+            row = ledger.entry(context, type=type)
+            return await history.of_types(
+                self._database, context, type, reaches, cut, row, self._base_url
+            )
 
     async def search(self, context: RequestContext, query: Query) -> Page:
         """Answer a page of what a query finds and the asker may see."""

@@ -130,7 +130,11 @@ class Change(SQLModel, table=True):
     """One line of the change log: this version was written by that transaction."""
 
     __tablename__ = "change"
-    __table_args__ = (Index("change_in_order", "xid", "key"), BY_MONTH)
+    __table_args__ = (
+        Index("change_in_order", "xid", "key"),
+        Index("change_of_type", "type", "instant", "xid", "key"),
+        BY_MONTH,
+    )
 
     instant: int = Field(sa_type=BigInteger, primary_key=True)
     xid: int = Field(

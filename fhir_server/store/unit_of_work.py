@@ -34,7 +34,7 @@ from fhir_server.store.targets import Target
 from fhir_server.store.versions import WRITE, Batch, parameters
 from resources import content as contents
 from resources.content import Content
-from resources.errors import Forbidden, Gone, Immutable, NotFound, Stale, Unconditional
+from resources.errors import Conflict, Forbidden, Gone, Immutable, NotFound, Stale, Unconditional
 
 CONDITIONAL: Final = frozenset(
     {"Appointment", "DiagnosticReport", "List", "ServiceRequest", "Task"}
@@ -87,12 +87,25 @@ class Work(Asking):
         return await self._draft(content, id or ids.new(), None, None)
 
     async def update(
-        self, type: str, id: str, content: Content, if_match: int | None = None
+        self,
+        type: str,
+        id: str,
+        content: Content,
+        if_match: int | None = None,
+        *,
+        first: bool = False,
     ) -> Stored:
         """Write a new version of a resource, or the first one under an id the asker chose.
 
+        Parameters
+        ----------
+        first
+            Only if there is nothing yet under this id.
+
         Raises
         ------
+        Conflict
+            There is something, where nothing should be.
         Stale
             The version named is not the current one; it may be found on leaving the block.
         Unconditional
@@ -102,6 +115,8 @@ class Work(Asking):
         before, target = await self._before("u", type, id, if_match)
         if before is None:
             self._permit_first(type, id, if_match)
+        elif first and not before.deleted:
+            raise Conflict(f"There is a {type}/{id}, and it does not meet the condition.")
         else:
             self._require_match(before, if_match)
         return await self._draft(content, id, before, target)
@@ -156,7 +171,7 @@ class Work(Asking):
         if before.deleted:
             return before
         self._require_match(before, if_match)
-        gone = Stored(type, id, before.version + 1, self.context.instant, "D", b"")
+        gone = Stored(type, id, before.version + 1, self._instant(before), "D", b"")
         write = Write(before.json, {"resourceType": type, "id": id}, gone)
         self._drafts.add(Draft(write, contents.made(write.after), self._acting, target, self.at))
         return gone
@@ -207,13 +222,19 @@ class Work(Asking):
             content = await complete(self, content)
             self.attempted = type, id
         version = 1 if before is None else before.version + 1
-        text = contents.stamped(content, id, version, self.context.instant)
+        instant = self._instant(before)
+        text = contents.stamped(content, id, version, instant)
         interaction = "C" if was is None else "U"
-        stored = Stored(type, id, version, self.context.instant, interaction, text)
+        stored = Stored(type, id, version, instant, interaction, text)
         self._drafts.add(
             Draft(Write(was, stored.json, stored), content, self._acting, target, self.at)
         )
         return stored
+
+    def _instant(self, before: Stored | None) -> int:
+        """When a version is written: never before the one it follows, had it to wait for that."""
+        own = self.context.instant
+        return own if before is None else max(own, before.instant)
 
     async def _before(
         self, letter: str, type: str, id: str, if_match: int | None

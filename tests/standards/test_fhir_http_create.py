@@ -172,13 +172,6 @@ def test_a_gzip_body_is_inflated_and_a_bomb_is_not(api: httpx.Client) -> None:
     refused(api.post("/Patient", content=patient, headers={"Content-Encoding": "br"}), 415)
 
 
-@pytest.mark.standard("FHIR http conditional create")
-def test_a_condition_that_is_not_supported_is_not_forgotten(api: httpx.Client) -> None:
-    answer = api.post("/Patient", json=a_patient(None), headers={"If-None-Exist": "identifier=a|b"})
-
-    refused(answer, 400, "not-supported", "If-None-Exist")
-
-
 def test_a_reference_to_nothing_is_unprocessable_at_its_place(api: httpx.Client) -> None:
     request = a_request(None, subject={"reference": "Patient/nothing-here"}, requester=None)
 

@@ -60,14 +60,5 @@ def test_a_bad_cursor_is_a_bad_request(api: httpx.Client, patient: Json, cursor:
     refused(api.get(f"/Patient/{patient['id']}/_history", params={"_cursor": cursor}), 400)
 
 
-@pytest.mark.parametrize("name", ["_since", "_at"])
-def test_a_history_that_cannot_be_cut_is_not_answered_whole(
-    api: httpx.Client, patient: Json, name: str
-) -> None:
-    answer = api.get(f"/Patient/{patient['id']}/_history", params={name: "2026-01-01T00:00:00Z"})
-
-    refused(answer, 400, "not-supported", name)
-
-
 def test_the_history_of_nothing_is_not_found(api: httpx.Client) -> None:
     refused(api.get("/Patient/nothing-here/_history"), 404)

@@ -28,6 +28,13 @@ from tests.standards.asking import refused
         ("PUT", "Task/1", "update", "Task", "1", ""),
         ("GET", "Task", "search-type", "Task", "", ""),
         ("POST", "Task/_search", "search-type", "Task", "", ""),
+        ("PATCH", "Task/1", "patch", "Task", "1", ""),
+        ("DELETE", "Task/1", "delete", "Task", "1", ""),
+        ("PUT", "Task", "update", "Task", "", ""),
+        ("PATCH", "Task", "patch", "Task", "", ""),
+        ("DELETE", "Task", "delete", "Task", "", ""),
+        ("GET", "Task/_history", "history-type", "Task", "", ""),
+        ("HEAD", "_history", "history-system", "", "", ""),
         ("POST", "", "batch", "", "", ""),
         ("POST", "/", "batch", "", "", ""),
     ],
@@ -45,9 +52,10 @@ def test_method_and_address_say_what_is_asked(
 @pytest.mark.parametrize(
     ("method", "address", "refusal"),
     [
-        ("DELETE", "Task/1", NotOffered),
-        ("PATCH", "Task/1", NotOffered),
-        ("PUT", "Task", NotOffered),
+        ("DELETE", "Provenance/1", MethodNotAllowed),
+        ("PATCH", "AuditEvent/1", MethodNotAllowed),
+        ("PUT", "Provenance", MethodNotAllowed),
+        ("DELETE", "", MethodNotAllowed),
         ("GET", "", NotOffered),
         ("GET", "Patient/1/Task", NotOffered),
         ("GET", "Patient/1/*", NotOffered),
@@ -73,6 +81,7 @@ BAD: Final[dict[str, Any]] = {
     "reference": {"json": a_request(None)},
     "If-Match":  {"json": a_patient("p"), "headers": {"If-Match": "x"}},
     "version":   {"json": a_patient("p"), "headers": {"If-Match": 'W/"2"'}},
+    "patch":     {"json": [], "headers": {"Content-Type": "application/json-patch+json"}},
     "Bundle":    {"json": {"resourceType": "Bundle", "type": "x"}},
     "":          {},
 }  # fmt: skip
@@ -90,7 +99,10 @@ REFUSED: Final = (
     ("PUT",    "/Patient/p",            "If-Match",  400, "update",           "Patient"),
     ("PUT",    "/Patient/p",            "version",   412, "update",           "Patient"),
     ("POST",   "",                      "Bundle",    400, "batch",            None),
-    ("DELETE", "/Patient/p",            "",          501, "operation",        "Patient"),
+    ("PATCH",  "/Patient/p",            "JSON",      400, "patch",            "Patient"),
+    ("PATCH",  "/Patient/p",            "patch",     404, "patch",            "Patient"),
+    ("DELETE", "/Patient/p",            "If-Match",  400, "delete",           "Patient"),
+    ("DELETE", "/Provenance/p",         "",          405, "operation",        "Provenance"),
 )  # fmt: skip
 
 

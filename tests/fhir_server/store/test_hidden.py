@@ -8,6 +8,7 @@ import pytest
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse as scopes
 from fhir_server.context import RequestContext
+from fhir_server.store.history import Cut
 from fhir_server.store.store import Store
 from resources import content
 from resources.content import Content
@@ -154,9 +155,9 @@ async def test_what_a_resource_once_said_of_another_patient_is_not_told(world: S
     assert (await world.vread(mine, "ServiceRequest", "hidden", 2)).version == 2
     with pytest.raises(NotFound):
         await world.vread(mine, "ServiceRequest", "hidden", 1)
-    page = await world.history(mine, "ServiceRequest", "hidden", 10)
+    page = await world.history(mine, "ServiceRequest", "hidden", Cut(10))
     assert [one.version for one in page.matches] == [2]
-    everything = await world.history(SYSTEM, "ServiceRequest", "hidden", 10)
+    everything = await world.history(SYSTEM, "ServiceRequest", "hidden", Cut(10))
     assert [one.version for one in everything.matches] == [2, 1]
 
 

@@ -9,6 +9,7 @@ import pytest
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database
+from fhir_server.store.history import Cut
 from fhir_server.store.store import Store
 from resources import content
 from resources.errors import Gone, NotFound, Stale
@@ -84,7 +85,7 @@ async def _agrees(store: Store, id: str, versions: list[str | None]) -> None:
     else:
         assert newest.version == len(versions)
     if versions:
-        page = await store.history(context("history-instance"), "Patient", id, 1000)
+        page = await store.history(context("history-instance"), "Patient", id, Cut(1000))
         assert [each.version for each in page.matches] == list(range(len(versions), 0, -1))
         assert page.total == len(versions)
 

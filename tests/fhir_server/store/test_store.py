@@ -13,6 +13,7 @@ from fhir_server.access.scopes import parse as scopes
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database
 from fhir_server.search.query import parse
+from fhir_server.store.history import Cut
 from fhir_server.store.store import Store
 from resources import content
 from resources.errors import Forbidden, Invalid, NotFound
@@ -59,7 +60,7 @@ def request(**members: Any) -> content.Content:
 WAYS: dict[str, Callable[[Store, RequestContext], Awaitable[Any]]] = {
     "read": lambda store, context: store.read(context, "ServiceRequest", "r"),
     "vread": lambda store, context: store.vread(context, "ServiceRequest", "r", 1),
-    "history": lambda store, context: store.history(context, "ServiceRequest", "r", 10),
+    "history": lambda store, context: store.history(context, "ServiceRequest", "r", Cut(10)),
     "permitted": lambda store, context: store.read_permitted(context, "ServiceRequest", "r"),
 }
 
@@ -166,7 +167,7 @@ async def test_a_scope_that_grants_some_requests_grants_no_others(
     with pytest.raises(Forbidden):
         await store.read(routine, "ServiceRequest", "r")
     with pytest.raises(Forbidden):
-        await store.history(routine, "ServiceRequest", "r", 10)
+        await store.history(routine, "ServiceRequest", "r", Cut(10))
     rows = await database.run("select outcome, detail from audit where interaction = 'read'")
     assert sorted(rows, key=str) == [(0, None), (4, "Forbidden scope"), (4, "Forbidden scope")]
 
@@ -223,7 +224,7 @@ async def test_history_comes_in_pages_without_gaps(store: Store) -> None:
     seen: list[int] = []
     cursor: str | None = None
     while True:
-        page = await store.history(of("lead"), "ServiceRequest", "r", 3, cursor)
+        page = await store.history(of("lead"), "ServiceRequest", "r", Cut(3, cursor=cursor))
         seen += [each.version for each in page.matches]
         assert page.total == 8
         cursor = page.next
@@ -232,7 +233,7 @@ async def test_history_comes_in_pages_without_gaps(store: Store) -> None:
 
     assert seen == [8, 7, 6, 5, 4, 3, 2, 1]
     with pytest.raises(Invalid):
-        await store.history(of("lead"), "ServiceRequest", "r", 3, "nonsense")
+        await store.history(of("lead"), "ServiceRequest", "r", Cut(3, cursor="nonsense"))
 
 
 @pytest.mark.usefixtures("record")

@@ -1,0 +1,90 @@
+"""patch: a change of a resource by operations on it (FHIR http, "patch"; "conditional patch").
+
+JSON Patch comes as ``application/json-patch+json``, FHIRPath Patch as a Parameters resource. In a
+Bundle, the first is a Binary of that type. What comes out is stored as an update is.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from fhir_server.rest import conditions, incoming, negotiate, preconditions, representation
+from fhir_server.rest.binary import octets
+from fhir_server.rest.exchange import Answer, Request, Server
+from fhir_server.search.stored import Stored
+from resources import content as contents
+from resources import fhirpath_patch, json_patch, patching, validate
+from resources.content import Content
+from resources.errors import Invalid, NotFound
+
+JSON_PATCH = "application/json-patch+json"
+
+
+async def patch(server: Server, request: Request) -> Answer:
+    """Change the resource of the address."""
+    if_match = preconditions.if_match(request.headers.get("if-match"), request.place_of("If-Match"))
+    change = changing(request)
+
+    request.handed_over = True
+    async with server.store.begin(request.context) as work:
+        stored = await work.patch(request.type, request.id, change, if_match)
+
+    return representation.written(server, request, stored)
+
+
+async def patch_where(server: Server, request: Request) -> Answer:
+    """Change the one resource that meets the condition."""
+    condition = conditions.of_address(server, request)
+    if_match = preconditions.if_match(request.headers.get("if-match"), request.place_of("If-Match"))
+    change = changing(request)
+
+    request.handed_over = True
+    async with server.store.begin(request.context) as work:
+        await work.hold([condition])
+        found = await work.sole(condition, request.place_of("url") if request.at else "")
+        if found is None:
+            raise NotFound(f"No {request.type} meets the condition.")
+        stored = await work.patch(request.type, found.id, change, if_match)
+
+    return representation.written(server, request, stored)
+
+
+def changing(request: Request) -> Callable[[Stored], Content]:
+    """Read the patch of a request: what makes the next version of the present one.
+
+    Raises
+    ------
+    UnsupportedMedia
+        Neither JSON Patch nor FHIR JSON.
+    Invalid
+        Not a patch, or what it makes is against the definitions.
+    """
+    change = _operations(request)
+
+    def patched(stored: Stored) -> Content:
+        after = patching.patched(contents.read(stored.text), change)
+        if issues := validate.check(after):
+            raise Invalid(issues=issues)
+        return after
+
+    return patched
+
+
+def _operations(request: Request) -> patching.Change:
+    given = request.content
+    if given is not None and given.type == "Binary":
+        incoming.checked(given, "Binary", request.at)
+        if given.json.get("contentType") != JSON_PATCH:
+            raise Invalid(f"A patch is {JSON_PATCH} or Parameters.", "Binary.contentType", "value")
+        return _json_patch(octets(given.json))
+    if given is None and negotiate.is_media(request.headers.get("content-type"), JSON_PATCH):
+        return _json_patch(request.body)
+    if given is None:
+        negotiate.check_content(request.headers.get("content-type"))
+        given = contents.read(request.body)
+    parameters = incoming.checked(given, "Parameters", request.at)
+    return partial(fhirpath_patch.apply, fhirpath_patch.read(patching.exact(parameters.text)))
+
+
+def _json_patch(text: bytes) -> patching.Change:
+    contents.parsed(text)
+    return partial(json_patch.apply, json_patch.read(patching.exact(text)))
