@@ -24,13 +24,14 @@ from fhir_server.search import find, terms
 from fhir_server.search.find import Page
 from fhir_server.search.query import Query
 from fhir_server.search.stored import Stored
-from fhir_server.store import history, reading, versions
+from fhir_server.store import history, reading, versions, walking
 from fhir_server.store.history import Cut
 from fhir_server.store.reading import Asked, Found
 from fhir_server.store.surroundings import Hooks as Hooks
 from fhir_server.store.surroundings import Surroundings
 from fhir_server.store.targets import Targets, Wanted
 from fhir_server.store.unit_of_work import Work
+from fhir_server.store.walking import Leg, Place, Walk
 from resources.errors import Exhausted, Forbidden, NotFound, Refusal
 from resources.models import TYPES
 
@@ -190,6 +191,10 @@ class Store:
                 if isinstance(answer, Found):
                     found[answer.stored.reference] = answer.stored
         return found
+
+    async def walk(self, context: RequestContext, walk: Walk, place: Place, count: int) -> Leg:
+        """Answer a page of all that the asker sees of some types; who asks writes the audit row."""
+        return await walking.page(self._database, context, walk, place, count)
 
     async def _found(
         self, context: RequestContext, type: str, id: str, version: int | None

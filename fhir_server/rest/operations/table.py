@@ -1,0 +1,130 @@
+"""Table: the operations of this server; which of them an address means, and how it is answered.
+
+What is here is served and stands in the CapabilityStatement; there is no other list.
+
+References
+----------
+* FHIR R4 operations; OperationDefinition; FHIR http, "operations"
+* HL7 Bulk Data Access 2.0, for $export
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from fhir_server.access import gate
+from fhir_server.audit import ledger
+from fhir_server.rest.exchange import Answer, Interaction, Request, Server
+from fhir_server.rest.ids import is_id
+from fhir_server.rest.operations import (
+    everything,
+    expand,
+    lookup,
+    meta,
+    parameters,
+    request_everything,
+    subsumes,
+    validate,
+    validate_code,
+)
+from fhir_server.rest.operations.row import Operation
+from fhir_server.rest.outcomes import MethodNotAllowed
+from resources.errors import NotFound
+from resources.models import TYPES
+
+_R4: Final = "http://hl7.org/fhir/OperationDefinition"
+_OURS: Final = "https://isocentre.example/fhir/OperationDefinition"
+
+METHODS: Final = ("GET", "POST")
+"""FHIR R4 operations: "If the operation does not affect state, it may be invoked using GET"."""
+
+OPERATIONS: Final = (
+    Operation("validate", ("type", "instance"), None, None, validate.TAKES, validate.answer,
+              f"{_R4}/Resource-validate", "Tell what is wrong with a resource"),
+    Operation("meta", ("instance",), None, None, meta.TAKES, meta.answer,
+              f"{_R4}/Resource-meta", "Give profiles, tags and labels of a resource"),
+    Operation("everything", ("instance",), frozenset({"Patient"}), ("r", "Patient"),
+              everything.TAKES, everything.answer,
+              f"{_R4}/Patient-everything", "Give the whole record of a patient"),
+    Operation("everything", ("instance",), frozenset({"ServiceRequest"}), ("r", "ServiceRequest"),
+              request_everything.TAKES, request_everything.answer,
+              f"{_OURS}/ServiceRequest-everything", "Give a request and all that came of it"),
+    Operation("expand", ("type", "instance"), frozenset({"ValueSet"}), ("r", "ValueSet"),
+              expand.TAKES, expand.answer,
+              f"{_R4}/ValueSet-expand", "List the codes of a value set"),
+    Operation("validate-code", ("type", "instance"), frozenset({"ValueSet"}), ("r", "ValueSet"),
+              validate_code.OF_A_VALUE_SET, validate_code.of_a_value_set,
+              f"{_R4}/ValueSet-validate-code", "Tell whether a code is in a value set"),
+    Operation("validate-code", ("type",), frozenset({"CodeSystem"}), ("r", "CodeSystem"),
+              validate_code.OF_A_SYSTEM, validate_code.of_a_system,
+              f"{_R4}/CodeSystem-validate-code", "Tell whether a code is in a code system"),
+    Operation("lookup", ("type",), frozenset({"CodeSystem"}), ("r", "CodeSystem"),
+              lookup.TAKES, lookup.answer,
+              f"{_R4}/CodeSystem-lookup", "Tell what a code means"),
+    Operation("subsumes", ("type",), frozenset({"CodeSystem"}), ("r", "CodeSystem"),
+              subsumes.TAKES, subsumes.answer,
+              f"{_R4}/CodeSystem-subsumes", "Tell how two codes lie to each other"),
+)  # fmt: skip
+
+
+def interaction(request: Request, parts: Sequence[str]) -> Interaction:
+    """Find the operation for an address with ``$``, and put type and id into the request.
+
+    Raises
+    ------
+    NotFound
+        There is no such operation at this level.
+    MethodNotAllowed
+        Only GET and POST ask for operations.
+    """
+    *where, name = parts
+    request.type = where[0] if where else ""
+    request.id = where[1] if len(where) == 2 else ""
+    if len(where) > 2 or (where and request.type not in TYPES) or name[:1] != "$":
+        raise NotFound("There is no such operation here.", code="not-supported")
+    if request.id and not is_id(request.id):
+        raise NotFound("Nothing has an id like that.")
+    level = ("system", "type", "instance")[len(where)]
+    for row in OPERATIONS:
+        if row.name == name[1:] and level in row.levels and _is_for(row, request.type):
+            if request.method not in METHODS:
+                raise MethodNotAllowed(METHODS)
+            return Interaction(request.method, "/".join(parts), "operation", _answer(row))
+    raise NotFound(f"There is no operation {name} here.", code="not-supported")
+
+
+def _is_for(row: Operation, type: str) -> bool:
+    return row.types is None or type in row.types or (not type and "system" in row.levels)
+
+
+def _answer(row: Operation) -> Callable[[Server, Request], Awaitable[Answer]]:
+    """Answer an operation: the gate first, then its parameters, and a row of the ledger last."""
+
+    async def answered(server: Server, request: Request) -> Answer:
+        if row.needs is not None:
+            gate.reach(request.context, *row.needs)
+        given = parameters.read(request, (taken.name for taken in row.takes))
+        result = await row.answer(server, request, given)
+        await server.ledger.append(
+            ledger.entry(
+                request.context,
+                type=request.type or None,
+                id=request.id or None,
+                patient=result.patient,
+                query=f"${row.name}",
+                hits=result.hits,
+            )
+        )
+        request.handed_over = True
+        return result.answer
+
+    return answered
+
+
+def offered(type: str) -> list[dict[str, str]]:
+    """List the operations of a type, or of the system, as a CapabilityStatement does."""
+    return [
+        {"name": row.name, "definition": row.definition}
+        for row in OPERATIONS
+        if (type in row.types if row.types is not None else bool(type))
+        or (not type and "system" in row.levels)
+    ]

@@ -1,0 +1,114 @@
+"""$validate: all that would be said against a resource, without storing it.
+
+The answer is 200 with every issue, errors of R4 first, then what claimed profiles find. A mode asks
+further: would it be accepted as a create, an update or a delete, by this asker?
+
+References
+----------
+* FHIR R4 Resource, operation $validate: resource, mode, profile; "the operation returns ... an
+  OperationOutcome", whatever it says
+"""
+
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from fhir_server.access import gate
+from fhir_server.rest.exchange import Answer, Request, Server
+from fhir_server.rest.operations.parameters import Given
+from fhir_server.rest.operations.row import Result, Taken
+from fhir_server.rest.outcomes import printable
+from fhir_server.store.unit_of_work import FINAL
+from resources import profiles, validate
+from resources.errors import Forbidden, Invalid, Issue
+
+MODES: Final = {"create": "c", "update": "u", "delete": "d", "profile": "r"}
+"""FHIR resource-validation-mode -> the letter that the gate is asked for."""
+
+TAKES: Final = (
+    Taken("resource", "Resource"),
+    Taken("mode", "code"),
+    Taken("profile", "uri", 0, "*"),
+)
+
+
+class Said(NamedTuple):
+    """One issue with its severity."""
+
+    severity: str
+    issue: Issue
+
+
+async def answer(server: Server, request: Request, given: Given) -> Result:
+    """Answer an OperationOutcome with every issue; one of information if there is none."""
+    mode = given.text("mode")
+    if mode and mode not in MODES:
+        raise Invalid(f"mode is one of {', '.join(MODES)}.", "mode", "code-invalid")
+    said = _permitted(request, MODES.get(mode, "r"))
+    resource = given.object("resource")
+    if request.id:
+        held = await _held(server, request, mode)
+        resource = resource or held
+    if mode != "delete":
+        if not resource:
+            raise Invalid("Give a resource to validate.", "resource", "required")
+        said += _of_resource(request, resource, mode, [str(url) for url in given.all("profile")])
+    elif not request.id:
+        raise Invalid("A delete is of one resource: name it in the address.", "mode", "invalid")
+    return Result(Answer(200, _written(said)), hits=len(said))
+
+
+def _permitted(request: Request, letter: str) -> list[Said]:
+    """Say what the gate and the policy of the type have against this kind of interaction."""
+    try:
+        gate.reach(request.context, letter, request.type)
+    except Forbidden as refusal:
+        return [Said("error", Issue("forbidden", refusal.reason, request.type))]
+    if letter in "ud" and request.type in FINAL:
+        return [
+            Said("error", Issue("not-supported", f"No {request.type} is changed.", request.type))
+        ]
+    return []
+
+
+async def _held(server: Server, request: Request, mode: str) -> dict[str, Any]:
+    """Read the resource of the address; it must be there, whatever the mode."""
+    request.handed_over = True
+    stored = await server.store.read(request.context, request.type, request.id)
+    request.handed_over = False
+    return stored.json
+
+
+def _of_resource(
+    request: Request, resource: dict[str, Any], mode: str, asked: list[str]
+) -> list[Said]:
+    said: list[Said] = []
+    if resource.get("resourceType") != request.type:
+        return [Said("error", Issue("invalid", f"It is no {request.type}.", "resourceType"))]
+    if mode == "update":
+        expected = request.id or resource.get("id")
+        if not expected or resource.get("id") != expected:
+            text = "The id of the resource must be that of its address."
+            said.append(Said("error", Issue("invalid", text, f"{request.type}.id")))
+    issues = validate.check(resource)
+    said += [Said("error", issue) for issue in issues]
+    if not issues:
+        found = profiles.check(resource, asked)
+        severity = "error" if asked or mode == "profile" else "warning"
+        said += [Said(severity, issue) for issue in found.broken]
+        said += [Said("warning", issue) for issue in found.unknown]
+    return said
+
+
+def _written(said: list[Said]) -> bytes:
+    rows: list[dict[str, Any]] = []
+    for severity, issue in said or [_GOOD]:
+        row: dict[str, Any] = {"severity": severity, "code": issue.code or "processing"}
+        row["details"] = {"text": printable(issue.text)}
+        if issue.at:
+            row["expression"] = [printable(issue.at)]
+        rows.append(row)
+    return orjson.dumps({"resourceType": "OperationOutcome", "issue": rows})
+
+
+_GOOD: Final = Said("information", Issue("informational", "There is nothing against it."))
