@@ -22,6 +22,7 @@ from resources.errors import (
 
 SUCCESS: Final = 0x0000
 PROCESSING_FAILURE: Final = 0x0110
+OUT_OF_RESOURCES: Final = 0xA700
 
 FAILURE_REASON: Final[dict[type[Refusal], int]] = {
     NotDicom: 0xC000,
@@ -31,7 +32,7 @@ FAILURE_REASON: Final[dict[type[Refusal], int]] = {
     Forbidden: 0x0124,
     NotFound: 0x0112,
     Conflict: 0x0111,
-    Exhausted: 0xA700,
+    Exhausted: OUT_OF_RESOURCES,
     Refusal: PROCESSING_FAILURE,
 }
 """PS3.4 Section B.2.3 and PS3.18 Table I.2-2; general codes from PS3.7 Annex C."""

@@ -7,6 +7,7 @@ polls: a signal, an exit and a word from a process all wake one selector.
 signal(7), pidfd_open(2), socketpair(2).
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -15,16 +16,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from fhir_server import installation, metrics
 from fhir_server.access.token import Keys
 from fhir_server.installation import Served
-from fhir_server.postgres.embedded import embedded, running, sole_server
+from fhir_server.postgres.embedded import Postmaster, embedded, revive, running, sole_server
 from fhir_server.seat import share
 from fhir_server.settings import Address, Settings, environment
 from resources.errors import Conflict, Exhausted, Forbidden
@@ -44,6 +46,8 @@ BACKLOG: Final = 1024
 
 STOP: Final = "stop"
 NO_DATABASE: Final = "no database"
+DATABASE: Final = "database"
+"""What the selector tells of, beside the processes: the last is that PostgreSQL runs again."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,16 +78,21 @@ class Supervisor:
 
     settings: Settings
     database_url: str
-    postmaster: int | None
+    postmaster: Postmaster | None
     charges: list[Charge]
     announce: Callable[[], None]
     stopping: bool = False
     without_database: bool = False
     announced: bool = False
+    pidfd: int = -1
+    losses: list[float] = field(default_factory=list)
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     def run(self, signals: socket.socket) -> None:
-        """Start everything and look after it until a signal comes, or the database is gone.
+        """Start everything and look after it until a signal comes, or the database is lost.
+
+        A database that ends by itself is started again beneath the others, who meanwhile ask their
+        callers to come back; it is lost when that fails.
 
         Raises
         ------
@@ -94,11 +103,10 @@ class Supervisor:
         deadline = time.monotonic() + START_SECONDS
         with ExitStack() as stack:
             stack.callback(self.selector.close)
+            stack.callback(self._unwatch)
             stack.callback(self._stop)
             if self.postmaster is not None:
-                pidfd = os.pidfd_open(self.postmaster)
-                stack.callback(os.close, pidfd)
-                self.selector.register(pidfd, selectors.EVENT_READ, NO_DATABASE)
+                self._watch(self.postmaster)
             for charge in self.charges:
                 self._start(charge)
             while not self.stopping:
@@ -110,9 +118,12 @@ class Supervisor:
         until = min([*due, *([deadline] if deadline else [])], default=None)
         wait = None if until is None else max(0.0, until - time.monotonic())
         for key, _ in self.selector.select(wait):
-            if key.data in (STOP, NO_DATABASE):
+            if key.data == STOP:
                 self.stopping = True
-                self.without_database = key.data == NO_DATABASE
+            elif key.data == NO_DATABASE:
+                self._lost_database()
+            elif key.data == DATABASE:
+                self._has_database(key.fileobj)
             elif key.fileobj == key.data.pidfd:
                 self._died(key.data)
             else:
@@ -125,6 +136,49 @@ class Supervisor:
         for charge in self.charges:
             if charge.process is None and charge.due <= time.monotonic():
                 self._start(charge)
+
+    def _watch(self, postmaster: Postmaster) -> None:
+        """Hear of the end of PostgreSQL."""
+        self.postmaster, self.pidfd = postmaster, os.pidfd_open(postmaster.pid)
+        self.selector.register(self.pidfd, selectors.EVENT_READ, NO_DATABASE)
+
+    def _unwatch(self) -> None:
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    def _lost_database(self) -> None:
+        """Start PostgreSQL again, in a thread: it may take its time to recover."""
+        self.selector.unregister(self.pidfd)
+        self._unwatch()
+        recent = [at for at in self.losses if time.monotonic() - at < STEADY_SECONDS]
+        self.losses = [*recent, time.monotonic()]
+        delay = DELAYS[min(len(recent), len(DELAYS)) - 1] if recent else 0.0
+        _log.error("PostgreSQL ended by itself and is started again", extra={"seconds": delay})
+        ours, theirs = socket.socketpair()
+        self.selector.register(ours, selectors.EVENT_READ, DATABASE)
+        threading.Thread(target=self._revive, args=(theirs, delay), daemon=True).start()
+
+    def _revive(self, told: socket.socket, delay: float) -> None:
+        assert self.postmaster is not None
+        with told:
+            time.sleep(delay)
+            try:
+                self.postmaster = revive(self.settings.data_dir, self.postmaster)
+            except Exception:
+                _log.exception("PostgreSQL does not start")
+            else:
+                told.send(DATABASE.encode())
+
+    def _has_database(self, told: Any) -> None:
+        """Look after PostgreSQL again, or give up if it did not start."""
+        self.selector.unregister(told)
+        with told:
+            if told.recv(64) and self.postmaster is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    self._watch(self.postmaster)
+                    return
+        self.stopping = self.without_database = True
 
     def _start(self, charge: Charge) -> None:
         """Give a process its seat."""
@@ -230,11 +284,11 @@ def serve(settings: Settings, announce: Callable[[Served], None]) -> None:
         metrics.clear(settings.data_dir)
         Keys.load(settings.data_dir)
         while not _is_told(signals) and _run(settings, signals, announce):
-            _log.error("PostgreSQL ended by itself and is started again")
+            _log.error("PostgreSQL was lost: everything is started again")
 
 
 def _run(settings: Settings, signals: socket.socket, announce: Callable[[Served], None]) -> bool:
-    """Run database and roles until a signal comes; True: the database went away by itself."""
+    """Run database and roles until a signal comes; True: the database was lost."""
     with _database(settings) as (url, postmaster):
         if _is_told(signals):
             return False
@@ -252,14 +306,13 @@ def _run(settings: Settings, signals: socket.socket, announce: Callable[[Served]
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[tuple[str, int | None]]:
+def _database(settings: Settings) -> Iterator[tuple[str, Postmaster | None]]:
     """Give the database, and the process to watch if it is the embedded one."""
     if settings.database_url:
         yield settings.database_url, None
         return
     with embedded(settings.data_dir) as url:
-        postmaster = running((settings.data_dir / "pg").resolve())
-        yield url, postmaster.pid if postmaster else None
+        yield url, running((settings.data_dir / "pg").resolve())
 
 
 @contextmanager

@@ -40,6 +40,7 @@ ATTRIBUTE: Final[dict[str, tuple[str, str]]] = {
 """PS3.18 Table I.1-1 and PS3.3 Table 10-11: tag and VR."""
 
 
+RETRY_AFTER_SECONDS: Final = "5"
 AT_ONCE: Final = 8
 """Instances of one request that are taken in while the next ones are read."""
 
@@ -88,10 +89,12 @@ class Report:
 
     @property
     def status(self) -> int:
-        """PS3.18 Table 10.5.3-1: all stored, some stored, none stored."""
+        """PS3.18 Table 10.5.3-1: all stored, some, none for want of room, none."""
         if not self.failed:
             return 200
-        return 202 if self.stored else 409
+        if self.stored:
+            return 202
+        return 503 if {reason for _, reason in self.failed} == {failures.OUT_OF_RESOURCES} else 409
 
 
 async def store(call: Call) -> Response:
@@ -271,6 +274,8 @@ def _answer(call: Call, report: Report, study_uid: str | None) -> Response:
     if report.stored:
         _put(answer, "ReferencedSOPSequence", *(_stored(base, one) for one in report.stored))
     headers = {"Cache-Control": "no-store"}
+    if report.status == 503:
+        headers["Retry-After"] = RETRY_AFTER_SECONDS
     content = orjson.dumps(answer, option=orjson.OPT_SORT_KEYS)
     return Response(content, report.status, headers, media_type=accept.DICOM_JSON)
 

@@ -14,12 +14,14 @@ References
 """
 
 import logging
+import select
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from struct import Struct
 from typing import Any, ClassVar, Final, TypeAlias
 
 import psycopg
+from psycopg import errors
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
@@ -34,14 +36,29 @@ Connection: TypeAlias = psycopg.AsyncConnection[Row]
 STATEMENT_SECONDS: Final = 30
 """No statement runs longer; a waiting request is told that there is no room."""
 
-WAIT_SECONDS: Final = 10
-"""Nobody waits longer for a connection."""
+WAIT_SECONDS: Final = 4
+"""Nobody waits longer for a connection: a caller that is told so soon can come back."""
+
+OPEN_SECONDS: Final = 10
+"""How long the database may take to answer when we start."""
 
 RECONNECT_SECONDS: Final = 5
 """After so long without a database, the next request tries afresh instead of the pool."""
 
 IDLE_SECONDS: Final = 60
 """No transaction stays open longer without a statement: it would hold back those who follow."""
+
+UNABLE: Final = (
+    psycopg.OperationalError,
+    errors.InsufficientPrivilege,
+    errors.ReadOnlySqlTransaction,
+    errors.UndefinedTable,
+    errors.InvalidCatalogName,
+    errors.IdleInTransactionSessionTimeout,
+    errors.DataCorrupted,
+)
+"""What says that the database cannot do its work, whatever was asked: nobody's request is at fault,
+and it may be asked again when an operator has seen to it."""
 
 OPTIONS: Final = (
     f"-c statement_timeout={STATEMENT_SECONDS}s"
@@ -99,6 +116,7 @@ class Database:
             timeout=WAIT_SECONDS,
             reconnect_timeout=RECONNECT_SECONDS,
             configure=_configure,
+            check=_check,
             kwargs={
                 "autocommit": True,
                 "prepare_threshold": 0,
@@ -108,7 +126,7 @@ class Database:
             },
         )
 
-    async def open(self, within_seconds: float = WAIT_SECONDS) -> None:
+    async def open(self, within_seconds: float = OPEN_SECONDS) -> None:
         """Connect, or raise `Exhausted` when the database does not answer in time."""
         with as_refusal():
             try:
@@ -174,7 +192,7 @@ class as_refusal:  # noqa: N801 - reads as a clause
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, psycopg.OperationalError):
+        if isinstance(error, UNABLE):
             _log.error("database: %s", error)
             raise Exhausted("The database cannot do this now; try again later.") from error
 
@@ -257,6 +275,18 @@ _BOUNDS: Final = Struct("!ii")
 _LENGTH: Final = Struct("!i")
 _INT8: Final = Struct("!q")
 _NULL: Final = _LENGTH.pack(-1)
+
+
+async def _check(connection: Connection) -> None:
+    """Drop a connection that ended while nobody used it: then there is something to read.
+
+    After PostgreSQL was away no request has to find that out; it takes a system call.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        await connection.close()
+        raise psycopg.OperationalError("the connection ended while it was idle")
 
 
 async def _configure(connection: Connection) -> None:

@@ -73,10 +73,14 @@ def sole_server(data_dir: Path) -> Iterator[None]:
     Raises
     ------
     Conflict
-        Another server is running on this folder.
+        Another server is running on this folder, or it cannot be written.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "lock").open("a") as lock:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("a")
+    except OSError as error:
+        raise Conflict(f"The data folder {data_dir} cannot be used: {error.strerror}.") from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -126,6 +130,21 @@ def embedded(
                     stop(pgdata)
 
 
+def revive(data_dir: Path, before: Postmaster, settings: Mapping[str, str] = DURABLE) -> Postmaster:
+    """Start the cluster again after its postmaster died, where its users will look for it.
+
+    To be called within `embedded`, which stops the cluster in the end.
+
+    Raises
+    ------
+    Exhausted
+        The cluster does not start: the reason is the end of its log.
+    """
+    pgdata = (data_dir / "pg").resolve()
+    with (data_dir / "pg.lock").open("a") as gate, _exclusively(gate):
+        return _answering(pgdata) or _start(pgdata, settings, Path(before.socket_folder))
+
+
 def running(pgdata: Path) -> Postmaster | None:
     """The cluster's postmaster, if it is alive and is really this cluster's."""
     try:
@@ -169,7 +188,9 @@ def _answering(pgdata: Path) -> Postmaster | None:
     return None
 
 
-def _start(pgdata: Path, settings: Mapping[str, str]) -> Postmaster:
+def _start(
+    pgdata: Path, settings: Mapping[str, str], socket_folder: Path | None = None
+) -> Postmaster:
     _belongs_to_its_user(pgdata)
     if not (pgdata / "PG_VERSION").exists():
         flags = ["--no-sync"] if settings.get("fsync") == "off" else []
@@ -183,7 +204,7 @@ def _start(pgdata: Path, settings: Mapping[str, str]) -> Postmaster:
             "postgres",
             *flags,
         )
-    socket_folder = _socket_folder(pgdata)
+    socket_folder = socket_folder or _socket_folder(pgdata)
     _forget_the_dead(pgdata, socket_folder)
     options = " ".join(
         f"-c {name}='{value}'"
