@@ -1,6 +1,7 @@
 """patch: a change of a resource by operations on it (FHIR http, "patch"; "conditional patch").
 
-JSON Patch comes as ``application/json-patch+json``, FHIRPath Patch as a Parameters resource. In a
+JSON Patch comes as ``application/json-patch+json``, JSON Merge Patch (RFC 7396) as
+``application/merge-patch+json`` or as plain JSON, FHIRPath Patch as a Parameters resource. In a
 Bundle, the first is a Binary of that type. What comes out is stored as an update is.
 """
 
@@ -12,11 +13,12 @@ from fhir_server.rest.binary import octets
 from fhir_server.rest.exchange import Answer, Request, Server
 from fhir_server.search.stored import Stored
 from resources import content as contents
-from resources import fhirpath_patch, json_patch, patching, validate
+from resources import fhirpath_patch, json_patch, merge_patch, patching, validate
 from resources.content import Content
 from resources.errors import Invalid, NotFound
 
 JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
 
 
 async def patch(server: Server, request: Request) -> Answer:
@@ -76,13 +78,30 @@ def _operations(request: Request) -> patching.Change:
         if given.json.get("contentType") != JSON_PATCH:
             raise Invalid(f"A patch is {JSON_PATCH} or Parameters.", "Binary.contentType", "value")
         return _json_patch(octets(given.json))
-    if given is None and negotiate.is_media(request.headers.get("content-type"), JSON_PATCH):
-        return _json_patch(request.body)
     if given is None:
-        negotiate.check_content(request.headers.get("content-type"))
+        media = request.headers.get("content-type")
+        if negotiate.is_media(media, JSON_PATCH):
+            return _json_patch(request.body)
+        if negotiate.is_media(media, MERGE_PATCH) or _is_plain(media, request.body):
+            return _merge_patch(request.body)
+        negotiate.check_content(media)
         given = contents.read(request.body)
     parameters = incoming.checked(given, "Parameters", request.at)
     return partial(fhirpath_patch.apply, fhirpath_patch.read(patching.exact(parameters.text)))
+
+
+def _is_plain(media: str | None, body: bytes) -> bool:
+    """Whether this is plain JSON that is no FHIRPath Patch."""
+    if not negotiate.is_media(media, "application/json"):
+        return False
+    given = contents.parsed(body)
+    return isinstance(given, dict) and given.get("resourceType") != "Parameters"
+
+
+def _merge_patch(text: bytes) -> patching.Change:
+    if not isinstance(contents.parsed(text), dict):
+        raise Invalid("A merge patch is an object.", code="structure")
+    return partial(merge_patch.apply, patching.exact(text))
 
 
 def _json_patch(text: bytes) -> patching.Change:
