@@ -6,7 +6,7 @@ asked is not answered whole.
 
 from typing import Final
 
-from fhir_server.rest import bundles
+from fhir_server.rest import bundles, summary
 from fhir_server.rest.exchange import Answer, Request, Server
 from fhir_server.search import date
 from fhir_server.store.history import Cut
@@ -31,7 +31,7 @@ async def history(server: Server, request: Request) -> Answer:
         `_list`, or a parameter that a history does not have.
     """
     pairs = request.pairs()
-    cut = _cut(pairs)
+    cut, parts = _cut(pairs), summary.read(pairs)
 
     request.handed_over = True
     if request.id:
@@ -39,12 +39,13 @@ async def history(server: Server, request: Request) -> Answer:
     else:
         page = await server.store.history_of_types(request.context, request.type or None, cut)
 
-    parts = [server.base_url, *filter(None, (request.type, request.id)), "_history"]
+    address = "/".join(filter(None, (server.base_url, request.type, request.id, "_history")))
     kept = [pair for pair in pairs if pair[0] != CURSOR]
-    links = [("self", bundles.address("/".join(parts), kept))]
+    links = [("self", bundles.address(address, kept))]
     if page.next:
-        links.append(("next", bundles.address("/".join(parts), [*kept, (CURSOR, page.next)])))
-    entries = [bundles.past(server.base_url.encode(), row) for row in page.matches]
+        links.append(("next", bundles.address(address, [*kept, (CURSOR, page.next)])))
+    shown = [] if parts.kind == "count" else map(parts.cut, page.matches)
+    entries = [bundles.past(server.base_url.encode(), row) for row in shown]
     return Answer(200, bundles.bundle(b"history", entries, total=page.total, links=links))
 
 

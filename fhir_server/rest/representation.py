@@ -7,7 +7,7 @@ nothing here parses it.
 
 from typing import Final
 
-from fhir_server.rest import binary, outcomes, preconditions
+from fhir_server.rest import binary, outcomes, preconditions, summary
 from fhir_server.rest.exchange import Answer, Header, Request, Server
 from fhir_server.rest.negotiate import preference
 from fhir_server.search.stored import Stored
@@ -33,6 +33,8 @@ def found(request: Request, stored: Stored) -> Answer:
         return Answer(304, b"", headers, stored.instant)
     if stored.type == "Binary" and (octets := binary.shown(request, stored, headers)):
         return octets
+    if request.query:
+        stored = summary.read(request.pairs()).cut(stored)
     return Answer(200, stored.text, headers, stored.instant)
 
 
