@@ -2,7 +2,7 @@
 
 FHIR http, "capabilities": GET [base]/metadata answers a CapabilityStatement. It is computed from
 the route table, the resource types and the search parameter table, so that it can claim nothing
-else; conditional interactions are not among the routes and therefore not claimed.
+else.
 """
 
 from collections.abc import Iterable
@@ -14,14 +14,20 @@ from typing import Any, Final
 import orjson
 
 from fhir_server.rest.exchange import Answer, Interaction, Request, Server
+from fhir_server.rest.operations import table
+from fhir_server.store.unit_of_work import FINAL
 from resources import search_parameters
 from resources.models import FHIR_VERSION, TYPES
 
-OF_A_TYPE: Final = ("read", "vread", "update", "history-instance", "create", "search-type")
-OF_THE_SYSTEM: Final = ("transaction", "batch")
-
-FIXED: Final = frozenset({"AuditEvent", "Provenance"})
-"""Records of what happened are not updated."""
+OF_A_TYPE: Final = (
+    "read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create",
+    "search-type",
+)  # fmt: skip
+OF_THE_SYSTEM: Final[tuple[str, ...]] = ("search-system", "history-system")
+PATCHES: Final = ("application/json-patch+json", "application/fhir+json")
+CHANGES: Final = frozenset({"update", "patch", "delete"})
+APART: Final = "AuditEvent"
+"""Kept in the ledger: it has one version and no history, and is written unconditionally."""
 
 
 async def metadata(server: Server, request: Request) -> Answer:
@@ -33,7 +39,8 @@ async def metadata(server: Server, request: Request) -> Answer:
 def statement(base_url: str, interactions: tuple[Interaction, ...]) -> bytes:
     """Write the CapabilityStatement of a server with these interactions; once, as it is large."""
     offered = {row.name for row in interactions}
-    system = [name for name in OF_THE_SYSTEM if "batch" in offered]
+    system = [name for name in OF_THE_SYSTEM if name in offered]
+    system += ["transaction", "batch"] if "batch" in offered else []
     json = {
         "resourceType": "CapabilityStatement",
         "url": f"{base_url}/metadata",
@@ -47,12 +54,14 @@ def statement(base_url: str, interactions: tuple[Interaction, ...]) -> bytes:
         "implementation": {"description": "Isocentre", "url": base_url},
         "fhirVersion": FHIR_VERSION,
         "format": ["application/fhir+json", "json"],
+        "patchFormat": list(PATCHES),
         "rest": [
             {
                 "mode": "server",
                 "security": SECURITY,
                 "resource": [_resource(type, offered) for type in sorted(TYPES)],
                 "interaction": [{"code": name} for name in system],
+                **_operations(""),
             }
         ],
     }
@@ -77,8 +86,10 @@ SECURITY: Final = {
 
 def _resource(type: str, offered: Iterable[str]) -> dict[str, Any]:
     names = [name for name in OF_A_TYPE if name in offered]
-    if type in FIXED:
-        names.remove("update")
+    if type in FINAL:
+        names = [name for name in names if name not in CHANGES]
+    if type == APART:
+        names.remove("history-type")
     rows = search_parameters.parameters(type)
     includes = [f"{type}:{row.code}" for row in rows.values() if row.kind == "reference"]
     reverse_includes = _pointing_at().get(type)
@@ -88,17 +99,23 @@ def _resource(type: str, offered: Iterable[str]) -> dict[str, Any]:
         "versioning": "versioned-update",
         "readHistory": True,
         "updateCreate": "update" in names,
-        "conditionalCreate": False,
+        "conditionalCreate": type != APART,
         "conditionalRead": "full-support",
-        "conditionalUpdate": False,
-        "conditionalDelete": "not-supported",
+        "conditionalUpdate": "update" in names,
+        "conditionalDelete": "single" if "delete" in names else "not-supported",
         "referencePolicy": ["literal", "logical", "enforced"],
         **({"searchInclude": includes} if includes else {}),
         **({"searchRevInclude": reverse_includes} if reverse_includes else {}),
         "searchParam": [
             {"name": row.code, "definition": row.url, "type": row.kind} for row in rows.values()
         ],
+        **_operations(type),
     }
+
+
+def _operations(type: str) -> dict[str, Any]:
+    listed = table.offered(type)
+    return {"operation": listed} if listed else {}
 
 
 @cache

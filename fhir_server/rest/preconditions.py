@@ -61,11 +61,16 @@ def is_held(headers: Mapping[str, str], version: int, instant: int) -> bool:
     if since is None:
         return False
     try:
-        moment = parsedate_to_datetime(since)
+        moment = _moment(since)
         seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - _EPOCH).total_seconds()
     except (ValueError, OverflowError):
         return False
     return instant // MICROSECONDS <= seconds
+
+
+def _moment(text: str) -> datetime:
+    """Read an HTTP date; in a Bundle it is an instant (FHIR Bundle, "request.ifModifiedSince")."""
+    return datetime.fromisoformat(text) if text[:1].isdecimal() else parsedate_to_datetime(text)
 
 
 @lru_cache(maxsize=4096)

@@ -32,7 +32,7 @@ from fhir_server.store.surroundings import Surroundings
 from fhir_server.store.targets import Targets, Wanted
 from fhir_server.store.unit_of_work import Work
 from fhir_server.store.walking import Leg, Place, Walk
-from resources.errors import Exhausted, Forbidden, NotFound, Refusal
+from resources.errors import Exhausted, Forbidden, NotFound, Refusal, Unsupported
 from resources.models import TYPES
 
 Rules = Literal["house", "base", "strict"]
@@ -161,6 +161,8 @@ class Store:
         The ledger has a history of its own: AuditEvents are searched, and are not among these.
         """
         async with self._noted(context, type, None):
+            if type == "AuditEvent":
+                raise Unsupported("An AuditEvent has one version: search for them.")
             if type is not None:
                 reaches = {type: gate.reach(context, "s", type)}
             elif not (reaches := history.reaches(context, sorted(TYPES))):

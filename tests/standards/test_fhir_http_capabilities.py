@@ -33,9 +33,14 @@ def test_anybody_may_ask_what_the_server_can_do(shared_server: Server) -> None:
 def test_the_release_and_the_base_are_named(shared_server: Server, statement: Json) -> None:
     assert statement["fhirVersion"] == "4.0.1"
     assert statement["implementation"]["url"] == shared_server.base
-    assert {each["code"] for each in statement["rest"][0]["interaction"]} == {
+    assert {each["code"] for each in statement["rest"][0]["interaction"]} >= {
         "batch",
         "transaction",
+        "history-system",
+    }
+    assert set(statement["patchFormat"]) == {
+        "application/json-patch+json",
+        "application/fhir+json",
     }
 
 
@@ -43,20 +48,26 @@ def test_the_release_and_the_base_are_named(shared_server: Server, statement: Js
 def test_each_type_says_what_it_takes(statement: Json, type: str) -> None:
     resource = of(statement, type)
 
-    assert [each["code"] for each in resource["interaction"]] == [
-        "read", "vread", "update", "history-instance", "create", "search-type",
-    ]  # fmt: skip
+    assert {each["code"] for each in resource["interaction"]} == {
+        "read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create",
+        "search-type",
+    }  # fmt: skip
     assert resource["versioning"] == "versioned-update"
     assert resource["readHistory"] is True
     assert resource["updateCreate"] is True
-    assert resource["conditionalCreate"] is False
-    assert resource["conditionalUpdate"] is False
-    assert resource["conditionalDelete"] == "not-supported"
+    assert resource["conditionalCreate"] is True
+    assert resource["conditionalUpdate"] is True
+    assert resource["conditionalDelete"] == "single"
 
 
 @pytest.mark.parametrize("type", ["AuditEvent", "Provenance"])
-def test_records_of_what_happened_are_not_updated(statement: Json, type: str) -> None:
-    assert "update" not in {each["code"] for each in of(statement, type)["interaction"]}
+def test_records_of_what_happened_are_not_changed(statement: Json, type: str) -> None:
+    resource = of(statement, type)
+
+    offered = {each["code"] for each in resource["interaction"]}
+    assert not {"update", "patch", "delete"} & offered
+    assert (resource["updateCreate"], resource["conditionalUpdate"]) == (False, False)
+    assert resource["conditionalDelete"] == "not-supported"
 
 
 def test_search_parameters_and_includes_are_listed(statement: Json) -> None:
