@@ -2,7 +2,8 @@
 
 Nothing that a sender wrote is ever part of a path. A blob never changes, is written once however
 often it comes, and is on the disk before `put` returns. An instance row is only written after
-that: a blob without a row is harmless and swept, a row without its blob is not.
+that: a blob without a row is harmless and swept, a row without its blob is not. There are 256
+folders: few enough that a new file seldom needs a new one, which costs as much as the file.
 
 What `put` waits for is the file and its entry in the spool folder, the same folder for all. That
 it was then moved to its place is written by the system within seconds; if the machine loses power
@@ -111,7 +112,7 @@ class Blobs:
     def keys(self, older_than_seconds: float = 0.0) -> Iterator[str]:
         """Every blob that nobody touched for so long."""
         before = time.time() - older_than_seconds
-        for place in self.folder.glob("??/??/*"):
+        for place in self.folder.glob("??/*"):
             with contextlib.suppress(FileNotFoundError):
                 if place.stat().st_mtime <= before:
                     yield place.name
@@ -172,7 +173,7 @@ class Blobs:
     def _place(self, key: str) -> Path:
         if not KEY.fullmatch(key):
             raise NotFound("that is no name of a blob")
-        return self.folder / key[:2] / key[2:4] / key
+        return self.folder / key[:2] / key
 
     @staticmethod
     def _touched(place: Path) -> bool:

@@ -4,6 +4,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from dicom_bridge.blobs import Blobs
+from dicom_bridge.counting import Counting
 from dicom_bridge.intake import Intake
 from dicom_bridge.quiet import Quiet
 from fhir_server.audit.ledger import Ledger
@@ -29,6 +30,7 @@ class Bridge:
     blobs: Blobs
     ae_title: str = "ISOCENTRE"
     executor: Executor | None = None
+    counting: Counting = field(default_factory=Counting)
     intake: Intake = field(init=False)
     quiet: Quiet = field(init=False)
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from starlette.types import ASGIApp
 from dicom_bridge import check, ingest
 from dicom_bridge.blobs import Blobs
 from dicom_bridge.bridge import Bridge
+from dicom_bridge.counting import Counting
 from dicom_bridge.dicomweb import router as dicomweb
 from dicom_bridge.dimse import scp
 from fhir_server import health, jobs, metrics
@@ -33,6 +35,8 @@ from fhir_server.access.withdrawn import Withdrawn
 from fhir_server.audit import seal
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import now
+from fhir_server.export import orders
+from fhir_server.export.exports import Exports
 from fhir_server.jobs import Duty
 from fhir_server.logs import Access
 from fhir_server.metrics import Meter
@@ -59,6 +63,9 @@ KEEP_ALIVE_SECONDS: Final = 75
 GRACE_SECONDS: Final = 4
 """How long requests under way may take to finish when the process is asked to stop."""
 
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread of the dicom role may compute while others wait to."""
+
 ENDINGS: Final = (signal.SIGTERM, signal.SIGINT)
 
 CONTENT_SECURITY: Final = (
@@ -76,6 +83,7 @@ class Core:
     ledger: Ledger
     store: Store
     bridge: Bridge
+    exports: Exports
 
     @classmethod
     def of(cls, settings: Settings, database_url: str) -> "Core":
@@ -92,7 +100,8 @@ class Core:
         )
         blobs = Blobs(Path(settings.blob_place))
         bridge = Bridge(database, store, ledger, blobs, ae_title=settings.ae_title)
-        return cls(settings, database, ledger, store, bridge)
+        exports = Exports(database, settings.data_dir / "exports", settings.fhir_base)
+        return cls(settings, database, ledger, store, bridge, exports)
 
 
 @asynccontextmanager
@@ -148,6 +157,7 @@ def build_http(
         core.store,
         checker,
         core.ledger,
+        core.exports,
         base_url=settings.fhir_base,
         body_limit=settings.max_body_bytes,
     )
@@ -214,11 +224,16 @@ def http(settings: Settings, database_url: str, seat: Seat) -> None:
 
 def dicom(settings: Settings, database_url: str, seat: Seat) -> None:
     """Answer DIMSE until the process is told to stop."""
+    # What computes (DICOM JSON) lets those who are being served go first after half a millisecond.
+    sys.setswitchinterval(SWITCH_SECONDS)
 
     async def run() -> None:
-        Meter(settings.data_dir, "dicom", seat.number)
+        meter = Meter(settings.data_dir, "dicom", seat.number)
         address = settings.dicom_address
         async with opened(settings, database_url) as core:
+            core.bridge.counting = Counting(meter.count)
+            gc.collect()
+            gc.freeze()
             await _until_told(
                 scp.run_dicom(
                     core.bridge,
@@ -268,6 +283,7 @@ def duties(core: Core) -> list[Duty]:
         Duty("settle", "* * * * *", settle),
         Duty("seal", "*/5 * * * *", seal_ledger),
         Duty("sweep", "23 * * * *", sweep_blobs),
+        Duty(orders.DUTY, "* * * * *", core.exports.work),
         Duty("authorizations", "41 3 * * *", sweep_authorizations),
         Duty("partitions", "7 2 * * *", make_partitions),
     ]

@@ -22,7 +22,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 INTERACTIONS: Final = (
     "capabilities", "read", "vread", "history", "search", "create", "update", "batch", "other-fhir",
     "QIDO-RS", "WADO-RS", "STOW-RS", "authorization", "page", "health", "unknown",
-    "C-ECHO", "C-STORE", "C-FIND", "C-GET", "C-MOVE",
+    "association", "C-ECHO", "C-STORE", "C-FIND", "C-GET", "C-MOVE",
 )  # fmt: skip
 STATUSES: Final = (
     200, 201, 202, 204, 206, 301, 304, 400, 401, 403, 404, 405, 406, 409, 410, 411, 412, 413, 414,

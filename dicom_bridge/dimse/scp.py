@@ -14,6 +14,7 @@ import contextlib
 import functools
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +26,7 @@ from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import register_uid, uid_to_service_class
 from pynetdicom.transport import ThreadedAssociationServer
 
-from dicom_bridge import storage
+from dicom_bridge import counting, ingest, storage
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse import find, peers, reactor, retrieve, store, worklist
 from dicom_bridge.dimse.portal import Portal
@@ -45,6 +46,7 @@ STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 PLAIN: Final = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 
+SUCCESS: Final = 0x0000
 REJECTED_PERMANENT, BY_USER, BY_PRESENTATION = 0x01, 0x01, 0x03
 NO_REASON, UNKNOWN_CALLING, CONGESTION = 0x01, 0x03, 0x01
 """PS3.8 Table 9-21."""
@@ -58,7 +60,7 @@ class Service(NamedTuple):
     Parameters
     ----------
     event
-        pynetdicom's event, or None where the toolkit answers by itself.
+        pynetdicom's event.
     handler
         Called with the event, the bridge and the portal.
     both_roles
@@ -68,12 +70,18 @@ class Service(NamedTuple):
     sop_classes: tuple[str, ...]
     transfer_syntaxes: tuple[str, ...]
     event: Any
-    handler: Callable[..., Any] | None
+    handler: Callable[..., Any]
     both_roles: bool = False
 
 
+def handle_echo(event: Any, bridge: Bridge, portal: Portal) -> int:
+    """Answer a C-ECHO request (PS3.4 Annex A)."""
+    bridge.counting.note("C-ECHO", counting.SUCCESS, time.perf_counter())
+    return SUCCESS
+
+
 SERVICES: Final[list[Service]] = [
-    Service((VERIFICATION,), PLAIN, None, None),
+    Service((VERIFICATION,), PLAIN, evt.EVT_C_ECHO, handle_echo),
     Service(
         tuple(sorted(storage.SOP_CLASSES)),
         storage.TRANSFER_SYNTAXES,
@@ -86,6 +94,9 @@ SERVICES: Final[list[Service]] = [
     Service((worklist.MODALITY_WORKLIST,), PLAIN, evt.EVT_C_FIND, worklist.handle_worklist),
 ]
 """One row a service class: adding one is adding a row."""
+
+ANSWERED: Final = {evt.EVT_C_FIND: "C-FIND", evt.EVT_C_GET: "C-GET"}
+"""Services that answer a request in many parts, and how they are counted."""
 
 
 async def run_dicom(
@@ -113,14 +124,25 @@ async def run_dicom(
     """
     portal = Portal(asyncio.get_running_loop())
     server = listen(bridge, portal, host, port, switch=switch, anywhere=anywhere, tls=tls)
+    leftovers = asyncio.ensure_future(_settle_leftovers(bridge))
     try:
         if ready is not None:
             ready(int(server.server_address[1]))
         await asyncio.get_running_loop().create_future()
     finally:
+        leftovers.cancel()
         await asyncio.to_thread(reactor.stop, server)
         await bridge.quiet.drained()
         bridge.intake.close()
+
+
+async def _settle_leftovers(bridge: Bridge) -> None:
+    """Settle what had arrived when a process like this one ended without doing so."""
+    try:
+        found = await ingest.settle_leftovers(bridge, older_than_seconds=0)
+        _log.info("studies settled that had been left: %d", found)
+    except Refusal as refusal:  # the worker comes back to it
+        _log.warning("what was left is not settled yet: %s", refusal.reason)
 
 
 def listen(
@@ -146,10 +168,7 @@ def listen(
     ae.open_spool = functools.partial(store.open_spool, bridge)
     ae.keep_stored = functools.partial(store.keep, bridge, portal)
     handlers = [
-        (event, _served, [services, bridge, portal])
-        if len(services) > 1
-        else (event, services[0].handler, [bridge, portal])
-        for event, services in _by_event().items()
+        (event, _served, [services, bridge, portal]) for event, services in _by_event().items()
     ]
     admission = Admission(bridge, portal, anywhere=anywhere)
     over = [(event, _over, [bridge, portal]) for event in (evt.EVT_RELEASED, evt.EVT_ABORTED)]
@@ -171,11 +190,16 @@ class Admission:
 
         pynetdicom goes on after a handler that failed: who could not be looked up is rejected.
         """
+        began = time.perf_counter()
         try:
             self._decide(event.assoc)
         except Exception:
             self._reject(event.assoc, BY_PRESENTATION, CONGESTION)
             raise
+        finally:
+            is_in = getattr(event.assoc, "sender", None) is not None
+            status = counting.SUCCESS if is_in else counting.REJECTED
+            self._bridge.counting.note("association", status, began)
 
     def _decide(self, association: Any) -> None:
         if 0 < (association.requestor.maximum_length or 0) < LEAST_PDU:
@@ -222,19 +246,20 @@ class Admission:
 def _by_event() -> dict[Any, list[Service]]:
     services: dict[Any, list[Service]] = {}
     for service in SERVICES:
-        if service.event is not None:
-            services.setdefault(service.event, []).append(service)
+        services.setdefault(service.event, []).append(service)
     return services
 
 
 def _served(event: Any, services: Sequence[Service], bridge: Bridge, portal: Portal) -> Any:
-    """Let the service answer whose SOP class the presentation context names.
+    """Let the service answer whose SOP class the presentation context names, and count it.
 
     pynetdicom has one handler a DIMSE message, PS3.4 several services that use it.
     """
     sop_class = str(event.context.abstract_syntax)
     service = next(one for one in services if sop_class in one.sop_classes)
-    return service.handler(event, bridge, portal) if service.handler else None
+    answers = service.handler(event, bridge, portal)
+    interaction = ANSWERED.get(service.event)
+    return bridge.counting.answered(interaction, answers) if interaction else answers
 
 
 @functools.cache

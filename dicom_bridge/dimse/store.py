@@ -7,12 +7,14 @@ References
 """
 
 import logging
+import time
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 from dicom_bridge import failures, ingest
 from dicom_bridge.bridge import Bridge
+from dicom_bridge.counting import status_of
 from dicom_bridge.dimse.messages import DataSetFile
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.dimse.sender import Sender
@@ -41,7 +43,13 @@ def handle_store(event: Any, bridge: Bridge, portal: Portal) -> Dataset:
 
 def keep(bridge: Bridge, portal: Portal, association: Any, spool: Spool) -> tuple[int, str]:
     """Take in what a peer stored; success only once it is durable. Says status and comment."""
-    sender: Sender = association.sender
+    began = time.perf_counter()
+    status, comment = _kept(bridge, portal, association.sender, spool)
+    bridge.counting.note("C-STORE", status_of(status), began)
+    return status, comment
+
+
+def _kept(bridge: Bridge, portal: Portal, sender: Sender, spool: Spool) -> tuple[int, str]:
     try:
         one = ingest.keep(bridge.blobs, spool)
         context = sender.context("C-STORE")

@@ -44,7 +44,7 @@ def test_a_blob_is_named_by_the_digest_of_its_data_set(blobs: Blobs) -> None:
 
     assert key == hashlib.sha256(data_set_of(file)).hexdigest()
     assert blobs.path(key, permit("ImagingStudy")).read_bytes() == file
-    assert blobs.own(key).relative_to(blobs.folder).as_posix() == f"{key[:2]}/{key[2:4]}/{key}"
+    assert blobs.own(key).relative_to(blobs.folder).as_posix() == f"{key[:2]}/{key}"
 
 
 def test_the_same_bytes_are_kept_once(blobs: Blobs) -> None:
