@@ -13,10 +13,11 @@ References
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from resources import element_paths
-from resources.element_paths import MANY, Place, Step
-from resources.errors import Conflict, Invalid, Unsupported
+from resources import element_paths, patch_values, path_steps
+from resources.element_paths import MANY, Place
+from resources.errors import Conflict, Invalid
 from resources.json_patch import MOST_OPERATIONS
+from resources.path_steps import Step
 from resources.structures import Kind, Member, Shape
 
 Json = dict[str, Any]
@@ -97,7 +98,7 @@ def _operation(parameter: Json, at: str) -> Operation:
     text = parts["path"].get("valueString")
     if not isinstance(text, str):
         raise Invalid("A path is a valueString.", place, "value")
-    return Operation(type, element_paths.read(text, place), parts, at)
+    return Operation(type, path_steps.read(text, place), parts, at)
 
 
 # --- the operations -----------------------------------------------------------------------------
@@ -107,7 +108,7 @@ def _add(resource: Json, operation: Operation) -> None:
     place = _one(resource, operation, operation.path)
     name = operation.parts["name"].get("valueString")
     parent, of = _parent(place, operation)
-    json_name, member, value = _value(of, str(name), operation.parts["value"], operation)
+    json_name, member, value = _given(of, str(name), operation)
     if member.kind in MANY:
         _put(parent, json_name, member, len(parent.get(json_name, ())), value)
     elif any(each in parent for each in element_paths.members(of, str(name))):
@@ -118,7 +119,7 @@ def _add(resource: Json, operation: Operation) -> None:
 
 def _insert(resource: Json, operation: Operation) -> None:
     parent, of, name = _collection(resource, operation)
-    json_name, member, value = _value(of, name, operation.parts["value"], operation)
+    json_name, member, value = _given(of, name, operation)
     if member.kind not in MANY:
         raise Invalid("This element does not repeat.", operation.place("path"), "value")
     _put(parent, json_name, member, _index(operation, "index", parent.get(json_name, ())), value)
@@ -142,7 +143,7 @@ def _replace(resource: Json, operation: Operation) -> None:
     of = held.shape
     if of is None:
         raise Invalid("Nothing is known of this element.", operation.place("path"), "value")
-    json_name, member, value = _value(of, place.member.name, operation.parts["value"], operation)
+    json_name, member, value = _given(of, place.member.name, operation)
     if place.position is not None:
         _take(place.parent, place.name, place.position, keep=True)
         _put(place.parent, json_name, member, place.position, value)
@@ -169,6 +170,11 @@ def _move(resource: Json, operation: Operation) -> None:
 _DO: Final[Mapping[str, Callable[[Json, Operation], None]]] = {
     "add": _add, "insert": _insert, "delete": _delete, "replace": _replace, "move": _move,
 }  # fmt: skip
+
+
+def _given(of: Shape, name: str, operation: Operation) -> tuple[str, Member, Any]:
+    """The JSON member that the value of an operation goes to, what it is, and the value."""
+    return patch_values.value(of, name, operation.parts["value"], operation.place("value"))
 
 
 # --- places -------------------------------------------------------------------------------------
@@ -237,52 +243,3 @@ def _take(parent: Json, name: str, index: int | None, *, keep: bool = False) -> 
             del parent[each][index]
             if not keep and not any(item is not None for item in parent[each]):
                 del parent[each]
-
-
-# --- values -------------------------------------------------------------------------------------
-
-
-def _value(of: Shape, name: str, part: Json, operation: Operation) -> tuple[str, Member, Any]:
-    """The JSON member that a value is to stand in, what is said of that, and its JSON."""
-    possible = element_paths.members(of, name)
-    if not possible:
-        raise Invalid(f"There is no element {name} here.", operation.place("path"), "value")
-    at = operation.place("value")
-    if any(each.startswith("_value") for each in part):
-        raise Unsupported("A primitive with extensions is not patched.", at)
-    if "resource" in part:
-        json_name, member = next(iter(possible.items()))
-        if member.kind not in (Kind.RESOURCE, Kind.CONTAINED):
-            raise _wrong(member, at)
-        return json_name, member, part["resource"]
-    if "part" in part:
-        json_name, member = next(iter(possible.items()))
-        if not isinstance(member.test, Shape) or len(possible) > 1:
-            raise _wrong(member, at)
-        return json_name, member, _built(member.test, part["part"], operation)
-    given = next((each for each in part if each.startswith("value")), None)
-    if given is None:
-        raise Invalid("The value is empty.", at, "required")
-    for json_name, member in possible.items():
-        if member.datatype.lower() == given.removeprefix("value").lower():
-            return json_name, member, part[given]
-    raise _wrong(next(iter(possible.values())), at)
-
-
-def _built(of: Shape, parts: Sequence[Json], operation: Operation) -> Json:
-    """Build an element from nested parts, one for each of its elements."""
-    built: Json = {}
-    for part in parts:
-        json_name, member, value = _value(of, str(part.get("name")), part, operation)
-        if member.kind in MANY:
-            built.setdefault(json_name, []).append(value)
-        elif json_name in built:
-            raise Invalid("This element does not repeat.", operation.place("value"), "value")
-        else:
-            built[json_name] = value
-    return built
-
-
-def _wrong(member: Member, at: str) -> Invalid:
-    wanted = member.datatype or "nested parts"
-    return Invalid(f"The element {member.name} takes {wanted}.", at, "value")

@@ -26,31 +26,21 @@ from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Statement
 from fhir_server.search.stored import Stored
 from fhir_server.store import ids, referrers
-from fhir_server.store.asking import Asking
 from fhir_server.store.draft import Draft, Write
+from fhir_server.store.preceding import FINAL as FINAL
+from fhir_server.store.preceding import Preceding, no_version, nothing
 from fhir_server.store.surroundings import Hooks as Hooks
 from fhir_server.store.surroundings import Surroundings, nothing_follows
 from fhir_server.store.targets import Target
 from fhir_server.store.versions import WRITE, Batch, parameters
 from resources import content as contents
 from resources.content import Content
-from resources.errors import Conflict, Forbidden, Gone, Immutable, NotFound, Stale, Unconditional
-
-CONDITIONAL: Final = frozenset(
-    {"Appointment", "DiagnosticReport", "List", "ServiceRequest", "Task"}
-)
-"""Types that change hands: whoever updates one names the version it knows.
-
-docs/representation.md, "Versions are evidence".
-"""
-
-FINAL: Final = frozenset({"AuditEvent", "Provenance"})
-"""Records of what was done; they are never changed."""
+from resources.errors import Conflict, Gone
 
 KEEP_AUDIT_EVENT: Final = f"{ledger.INSERT} returning instant, n"
 
 
-class Work(Asking):
+class Work(Preceding):
     """One unit of work; made by `Store.begin` alone.
 
     Attributes
@@ -145,7 +135,7 @@ class Work(Asking):
         before, target = await self._before("u", type, id, if_match)
         if before is None:
             gate.reach(self._acting, "u", type)
-            raise _nothing(type, id) if if_match is None else _no_version(type, id, if_match)
+            raise nothing(type, id) if if_match is None else no_version(type, id, if_match)
         if target is not None:
             self._permit("r", target)
         if before.deleted:
@@ -167,7 +157,7 @@ class Work(Asking):
         before, target = await self._before("d", type, id, if_match)
         if before is None:
             gate.reach(self._acting, "d", type)
-            raise _nothing(type, id)
+            raise nothing(type, id) if if_match is None else no_version(type, id, if_match)
         if before.deleted:
             return before
         self._require_match(before, if_match)
@@ -231,67 +221,10 @@ class Work(Asking):
         )
         return stored
 
-    def _instant(self, before: Stored | None) -> int:
-        """When a version is written: never before the one it follows, had it to wait for that."""
-        own = self.context.instant
-        return own if before is None else max(own, before.instant)
-
-    async def _before(
-        self, letter: str, type: str, id: str, if_match: int | None
-    ) -> tuple[Stored | None, Target | None]:
-        """The state that is to be changed, and what was current before this unit of work."""
-        last = self._drafts.last.get((type, id))
-        if last is not None:
-            return last.write.stored, last.target
-        target = await self._look_up(type, id)
-        if target.stored is None:
-            return None, None
-        if type in FINAL and target.is_seen(self._acting):
-            raise Immutable(f"{type} is a record of what was done and is not changed.")
-        try:
-            self._permit(letter, target)
-        except NotFound as hidden:
-            if if_match is not None:
-                raise _no_version(type, id, if_match) from hidden.__cause__
-            raise
-        return target.stored, target
-
-    def _permit_first(self, type: str, id: str, if_match: int | None) -> None:
-        """Ask the gate about a first version under an id of the asker's choice.
-
-        Who may not write one is told the same as of a resource that is there and not seen.
-        """
-        if if_match is not None:
-            gate.reach(self._acting, "u", type)
-            raise _no_version(type, id, if_match)
-        try:
-            gate.reach(self._acting, "c", type)
-        except Forbidden as refusal:
-            gate.reach(self._acting, "u", type)
-            raise _nothing(type, id) from refusal
-
-    def _require_match(self, before: Stored, if_match: int | None) -> None:
-        if if_match is not None:
-            if if_match != before.version:
-                raise Stale(f"{before.reference} has moved on from version {if_match}.")
-        elif (
-            self._around.strictly
-            and before.type in CONDITIONAL
-            and self._acting.principal.role != "system"
-        ):
-            raise Unconditional(f"A change of {before.type} names the version it changes.")
-
     async def _keep_audit_event(self, content: Content) -> Stored:
+        content = received.told_by(self._acting, content)
         entry = received.entry(self._acting, content, self._around.base_url)
         rows = await (await self._within()).run(KEEP_AUDIT_EVENT, ledger.arrays([entry]))
         id = render.id_of(*rows[0])
         text = contents.stamped(content, id, 1, self.context.instant)
         return Stored("AuditEvent", id, 1, self.context.instant, "C", text)
-
-
-def _no_version(type: str, id: str, version: int) -> Stale:
-    return Stale(f"There is no {type}/{id}, so it has no version {version}.")
-
-
-def _nothing(type: str, id: str) -> NotFound:
-    return NotFound(f"There is no {type}/{id}.")
