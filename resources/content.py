@@ -14,6 +14,7 @@ References
 
 import json as standard_json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -200,8 +201,9 @@ def _twice(raw: bytes) -> str:
     found: list[str] = []
 
     def seen(pairs: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in pairs]
-        found.extend(name for name in names if names.count(name) > 1)
+        names = Counter(name for name, _ in pairs)
+        if len(names) < len(pairs):
+            found.append(names.most_common(1)[0][0])
 
     standard_json.loads(raw, object_pairs_hook=seen)
     return found[0]

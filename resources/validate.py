@@ -29,13 +29,10 @@ from typing import Any, Final
 from resources import bindings, contained, narrative, references
 from resources.content import Content
 from resources.errors import Invalid, Issue
-from resources.findings import Findings, Trail
+from resources.findings import EnoughError, Findings, Trail
 from resources.models import TYPES
 from resources.primitives import is_of_json_type
 from resources.structures import Demand, Kind, Member, Shape, shape
-
-MOST_ISSUES: Final = 100
-"""No more are told: a sender with a hundred mistakes has one."""
 
 
 def check(content: Content | dict[str, Any], *, at: str = "") -> list[Issue]:
@@ -57,7 +54,9 @@ def check(content: Content | dict[str, Any], *, at: str = "") -> list[Issue]:
         _resource(json, (at or str(json.get("resourceType", "")),), findings)
     except RecursionError:
         return [Issue("too-costly", "Nested too deep.", at)]
-    return findings.issues[:MOST_ISSUES]
+    except EnoughError:
+        pass
+    return findings.issues
 
 
 def require_valid(content: Content, *, at: str = "") -> None:
@@ -181,13 +180,24 @@ def _bad_value(
 ) -> None:
     here = (trail, member.name, index)
     if not is_of_json_type(value, member.datatype):
-        findings.add("structure", f"Not the JSON of a {member.datatype}.", here)
+        findings.add("structure", f"Not the JSON of {_named(member.datatype)}.", here)
     elif member.bound:
         findings.add("code-invalid", "The code is not one of the required value set.", here)
     elif value == "":
         findings.add("structure", "A value is not empty.", here)
     else:
         findings.add("value", f"Not a valid {member.datatype}.", here)
+
+
+def _named(datatype: str) -> str:
+    """Put the article before the name of a datatype.
+
+    Examples
+    --------
+    >>> _named("integer"), _named("uri"), _named("unsignedInt")
+    ('an integer', 'a uri', 'an unsignedInt')
+    """
+    return f"{'an' if datatype[0] in 'aeio' or datatype.startswith('un') else 'a'} {datatype}"
 
 
 def _demand(demand: Demand, element: dict[str, Any], here: Trail, findings: Findings) -> None:
