@@ -200,17 +200,6 @@ def _named(datatype: str) -> str:
     return f"{'an' if datatype[0] in 'aeio' or datatype.startswith('un') else 'a'} {datatype}"
 
 
-def _named(datatype: str) -> str:
-    """Put the article before the name of a datatype.
-
-    Examples
-    --------
-    >>> _named("integer"), _named("uri"), _named("unsignedInt")
-    ('an integer', 'a uri', 'an unsignedInt')
-    """
-    return f"{'an' if datatype[0] in 'aeio' or datatype.startswith('un') else 'a'} {datatype}"
-
-
 def _demand(demand: Demand, element: dict[str, Any], here: Trail, findings: Findings) -> None:
     """Check the code of a Coding or CodeableConcept, or where a Reference may lead."""
     targets, value_set = demand
