@@ -19,6 +19,7 @@ from resources.content import written_instant
 
 SOURCE: Final = Code(codes.DCM, "110153", "Source Role ID")
 DESTINATION: Final = Code(codes.DCM, "110152", "Destination Role ID")
+INFORMANT: Final = Code(codes.V3_PARTICIPATION, "INF", "informant")
 RECIPIENT: Final = Code(codes.V3_PARTICIPATION, "IRCP", "information recipient")
 PROVIDER: Final = Code(codes.V3_ROLE_CLASS, "PROV", "healthcare provider")
 PERSON: Final = Code(codes.AUDIT_ENTITY_TYPE, "1", "Person")
@@ -72,7 +73,7 @@ class Line(NamedTuple):
 
 
 def stored(line: Line) -> Stored:
-    """The AuditEvent of a row: what came from outside as it came, all else as BALP has it."""
+    """The AuditEvent of a row: what came from outside as it was kept, all else as BALP has it."""
     id = id_of(line.instant, line.n)
     if line.body is None:
         text = content.made(render(line)).text
@@ -126,6 +127,20 @@ def render(line: Line) -> dict[str, Any]:
     }
     resource["entity"] = _entities(line)
     return resource
+
+
+def informants(
+    subject: str, client: str, organization: str | None, origin: str
+) -> list[dict[str, Any]]:
+    """Write those who told us of an event that they posted."""
+    named = dict.fromkeys([f"Client/{client}"] if client else [])
+    named |= dict.fromkeys([subject, *([f"Organization/{organization}"] if organization else [])])
+    agents: list[dict[str, Any]] = [
+        {"type": _concept(INFORMANT), "who": _who(each), "requestor": False} for each in named
+    ]
+    if origin:
+        agents[0]["network"] = _network(origin)
+    return agents
 
 
 def _agents(line: Line, event: Event) -> list[dict[str, Any]]:

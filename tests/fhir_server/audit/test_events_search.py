@@ -1,6 +1,7 @@
 """AuditEvents: what the ledger knows, as BALP writes it, for those who may know."""
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -190,7 +191,7 @@ async def test_what_the_ledger_cannot_be_asked_is_refused(store: Store) -> None:
 
 
 @pytest.mark.usefixtures("told")
-async def test_an_event_from_outside_is_kept_as_it_came_and_is_found(
+async def test_an_event_from_outside_is_kept_with_its_poster_and_is_found(
     store: Store, database: Database
 ) -> None:
     sent = (
@@ -204,7 +205,12 @@ async def test_an_event_from_outside_is_kept_as_it_came_and_is_found(
 
     read = await store.read(of("lead", role="auditor"), "AuditEvent", stored.id)
     assert read.text == stored.text
-    assert read.text.endswith(sent.split(b'"type"', 1)[1])
+    first, *informants = read.json["agent"]
+    assert first == {"requestor": True}
+    assert [one["type"]["coding"][0]["code"] for one in informants] == ["INF"] * len(informants)
+    assert informants[-1]["who"] == {"reference": "Organization/lead"}
+    without = {**read.json, "agent": [first]}
+    assert {name: without[name] for name in json.loads(sent)} == json.loads(sent)
     for pairs in (
         [("type", "urn:x|y")],
         [("outcome", "8")],
