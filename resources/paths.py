@@ -7,7 +7,8 @@
     relation = path (("is" | "as") type | ("=" | "!=") literal)?
     path     = ("(" union ")" | step) ("." step | "[" digits "]")*
     step     = name | where(union) | exists() | resolve() | as(type) | ofType(type)
-             | extension(literal) | hasExtension(literal)
+             | extension(literal) | hasExtension(literal) | iif(union, operand, operand)
+    operand  = digits | union
 
 JSON does not say which type an element has, so three things differ from FHIRPath proper.
 ``resolve() is Patient`` looks at the reference itself and follows nothing. A choice element
@@ -21,7 +22,7 @@ References
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 Evaluate: TypeAlias = Callable[[Any], list[Any]]
@@ -43,6 +44,17 @@ class Branch(NamedTuple):
 
     member: str
     follow: Evaluate
+
+
+class Group(NamedTuple):
+    """One kind of element that a composite parameter looks at, and what it asks of each.
+
+    `parts` are evaluated on the element, or on the whole resource where `of_all` says so.
+    """
+
+    branches: tuple[Branch, ...]
+    parts: tuple[Evaluate, ...]
+    of_all: tuple[bool, ...]
 
 
 class Path(NamedTuple):
@@ -88,6 +100,39 @@ def compile(expression: str, type: str, choices: Choices) -> Path:
     return Path(tuple(branch for way in ways for branch in way.branches()))
 
 
+def compile_groups(
+    expression: str, parts: Sequence[str], type: str, choices: Choices
+) -> tuple[Group, ...]:
+    """Compile a composite parameter: the elements, and the expressions asked of each of them.
+
+    Parameters
+    ----------
+    parts
+        SearchParameter.component.expression: relative to an element, or to ``%resource``.
+
+    Raises
+    ------
+    ExpressionError
+        An expression needs more than the grammar above.
+    """
+    compiler = _Compiler(type, choices)
+    groups = []
+    for way in compiler.ways(_Parser(expression).whole(), None):
+        evaluates = []
+        for part in parts:
+            if part.startswith(OF_THE_RESOURCE):
+                nodes, here = f"{type}.{part.removeprefix(OF_THE_RESOURCE)}", None
+            else:
+                nodes, here = part, way.element
+            found = compiler.ways(_Parser(nodes).whole(), here)
+            evaluates.append(_joined([_whole(each) for each in found]))
+        of_all = tuple(part.startswith(OF_THE_RESOURCE) for part in parts)
+        groups.append(Group(tuple(way.branches()), tuple(evaluates), of_all))
+    return tuple(groups)
+
+
+OF_THE_RESOURCE: Final = "%resource."
+
 # --- reading: the expression as nested calls ----------------------------------------------------
 
 
@@ -102,10 +147,13 @@ class _Call(NamedTuple):
     arguments: tuple[Any, ...] = ()
 
 
-_TOKEN: Final = re.compile(r"\s*('[^'\\]*'|[A-Za-z_][A-Za-z0-9_]*|\d+|!=|[().|\[\]=]|$)")
+_TOKEN: Final = re.compile(r"\s*('[^'\\]*'|[A-Za-z_][A-Za-z0-9_]*|\d+|!=|[().,|\[\]=]|$)")
 _OPERATORS: Final = frozenset({"is", "as", "=", "!=", "and"})
 _OF_EXPRESSION: Final = frozenset({"where"})
 _OF_NOTHING: Final = frozenset({"exists", "resolve"})
+_OF_THREE: Final = frozenset({"iif"})
+_NUMBER: Final = "number"
+"""The name of the call that is a number; no element is called so in an expression of a step."""
 _OF_TYPE: Final = frozenset({"as", "ofType"})
 _OF_URL: Final = frozenset({"extension", "hasExtension"})
 
@@ -186,6 +234,8 @@ class _Parser:
         arguments: tuple[Any, ...] = ()
         if name in _OF_EXPRESSION:
             arguments = (self.union(),)
+        elif name in _OF_THREE:
+            arguments = tuple(self.listed())
         elif name in _OF_TYPE:
             arguments = (self.name(),)
         elif name in _OF_URL:
@@ -194,6 +244,15 @@ class _Parser:
             raise ExpressionError(self.expression)
         self.expect(")")
         return _Call(of, name, arguments)
+
+    def listed(self) -> list[_Call]:
+        """Read the condition and the two ends of an ``iif``."""
+        nodes = [self.union()]
+        for _ in range(2):
+            self.expect(",")
+            is_number = self.peek().isdigit()
+            nodes.append(_Call(None, _NUMBER, (int(self.take()),)) if is_number else self.union())
+        return nodes
 
     def name(self) -> str:
         name = self.take()
@@ -252,16 +311,21 @@ class _Compiler(NamedTuple):
                 return [_Way(None, steps=(_exists(self.test(node.of, here)),))]
             case "[", (index,):
                 return [_Way(None, steps=(_nth(self.test(node.of, here), index),))]
+            case "iif", (condition, then, otherwise):
+                ends = self.test(then, here), self.test(otherwise, here)
+                return [_Way(None, steps=(_iif(self.test(condition, here), *ends),))]
+            case "number", (int() as number,):
+                return [_Way(None, steps=(_constant(number),))]
             case ".", (name,) if node.of is None and here is None:
                 return [_Way(self.type)] if name in (self.type, *_ABSTRACT) else []
-        return [self.onward(way, node) for way in self.ways(node.of, here)]
+        return [self.onward(way, node, here) for way in self.ways(node.of, here)]
 
-    def onward(self, way: _Way, node: _Call) -> _Way:
+    def onward(self, way: _Way, node: _Call, here: str | None) -> _Way:
         match node.name, node.arguments:
             case ".", (name,):
                 return self.member(way, name, None)
             case (("as" | "ofType"), (type,)):
-                return self.cast(way, node, type)
+                return self.cast(way, node, type, here)
             case "where", (condition,):
                 return way.then(_where(self.test(condition, way.element or "")))
             case "is", (type,):
@@ -275,16 +339,15 @@ class _Compiler(NamedTuple):
                 return way.then(_exists(_extension(url)))
         return way  # resolve(): the reference stands for what it refers to
 
-    def cast(self, way: _Way, node: _Call, type: str) -> _Way:
+    def cast(self, way: _Way, node: _Call, type: str, here: str | None) -> _Way:
         """Narrow a choice to one type; anything else already has the type it is cast to."""
         of = node.of
-        if of is None or of.name != "." or f"{self.before(of)}.{of.arguments[0]}" != way.element:
+        if of is None or of.name != ".":
             return way
-        return self.member(self.ways(of.of, None)[0], of.arguments[0], type)
-
-    def before(self, node: _Call) -> str | None:
-        ways = self.ways(node.of, None)
-        return ways[0].element if len(ways) == 1 else None
+        before = self.ways(of.of, here)
+        if len(before) != 1 or f"{before[0].element}.{of.arguments[0]}" != way.element:
+            return way
+        return self.member(before[0], of.arguments[0], type)
 
     def member(self, way: _Way, name: str, type: str | None) -> _Way:
         element = f"{way.element}.{name}" if way.element else name
@@ -292,15 +355,15 @@ class _Compiler(NamedTuple):
         names: tuple[str, ...] = (name,)
         if types is not None:
             wanted = types if type is None else (type, *_SPECIALIZED.get(type, ()))
-            names = tuple(name + _capital(each) for each in types if each in wanted)
+            spelt = {_capital(each) for each in wanted}
+            names = tuple(name + _capital(each) for each in types if _capital(each) in spelt)
         if way == _Way(self.type):
             return _Way(element, names, (_items,))
         return way.then(_members(names), element)
 
     def test(self, node: _Call | None, here: str | None) -> Evaluate:
         """Compile an operand whose result is looked at as a whole."""
-        found = [_whole(way) for way in self.ways(node, here)]
-        return lambda item: [each for find in found for each in find(item)]
+        return _joined([_whole(way) for way in self.ways(node, here)])
 
 
 _SPECIALIZED: Final = {
@@ -330,6 +393,12 @@ def _chained(steps: tuple[Evaluate, ...]) -> Evaluate:
         return found
 
     return follow
+
+
+def _joined(found: Sequence[Evaluate]) -> Evaluate:
+    if len(found) == 1:
+        return found[0]
+    return lambda item: [each for find in found for each in find(item)]
 
 
 def _items(value: Any) -> list[Any]:
@@ -367,6 +436,14 @@ def _exists(find: Evaluate) -> Evaluate:
 
 def _equals(find: Evaluate, literal: Any, wanted: bool) -> Evaluate:
     return lambda item: [(literal in find(item)) is wanted]
+
+
+def _iif(test: Evaluate, then: Evaluate, otherwise: Evaluate) -> Evaluate:
+    return lambda item: then(item) if test(item) == [True] else otherwise(item)
+
+
+def _constant(number: int) -> Evaluate:
+    return lambda item: [number]
 
 
 def _all(tests: list[Evaluate]) -> Evaluate:

@@ -1,27 +1,38 @@
 """The table of search parameters: SearchParameter resources -> rows by type and code.
 
-The definitions are the release's own and ours (`search_parameters/`, see its README); the server
-publishes the very files that it obeys. A row is compiled when its type is first asked for.
+The definitions are the release's own and ours (`search_parameters/`, see its README), and those
+that clients have added (`adopt`); the server publishes the very files that it obeys. A row is
+compiled when its type is first asked for.
 
 References
 ----------
 * FHIR R4 search; FHIR R4 searchparameter-registry
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path as File
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
 from resources import paths
 
-Kind = Literal["token", "reference", "date", "string", "uri"]
-KINDS: Final[tuple[Kind, ...]] = ("token", "reference", "date", "string", "uri")
-"""The kinds that are indexed. Number, quantity, composite and special parameters are not yet."""
+Kind = Literal[
+    "token", "reference", "date", "string", "uri", "number", "quantity", "composite", "special"
+]
+KINDS: Final[tuple[Kind, ...]] = (
+    "token", "reference", "date", "string", "uri", "number", "quantity", "composite", "special",
+)  # fmt: skip
+"""FHIR R4 search-param-type: all of them."""
+
+SPECIAL: Final = frozenset({"near"})
+"""The special parameters that are done; ``_text``, ``_content`` and ``_filter`` are not."""
+
+PRIORITY_RANK: Final = "priority-rank"
+"""How urgent it is, as a number to sort by: 1 is stat. It is worked out from `priority`."""
 
 ANY_TYPE: Final = 100
 """A list of so many targets is the list of all."""
@@ -78,6 +89,10 @@ class SearchParameter:
         Resource types that a reference parameter may point at; empty for any.
     path
         The compiled expression, as far as it concerns the type.
+    components
+        Of a composite parameter, the parameters that its values are made of.
+    groups
+        Of a composite parameter, the elements it looks at with what is asked of each.
     """
 
     code: str
@@ -86,6 +101,8 @@ class SearchParameter:
     targets: tuple[str, ...]
     url: str
     path: paths.Path
+    components: tuple["SearchParameter", ...] = ()
+    groups: tuple[paths.Group, ...] = ()
 
     def extract(self, resource: Mapping[str, Any]) -> list[Any]:
         """The elements of a resource that the parameter looks at."""
@@ -106,14 +123,64 @@ def parameter(type: str, code: str) -> SearchParameter | None:
 
 @cache
 def parameters(type: str) -> Mapping[str, SearchParameter]:
-    """Every indexed parameter of a type, those of all resources among them, by code."""
+    """Every parameter of a type that can be asked for, those of all resources among them, by code.
+
+    Clients may have added to them; see `adopt`.
+    """
+    return MappingProxyType(
+        {code: row for code, row in indexed(type).items() if row.url not in _added.unfinished}
+    )
+
+
+@cache
+def indexed(type: str) -> Mapping[str, SearchParameter]:
+    """Every parameter that resources of a type are indexed by: those being built besides."""
     rows = {}
     for base in ("Resource", "DomainResource", type):
-        for definition in _by_base().get(base, ()):
-            if definition["type"] in KINDS:
+        for definition in (*_by_base().get(base, ()), *_added.by_base.get(base, ())):
+            if definition["type"] in KINDS and (
+                definition["type"] != "special" or definition["code"] in SPECIAL
+            ):
                 row = _row(definition, type)
                 rows[row.code] = row
     return MappingProxyType(rows)
+
+
+class _Added(NamedTuple):
+    """What clients have added: definitions by base type, and the URLs of those being built."""
+
+    by_base: Mapping[str, list[Mapping[str, Any]]]
+    unfinished: frozenset[str]
+
+
+_added = _Added({}, frozenset())
+_generation = 0
+
+
+def adopt(definitions: Iterable[Mapping[str, Any]], unfinished: Iterable[str] = ()) -> None:
+    """Take over the parameters that clients have added, instead of all taken over before.
+
+    Parameters
+    ----------
+    definitions
+        SearchParameter resources that `resources.own_parameters.check` has let pass.
+    unfinished
+        URLs of those that resources are indexed by but nobody may ask for yet.
+    """
+    global _added, _generation
+    by_base: dict[str, list[Mapping[str, Any]]] = {}
+    for definition in definitions:
+        for base in definition["base"]:
+            by_base.setdefault(base, []).append(definition)
+    _added = _Added(by_base, frozenset(unfinished))
+    _generation += 1
+    parameters.cache_clear()
+    indexed.cache_clear()
+
+
+def generation() -> int:
+    """A number that is another one after each `adopt`."""
+    return _generation
 
 
 @cache
@@ -133,6 +200,7 @@ def definitions() -> tuple[Mapping[str, Any], ...]:
 
 def _row(definition: Mapping[str, Any], type: str) -> SearchParameter:
     expression = definition["expression"]
+    components = _components(definition, type) if definition["type"] == "composite" else ()
     return SearchParameter(
         code=definition["code"],
         kind=definition["type"],
@@ -140,6 +208,22 @@ def _row(definition: Mapping[str, Any], type: str) -> SearchParameter:
         targets=_targets(definition, type),
         url=definition["url"],
         path=paths.compile(expression, type, _choices()),
+        components=components,
+        groups=paths.compile_groups(
+            expression,
+            [each["expression"] for each in definition["component"]],
+            type,
+            _choices(),
+        )
+        if components
+        else (),
+    )
+
+
+def _components(definition: Mapping[str, Any], type: str) -> tuple[SearchParameter, ...]:
+    """The parameters that a composite one is made of, for what they say of their values."""
+    return tuple(
+        _row(_by_url()[each["definition"]], type) for each in definition.get("component", ())
     )
 
 
@@ -162,6 +246,11 @@ def _by_base() -> Mapping[str, list[Mapping[str, Any]]]:
         for base in definition["base"]:
             found.setdefault(base, []).append(definition)
     return found
+
+
+@cache
+def _by_url() -> Mapping[str, Mapping[str, Any]]:
+    return {each["url"]: each for each in definitions()}
 
 
 @cache

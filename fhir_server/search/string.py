@@ -80,14 +80,30 @@ def pattern(text: str, many: str, one: str) -> str:
 
 def values(element: Any) -> Iterator[str]:
     """Yield the texts of one element, folded: of a name or an address each part by itself."""
+    for text in originals(element):
+        yield fold(text)
+
+
+def originals(element: Any) -> Iterator[str]:
+    """Yield the texts of one element as they are written."""
     if element.__class__ is str:
-        yield fold(element)
+        yield element
     elif element.__class__ is dict:
         for part in _PARTS:
             found = element.get(part)
             for each in found if found.__class__ is list else (found,):
                 if each.__class__ is str:
-                    yield fold(each)
+                    yield each
+
+
+def beginning(text: str) -> str:
+    """Write the LIKE pattern of what begins with a text."""
+    return f"{_escaped(text)}%"
+
+
+def literal(text: str) -> str:
+    """Write the part of a LIKE pattern that stands for a text itself."""
+    return _escaped(text)
 
 
 def _escaped(text: str) -> str:

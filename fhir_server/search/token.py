@@ -13,10 +13,11 @@ References
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from fhir_server.search.escaping import plain, split
+from resources.errors import Invalid
 
 _OID: Final = re.compile(r"(?:urn:oid:)?([0-2](?:\.(?:0|[1-9]\d*)){3,})")
 _CONTACT_SYSTEMS: Final = frozenset({"phone", "fax", "email", "pager", "url", "sms", "other"})
@@ -92,6 +93,44 @@ def index(prefix: str, element: Any, add: Callable[[str], None]) -> None:
             )
     elif kind is bool:
         index(prefix, "true" if element else "false", add)
+
+
+def texts(element: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what ``:text`` looks at: CodeableConcept.text, Coding.display, Identifier.type.text."""
+    concept = element.get("type")
+    for each in (element, concept) if concept.__class__ is dict else (element,):
+        text = each.get("text")
+        if text.__class__ is str:
+            yield text
+    display = element.get("display")
+    if display.__class__ is str:
+        yield display
+    for coding in element.get("coding", ()):
+        display = coding.get("display")
+        if display.__class__ is str:
+            yield display
+
+
+def typed(element: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what ``:of-type`` looks at: ``system|code|value`` of each type of an Identifier."""
+    kind = element.get("type")
+    if kind.__class__ is dict and "value" in element:
+        for coding in kind.get("coding", ()):
+            yield f"{coding.get('system', '')}|{coding.get('code', '')}|{element['value']}"
+
+
+def read_typed(text: str, code: str) -> tuple[str, str, str]:
+    """Read ``system|code|value``.
+
+    Raises
+    ------
+    Invalid
+        It has not all three parts.
+    """
+    parts = [plain(each) for each in split(text, "|")]
+    if len(parts) != 3 or not all(parts):
+        raise Invalid(f"{code}:of-type is asked for with system|code|value", at=code)
+    return parts[0], parts[1], parts[2]
 
 
 def _index_pair(

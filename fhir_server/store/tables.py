@@ -5,6 +5,8 @@ version     every state of every resource, byte for byte; only ever added to
 current     the last state: where it is, who may see it, and its token and reference terms
 date_term   periods of the current state, for date parameters
 string_term folded texts of the current state, for string parameters
+value_term  numbers, quantities, composites and places of the current state
+index_built which rules and which parameters of clients the index was made by
 relation    which organisation is party to which resource about which patient
 change      the change log: one line a version, read in order by those who follow it
 log         the number of this log; a new number after a restore (see `changes`)
@@ -19,12 +21,15 @@ References
 * PostgreSQL documentation: "Table Partitioning", "GIN Indexes"
 """
 
+from decimal import Decimal
+
 from sqlalchemy import (
     ARRAY,
     CHAR,
     BigInteger,
     Column,
     Index,
+    Numeric,
     UniqueConstraint,
     desc,
     text,
@@ -63,7 +68,8 @@ class Current(SQLModel, table=True):
     """The last state of one resource, without its bytes.
 
     `patient` and `organizations` say who may see it; `sort_at` and `sort_until` are the period
-    of the type's chief date; `terms` are what token, reference and URI parameters match.
+    of the type's chief date; `terms` are what token, reference and URI parameters match; `texts`
+    are what the modifiers ``:text`` and ``:of-type`` look at.
     """
 
     __tablename__ = "current"
@@ -87,6 +93,7 @@ class Current(SQLModel, table=True):
     sort_at: int | None = Field(sa_type=BigInteger)
     sort_until: int | None = Field(sa_type=BigInteger)
     terms: list[str] = Field(sa_column=Column(ARRAY(KeyText()), nullable=False))
+    texts: str | None = Field(sa_type=KeyText)
 
 
 class DateTerm(SQLModel, table=True):
@@ -103,7 +110,11 @@ class DateTerm(SQLModel, table=True):
 
 
 class StringTerm(SQLModel, table=True):
-    """One folded text (lower case, no accents) of a string parameter."""
+    """One folded text (lower case, no accents) of a string parameter.
+
+    `originals` are the texts as they are written, between `terms.MARK`; null where the one text is
+    written as it is folded.
+    """
 
     __tablename__ = "string_term"
     __table_args__ = (Index("string_term_key", "key"),)
@@ -112,6 +123,43 @@ class StringTerm(SQLModel, table=True):
     code: str = Field(sa_type=KeyText, primary_key=True)
     value: str = Field(sa_type=KeyText, primary_key=True)
     key: int = Field(sa_type=BigInteger, primary_key=True)
+    originals: str | None = Field(sa_type=KeyText)
+
+
+class ValueTerm(SQLModel, table=True):
+    """One value: its words (units, words of a composite's parts) and up to two ranges."""
+
+    __tablename__ = "value_term"
+    __table_args__ = (
+        Index("value_term_low", "type", "code", "low", "high"),
+        Index(
+            "value_term_words", "words", postgresql_using="gin",
+            postgresql_with={"fastupdate": False},
+        ),
+    )  # fmt: skip
+
+    key: int = Field(sa_type=BigInteger, primary_key=True)
+    code: str = Field(sa_type=KeyText, primary_key=True)
+    n: int = Field(primary_key=True)
+    type: str = Field(sa_type=KeyText)
+    words: list[str] = Field(sa_column=Column(ARRAY(KeyText()), nullable=False))
+    low: Decimal | None = Field(sa_type=Numeric)
+    high: Decimal | None = Field(sa_type=Numeric)
+    low2: Decimal | None = Field(sa_type=Numeric)
+    high2: Decimal | None = Field(sa_type=Numeric)
+
+
+class IndexBuilt(SQLModel, table=True):
+    """What the index holds: by the rules of this server (an empty name), or a client's parameter.
+
+    `digest` is of the rules or of the definition, `types` are those whose resources it concerns.
+    """
+
+    __tablename__ = "index_built"
+
+    name: str = Field(sa_type=KeyText, primary_key=True)
+    digest: str = Field(sa_type=KeyText)
+    types: list[str] = Field(sa_column=Column(ARRAY(KeyText()), nullable=False))
 
 
 class Relation(SQLModel, table=True):

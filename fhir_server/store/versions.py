@@ -15,7 +15,8 @@ References
 * PostgreSQL documentation: "Data-Modifying Statements in WITH"
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -26,7 +27,7 @@ from fhir_server.audit.ledger import Entry
 from fhir_server.postgres.database import Blobs, Database, Integers, Texts, unnest
 from fhir_server.postgres.gathering import Gathering
 from fhir_server.search.stored import Stored
-from fhir_server.search.terms import Terms
+from fhir_server.search.terms import StringTerm, Terms, ValueTerm, is_valued
 from resources.errors import Stale
 
 SEPARATOR: Final = "\x1f"
@@ -75,12 +76,18 @@ _ROW_COLUMNS: Final = (
     ("type", "text[]"), ("id", "text[]"), ("version", "bigint[]"), ("instant", "bigint[]"),
     ("interaction", "text[]"), ("body", "bytea[]"), ("last", "bigint[]"),
     ("replaced", "bigint[]"), ("patient", "text[]"), ("organizations", "text[]"),
-    ("sort_at", "bigint[]"), ("sort_until", "bigint[]"), ("terms", "text[]"),
+    ("sort_at", "bigint[]"), ("sort_until", "bigint[]"), ("terms", "text[]"), ("texts", "text[]"),
 )  # fmt: skip
 _DATE_COLUMNS: Final = (
     ("row", "bigint[]"), ("code", "text[]"), ("low", "bigint[]"), ("high", "bigint[]"),
 )  # fmt: skip
-_STRING_COLUMNS: Final = (("row", "bigint[]"), ("code", "text[]"), ("value", "text[]"))
+_STRING_COLUMNS: Final = (
+    ("row", "bigint[]"), ("code", "text[]"), ("value", "text[]"), ("originals", "text[]"),
+)  # fmt: skip
+_VALUE_COLUMNS: Final = (
+    ("row", "bigint[]"), ("code", "text[]"), ("n", "bigint[]"), ("words", "text[]"),
+    ("low", "text[]"), ("high", "text[]"), ("low2", "text[]"), ("high2", "text[]"),
+)  # fmt: skip
 _RELATION_COLUMNS: Final = (
     ("organization", "text[]"), ("patient", "text[]"), ("type", "text[]"), ("id", "text[]"),
     ("until", "bigint[]"),
@@ -100,7 +107,9 @@ _STRINGS_AT: Final = _DATES_AT + len(_DATE_COLUMNS)
 _RELATIONS_AT: Final = _STRINGS_AT + len(_STRING_COLUMNS)
 _AUDIT_AT: Final = _RELATIONS_AT + len(_RELATION_COLUMNS)
 
-WRITE: Final = f"""
+_VALUES_AT: Final = _AUDIT_AT + len(Entry._fields)
+
+_WRITE: Final = f"""
 with row as materialized (
   select given.*, nextval('version_key') as key
   from {_unnested(_ROW_COLUMNS, 1)} with ordinality as given({_names(_ROW_COLUMNS)}, n)
@@ -109,16 +118,16 @@ with row as materialized (
   select key, type, id, version, instant, interaction, body from row order by n
 ), current_ as (
   insert into current(type, id, key, version, instant, deleted, patient, organizations,
-                      sort_at, sort_until, terms)
+                      sort_at, sort_until, terms, texts)
   select type, id, key, version, instant, interaction = 'D', patient,
          string_to_array(organizations, '{SEPARATOR}'), sort_at, sort_until,
-         string_to_array(terms, '{SEPARATOR}')
+         string_to_array(terms, '{SEPARATOR}'), texts
   from row where last = 1 order by n
   on conflict (type, id) do update set
     key = excluded.key, version = excluded.version, instant = excluded.instant,
     deleted = excluded.deleted, patient = excluded.patient,
     organizations = excluded.organizations, sort_at = excluded.sort_at,
-    sort_until = excluded.sort_until, terms = excluded.terms
+    sort_until = excluded.sort_until, terms = excluded.terms, texts = excluded.texts
 ), change_ as (
   insert into change(log, key, type, id, interaction, instant)
   select (select number from log), key, type, id, interaction, instant from row
@@ -132,17 +141,40 @@ with row as materialized (
   from {_unnested(_DATE_COLUMNS, _DATES_AT)} as term({_names(_DATE_COLUMNS)})
   join row on row.n = term."row"
 ), strings as (
-  insert into string_term(type, code, value, key)
-  select row.type, term.code, term.value, row.key
+  insert into string_term(type, code, value, key, originals)
+  select row.type, term.code, term.value, row.key, term.originals
   from {_unnested(_STRING_COLUMNS, _STRINGS_AT)} as term({_names(_STRING_COLUMNS)})
   join row on row.n = term."row"
 ), relations as (
   insert into relation(organization, patient, type, id, until)
   select * from {_unnested(_RELATION_COLUMNS, _RELATIONS_AT)}
   on conflict (organization, patient, type, id) do update set until = excluded.until
-)
+)"""
+_VALUES: Final = f""", values_gone as (
+  delete from value_term where key in (select replaced from row where replaced is not null)
+), values_ as (
+  insert into value_term(type, code, words, low, high, low2, high2, key, n)
+  select row.type, term.code, string_to_array(term.words, '{SEPARATOR}'), term.low::numeric,
+         term.high::numeric, term.low2::numeric, term.high2::numeric, row.key, term.n
+  from {_unnested(_VALUE_COLUMNS, _VALUES_AT)} as term({_names(_VALUE_COLUMNS)})
+  join row on row.n = term."row"
+)"""
+_AUDIT: Final = f"""
 insert into audit({ledger.COLUMNS}) select * from {ledger.unnested(_AUDIT_AT)}
 """
+
+WRITE: Final = _WRITE + _AUDIT
+WRITE_WITH_VALUES: Final = _WRITE + _VALUES + _AUDIT
+"""The same for types that have values; the others pay nothing for them."""
+
+
+def statement(batch: Batch) -> tuple[str, list[Any]]:
+    """The statement that writes a batch, with its parameters."""
+    rows = sorted(batch.rows, key=lambda row: row.stored[:3])
+    given = parameters(batch)
+    if any(is_valued(row.stored.type) for row in rows):
+        return WRITE_WITH_VALUES, [*given, *_value_arrays(rows)]
+    return WRITE, given
 
 
 def parameters(batch: Batch) -> list[Any]:
@@ -194,7 +226,7 @@ class Writer:
 
     async def _write_one(self, batch: Batch) -> None:
         if batch.rows:
-            await self._database.run(WRITE, parameters(batch))
+            await self._database.run(*statement(batch))
         elif batch.entries:
             await self._database.run(ledger.INSERT, ledger.arrays(batch.entries))
 
@@ -214,6 +246,7 @@ def _row_arrays(rows: Sequence[Row]) -> list[Any]:
         Integers([row.terms.sort_at for row in rows]),
         Integers([row.terms.sort_until for row in rows]),
         Texts([joined(row.terms.terms) for row in rows]),
+        Texts([marked(row.terms.texts) for row in rows]),
     ]
 
 
@@ -231,16 +264,28 @@ def _date_arrays(rows: Sequence[Row]) -> list[Any]:
 
 def _string_arrays(rows: Sequence[Row]) -> list[Any]:
     terms = [
-        (n, code, value)
+        (n, code, value, originals)
         for n, row in enumerate(rows, 1)
-        if row.last
-        for code, value in {(code, cut(value)) for code, value in row.terms.strings}
+        if row.last and row.terms.strings
+        for (code, value), originals in texts(row.terms.strings).items()
     ]
     return [
-        Integers([n for n, _, _ in terms]),
-        Texts([code for _, code, _ in terms]),
-        Texts([value for _, _, value in terms]),
+        Integers([n for n, _, _, _ in terms]),
+        Texts([code for _, code, _, _ in terms]),
+        Texts([value for _, _, value, _ in terms]),
+        Texts([originals for _, _, _, originals in terms]),
     ]
+
+
+def _value_arrays(rows: Sequence[Row]) -> list[Any]:
+    terms = [
+        (n, *value)
+        for n, row in enumerate(rows, 1)
+        if row.last
+        for value in values(row.terms.values)
+    ]
+    kinds = (Integers, Texts, Integers, Texts, Texts, Texts, Texts, Texts)
+    return [kind([term[at] for term in terms]) for at, kind in enumerate(kinds)]
 
 
 def _relation_arrays(rows: Sequence[Row]) -> list[Any]:
@@ -269,6 +314,37 @@ def joined(terms: Sequence[str]) -> str:
         for term in terms
         if len(term.encode()) <= LONGEST_TERM
     )
+
+
+def texts(strings: Iterable[StringTerm]) -> dict[tuple[str, str], str | None]:
+    """Gather the texts that are folded alike, by code and folded text: how each is written.
+
+    None stands for what is written as it is folded.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for code, value, original in strings:
+        written = original.replace(SEPARATOR, "").replace("\0", "")
+        found.setdefault((code, cut(value)), []).append(written)
+    return {
+        at: None if originals == [at[1]] else SEPARATOR.join(originals)
+        for at, originals in found.items()
+    }
+
+
+def values(terms: Iterable[ValueTerm]) -> list[tuple[Any, ...]]:
+    """Values as rows of `value_term` without key and type; each is numbered within its code."""
+    numbers: Counter[str] = Counter()
+    rows = []
+    for term in terms:
+        numbers[term.code] += 1
+        ends = (None if each is None else format(each, "f") for each in term[2:])
+        rows.append((term.code, numbers[term.code], joined(term.words), *ends))
+    return rows
+
+
+def marked(texts: str) -> str | None:
+    """`Terms.texts` as they are kept; None stands for none."""
+    return texts.replace("\0", "") or None
 
 
 def cut(value: str) -> str:

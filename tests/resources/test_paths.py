@@ -183,7 +183,11 @@ def test_fhirpathpy_finds_the_same(resource: dict[str, Any]) -> None:
     type = resource["resourceType"]
     differing = []
     for parameter in search_parameters.parameters(type).values():
-        operands = [each.strip() for each in parameter.expression.split("|") if f"{type}." in each]
+        operands = [
+            each.strip()
+            for each in parameter.expression.split("|")
+            if f"{type}." in each or each.strip() == type
+        ]
         # It resolves nothing, and casts only single items.
         if (
             operands

@@ -94,7 +94,7 @@ def test_the_parameter_finds_its_element(
 def test_our_own_definitions_have_our_canonical_base() -> None:
     ours = [row for row in search_parameters.definitions() if "version" not in row]
 
-    assert len(ours) == 26
+    assert len(ours) == 28
     assert all(row["url"].startswith(f"{codes.BASE}/SearchParameter/") for row in ours)
 
 
@@ -104,12 +104,30 @@ def test_no_two_definitions_give_a_type_the_same_parameter() -> None:
     assert len(pairs) == len(set(pairs))
 
 
-def test_kinds_that_are_not_indexed_are_published_and_not_offered() -> None:
-    published = {(base, row["code"]) for row in search_parameters.definitions()
-                 for base in row["base"]}  # fmt: skip
+@pytest.mark.standard("FHIR search parameter types")
+def test_every_definition_of_every_kind_is_offered() -> None:
+    missing = {
+        (base, row["code"])
+        for row in search_parameters.definitions()
+        for base in row["base"]
+        if parameter(base, row["code"]) is None
+    }
 
-    assert ("Observation", "value-quantity") in published
-    assert parameter("Observation", "value-quantity") is None
+    assert missing == set()
+
+
+@pytest.mark.standard("FHIR request-priority")
+@pytest.mark.parametrize(
+    ("priority", "rank"),
+    [("stat", 1), ("asap", 2), ("urgent", 3), ("routine", 4), (None, 4)],
+)
+def test_the_published_expression_of_the_rank_says_how_urgent(
+    priority: str | None, rank: int
+) -> None:
+    found = parameter("Task", "priority-rank")
+
+    assert found is not None
+    assert found.extract({"resourceType": "Task", "priority": priority}) == [rank]
 
 
 def test_a_patient_parameter_points_at_patients_only() -> None:

@@ -14,6 +14,7 @@ from fhir_server.postgres.database import Database
 from fhir_server.search import find, query
 from fhir_server.search.find import Page
 from fhir_server.search.terms import index
+from fhir_server.store import versions
 from resources.compartments import patient_of
 
 EVERYTHING = Reach(everything=True, organization=None, patient=None, open=True)
@@ -88,6 +89,7 @@ async def _put(
     for key, _ in old:
         await database.run("delete from date_term where key = $1", (key,))
         await database.run("delete from string_term where key = $1", (key,))
+        await database.run("delete from value_term where key = $1", (key,))
     version = old[0][1] + 1 if old else 1
     ((key,),) = await database.run(
         "insert into version(type, id, version, instant, interaction, body)"
@@ -95,15 +97,23 @@ async def _put(
         (type, id, version, instant, "D" if deleted else "C", body),
     )
     await database.run(
-        "insert into current values ($1, $2, $3, $4, $5, $6, $7, $8::text[], $9, $10, $11::text[])",
+        "insert into current values ($1, $2, $3, $4, $5, $6, $7, $8::text[], $9, $10, $11::text[],"
+        " nullif($12, ''))",
         (type, id, key, version, instant, deleted, patient_of(resource, OWN_BASE), organizations,
-         terms.sort_at, terms.sort_until, terms.terms),
+         terms.sort_at, terms.sort_until, terms.terms, terms.texts),
     )  # fmt: skip
     for code, low, high in terms.dates:
         await database.run(
             "insert into date_term values ($1, $2, $3, $4, $5)", (type, code, low, high, key)
         )
-    for code, value in terms.strings:
+    for (code, value), originals in versions.texts(terms.strings).items():
         await database.run(
-            "insert into string_term values ($1, $2, $3, $4)", (type, code, value, key)
+            "insert into string_term values ($1, $2, $3, $4, $5)",
+            (type, code, value, key, originals),
+        )
+    for code, n, words, *ends in versions.values(terms.values):
+        await database.run(
+            "insert into value_term values ($1, $2, string_to_array($3, chr(31)),"
+            " $4::text::numeric, $5::text::numeric, $6::text::numeric, $7::text::numeric, $8, $9)",
+            (type, code, words, *ends, key, n),
         )
