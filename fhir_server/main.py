@@ -35,6 +35,8 @@ from fhir_server.access.withdrawn import Withdrawn
 from fhir_server.audit import seal
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import now
+from fhir_server.export import orders
+from fhir_server.export.exports import Exports
 from fhir_server.jobs import Duty
 from fhir_server.logs import Access
 from fhir_server.metrics import Meter
@@ -81,6 +83,7 @@ class Core:
     ledger: Ledger
     store: Store
     bridge: Bridge
+    exports: Exports
 
     @classmethod
     def of(cls, settings: Settings, database_url: str) -> "Core":
@@ -97,7 +100,8 @@ class Core:
         )
         blobs = Blobs(Path(settings.blob_place))
         bridge = Bridge(database, store, ledger, blobs, ae_title=settings.ae_title)
-        return cls(settings, database, ledger, store, bridge)
+        exports = Exports(database, settings.data_dir / "exports", settings.fhir_base)
+        return cls(settings, database, ledger, store, bridge, exports)
 
 
 @asynccontextmanager
@@ -153,6 +157,7 @@ def build_http(
         core.store,
         checker,
         core.ledger,
+        core.exports,
         base_url=settings.fhir_base,
         body_limit=settings.max_body_bytes,
     )
@@ -278,6 +283,7 @@ def duties(core: Core) -> list[Duty]:
         Duty("settle", "* * * * *", settle),
         Duty("seal", "*/5 * * * *", seal_ledger),
         Duty("sweep", "23 * * * *", sweep_blobs),
+        Duty(orders.DUTY, "* * * * *", core.exports.work),
         Duty("authorizations", "41 3 * * *", sweep_authorizations),
         Duty("partitions", "7 2 * * *", make_partitions),
     ]

@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +15,7 @@ from starlette.applications import Starlette
 
 from fhir_server.access.token import Keys, TokenChecker, mint
 from fhir_server.audit.ledger import Ledger
+from fhir_server.export.exports import Exports
 from fhir_server.postgres.database import Database
 from fhir_server.rest import router
 from fhir_server.store.store import Store
@@ -112,13 +115,21 @@ def running(database_url: str, keys: Keys) -> Iterator[Server]:
             thread.join(10)
 
 
+def exports_of(database_url: str) -> Path:
+    """Where the server of a database keeps the files of its exports."""
+    return Path(tempfile.gettempdir()) / f"isocentre-exports-{database_url.rpartition('/')[2]}"
+
+
 def _application(url: str, address: str, keys: Keys) -> Starlette:
     database = Database(url, size=6)
     ledger = Ledger(database)
     base_url = f"{address}/fhir"
     store = Store(database, ledger, Workflow(base_url).hooks(), base_url)
     checker = TokenChecker(keys, address)
-    routes = router.routes(store, checker, ledger, base_url=base_url, body_limit=BODY_LIMIT)
+    exports = Exports(database, exports_of(url), base_url)
+    routes = router.routes(
+        store, checker, ledger, exports, base_url=base_url, body_limit=BODY_LIMIT
+    )
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -18,7 +18,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import Scopes
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext, now
-from fhir_server.rest import binary, body, negotiate, outcomes
+from fhir_server.rest import binary, body, exports, negotiate, outcomes
 from fhir_server.rest.exchange import FHIR_JSON, Answer, Interaction, Request, Server
 from fhir_server.rest.ids import is_id
 from fhir_server.rest.outcomes import QueryTooLong
@@ -93,7 +93,7 @@ class Door:
         if len(request.query) > LONGEST_QUERY:
             raise QueryTooLong(f"A query may have {LONGEST_QUERY} octets; use POST _search.")
         accept = request.headers.get("accept")
-        if request.type == "Binary" and name in binary.READS:
+        if (request.type == "Binary" and name in binary.READS) or name == exports.NAME:
             accept = None  # it may be of any type: what is accepted is asked when it is read
         negotiate.check_accept(accept, _format(request))
         return found

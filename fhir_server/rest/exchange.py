@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from fhir_server.access.token import TokenChecker
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
+from fhir_server.export.exports import Exports
 from fhir_server.store.store import Store
 from resources.content import Content
 from resources.errors import Invalid
@@ -56,6 +57,8 @@ class Request:
         Who asks, what for, when.
     type, id, version
         From the address; empty where it has none. The type is one that is stored here.
+    compartment
+        Whose compartment is searched, such as ``Patient/1``; the type is then the one searched.
     query
         The query part of the address, still percent-encoded.
     headers
@@ -75,6 +78,7 @@ class Request:
     type: str = ""
     id: str = ""
     version: str = ""
+    compartment: str = ""
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -154,6 +158,8 @@ class Server:
         put what the address says into the request.
     dispatch
         Answer such a request as if it had come by itself; nothing is raised.
+    exports
+        The way to bulk exports.
     """
 
     store: Store
@@ -164,3 +170,4 @@ class Server:
     interactions: tuple[Interaction, ...]
     route: Callable[[Request, str], Interaction]
     dispatch: Callable[["Server", Request, str], Awaitable[Answer]]
+    exports: Exports

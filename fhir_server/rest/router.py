@@ -7,20 +7,23 @@ from starlette.routing import Route
 
 from fhir_server.access.token import TokenChecker
 from fhir_server.audit.ledger import Ledger
-from fhir_server.rest import bundle, capabilities
+from fhir_server.export.exports import Exports
+from fhir_server.rest import bundle, capabilities, exports
 from fhir_server.rest.create import create
 from fhir_server.rest.delete import delete, delete_where
 from fhir_server.rest.door import ROOT, Door, dispatch
 from fhir_server.rest.exchange import Answer, Interaction, Request, Server
 from fhir_server.rest.history import history
 from fhir_server.rest.ids import is_id
-from fhir_server.rest.outcomes import MethodNotAllowed, NotOffered
+from fhir_server.rest.operations import table
+from fhir_server.rest.outcomes import MethodNotAllowed
 from fhir_server.rest.patch import patch, patch_where
 from fhir_server.rest.read import read, vread
 from fhir_server.rest.search import search, search_by_post
 from fhir_server.rest.update import update, update_where
 from fhir_server.store.store import Store
 from fhir_server.store.unit_of_work import FINAL
+from resources.compartments import COMPARTMENTS
 from resources.errors import NotFound
 from resources.models import TYPES
 
@@ -40,20 +43,16 @@ INTERACTIONS: Final = (
     Interaction("DELETE", "{type}",                     "delete",           delete_where),
     Interaction("GET",    "{type}",                     "search-type",      search),
     Interaction("POST",   "{type}/_search",             "search-type",      search_by_post),
+    Interaction("GET",    "",                           "search-system",    search),
+    Interaction("POST",   "_search",                    "search-system",    search_by_post),
+    Interaction("GET",    "{owner}/{id}/{type}",        "search-type",      search),
+    Interaction("POST",   "{owner}/{id}/{type}/_search", "search-type",     search_by_post),
+    Interaction("GET",    "{owner}/{id}/*",             "search-system",    search),
+    Interaction("POST",   "{owner}/{id}/*/_search",     "search-system",    search_by_post),
     Interaction("POST",   "",                           "batch",            bundle.bundle),
 )  # fmt: skip
-"""FHIR http: one row an interaction. HEAD goes wherever GET goes ("Support for HEAD")."""
-
-NOT_OFFERED: Final = (
-    ("GET",  ""),                        # search of all types
-    ("POST", "_search"),
-    ("GET",  "{type}/{id}/{type}"),      # search of a compartment
-    ("POST", "{type}/{id}/{type}/_search"),
-    ("GET",  "$"),                       # operations
-    ("POST", "$"),
-)  # fmt: skip
-"""FHIR http: interactions that the standard has and this server has not; 501."""
-
+"""FHIR http: one row an interaction. HEAD goes wherever GET goes ("Support for HEAD"). The owner of
+a compartment is a resource of a type that has one."""
 
 CHANGES: Final = frozenset({"PUT", "PATCH", "DELETE"})
 """FHIR http, "delete": 405 for types that nobody may change "as a blanket policy"."""
@@ -63,6 +62,7 @@ def routes(
     store: Store,
     checker: TokenChecker,
     ledger: Ledger,
+    orders: Exports,
     *,
     base_url: str,
     body_limit: int = 16 * 1024 * 1024,
@@ -78,7 +78,10 @@ def routes(
     """
     base_url = base_url.rstrip("/")
     capabilities.statement(base_url, INTERACTIONS)  # reads every search parameter: not later
-    door = Door(Server(store, checker, ledger, base_url, body_limit, INTERACTIONS, route, dispatch))
+    server = Server(
+        store, checker, ledger, base_url, body_limit, INTERACTIONS, route, dispatch, orders
+    )
+    door = Door(server)
     return [Route(ROOT, endpoint=door), Route(f"{ROOT}/{{address:path}}", endpoint=door)]
 
 
@@ -91,16 +94,21 @@ def route(request: Request, address: str) -> Interaction:
         No such address, or a resource type that is not stored here.
     MethodNotAllowed
         The address is there for other methods.
-    NotOffered
-        FHIR has this interaction, this server has not.
     """
     address = address.rstrip("/")
     parts = address.split("/") if address else []
+    if any(part.startswith("$") for part in parts):
+        return table.interaction(request, parts)
+    if parts[:1] == [exports.PLACE]:
+        return exports.interaction(request, parts)
     shape = _shape(parts)
     if "{type}" in shape and parts[0] not in TYPES:
         raise NotFound("There is no such resource type here.", code="not-supported")
     request.type = parts[0] if shape.startswith("{type}") else ""
     request.id = parts[1] if shape.startswith("{type}/{id}") else ""
+    if shape.startswith("{owner}"):
+        request.type = parts[2] if parts[2] in TYPES else ""
+        request.compartment = f"{parts[0]}/{parts[1]}"
     request.version = parts[3] if shape.endswith("{vid}") else ""
     methods = _BY_ADDRESS.get(shape, {})
     if request.type in FINAL and request.method in CHANGES:
@@ -109,8 +117,8 @@ def route(request: Request, address: str) -> Interaction:
     if row is None:
         if request.method == "OPTIONS" and methods:
             return Interaction("OPTIONS", shape, "capabilities", _options(methods))
-        _refuse(request.method, shape, methods)
-    if "{id}" in shape and request.method != "PUT" and not is_id(request.id):
+        _refuse(methods)
+    if "{id}" in shape and request.method != "PUT" and not is_id(parts[1]):
         raise NotFound("Nothing has an id like that.")
     return row
 
@@ -120,21 +128,20 @@ def _shape(parts: Sequence[str]) -> str:
 
     Examples
     --------
-    >>> _shape(["Task", "1", "_history"]), _shape(["Task", "$validate"])
-    ('{type}/{id}/_history', '$')
+    >>> _shape(["Task", "1", "_history"])
+    '{type}/{id}/_history'
     """
-    if any(part.startswith("$") for part in parts):
-        return "$"
     if len(parts) == 4 and parts[2] == "_history":
         return "{type}/{id}/_history/{vid}"
+    if len(parts) > 2 and parts[0] in COMPARTMENTS and (parts[2] in TYPES or parts[2] == "*"):
+        kind = "*" if parts[2] == "*" else "{type}"
+        return "/".join(("{owner}", "{id}", kind, *parts[3:]))
     return "/".join(_place(place, part) for place, part in enumerate(parts))
 
 
 def _place(place: int, part: str) -> str:
     if part.startswith("_") or part == "metadata":
         return part
-    if place == 2:
-        return "{type}" if part in TYPES or part == "*" else part
     return ("{type}", "{id}")[place] if place < 2 else part
 
 
@@ -148,10 +155,8 @@ def _options(methods: Iterable[str]) -> Callable[[Server, Request], Awaitable[An
     return answer
 
 
-def _refuse(method: str, shape: str, methods: Mapping[str, Interaction]) -> NoReturn:
-    if (method, shape) in _NOT_OFFERED:
-        raise NotOffered("FHIR has this interaction, this server does not offer it.")
-    if methods or shape in _NOT_OFFERED_ADDRESSES:
+def _refuse(methods: Mapping[str, Interaction]) -> NoReturn:
+    if methods:
         raise MethodNotAllowed(sorted(methods))
     raise NotFound("There is nothing at this address.")
 
@@ -166,5 +171,3 @@ def _by_address(rows: Iterable[Interaction]) -> dict[str, dict[str, Interaction]
 
 
 _BY_ADDRESS: Final = _by_address(INTERACTIONS)
-_NOT_OFFERED: Final = frozenset(NOT_OFFERED)
-_NOT_OFFERED_ADDRESSES: Final = frozenset(address for _, address in NOT_OFFERED)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.errors import NotFound, Unprocessable, Unsupported
-from resources.terminology import ancestors, descendants, value_set_codes
+from resources.terminology.held import ancestors, descendants, value_set_codes
 from resources.terminology.library import HELD, Library
 from resources.terminology.systems import CodeSystem, Concept
 

@@ -272,7 +272,7 @@ def test_a_bundle_that_cannot_be_meant_is_a_bad_request_at_its_place(
         ({"method": "DELETE", "url": "Provenance/1"}, 405),
         ({"method": "PATCH", "url": "Patient/1"}, 400),
         ({"method": "PUT", "url": "Patient"}, 400),
-        ({"method": "POST", "url": "Patient/$match"}, 501),
+        ({"method": "POST", "url": "Patient/$match"}, 404),
         ({"method": "POST", "url": "Patient/_search"}, 501),
         ({"method": "POST", "url": ""}, 400),
         ({"method": "POST", "url": "/"}, 501),

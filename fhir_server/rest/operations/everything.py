@@ -61,7 +61,7 @@ async def answer(server: Server, request: Request, given: Given) -> Result:
         if "Patient" in wanted
         else tuple(sorted(wanted - NAMED)),
         patients=(request.id,),
-        since=date.period(given.text("_since"))[1] if "_since" in given else 0,
+        since=_period(given, "_since")[1] if "_since" in given else 0,
         care=_care(given),
     )
     count = min(given.number("_count", MOST_COUNT) or DEFAULT_COUNT, MOST_COUNT)
@@ -91,9 +91,16 @@ def _care(given: Given) -> tuple[int, int] | None:
     """Read start and end: the period of care that is asked about."""
     if "start" not in given and "end" not in given:
         return None
-    low = date.period(given.text("start"))[0] if "start" in given else date.BEGINNING
-    high = date.period(given.text("end"))[1] if "end" in given else NO_END
+    low = _period(given, "start")[0] if "start" in given else date.BEGINNING
+    high = _period(given, "end")[1] if "end" in given else NO_END
     return low, high
+
+
+def _period(given: Given, name: str) -> tuple[int, int]:
+    try:
+        return date.period(given.text(name))
+    except ValueError:
+        raise Invalid(f"{name} is not a date.", name, "value") from None
 
 
 def _place(cursor: str) -> Place:

@@ -94,13 +94,14 @@ def read(request: Request, known: Iterable[str]) -> Given:
     Invalid
         A parameter that the operation does not know, or Parameters that are not valid.
     """
+    names = frozenset(known)
     values: dict[str, list[Any]] = {}
     for name, value in request.pairs():
         if name not in COMMON:
             values.setdefault(name, []).append(value)
     if body := _body(request):
-        _from_body(body, frozenset(known), values)
-    unknown = sorted(values.keys() - set(known))
+        _from_body(body, names, values)
+    unknown = sorted(values.keys() - names)
     if unknown:
         raise Invalid("The operation has no such parameter.", unknown[0], "not-supported")
     return Given(values)

@@ -59,7 +59,7 @@ def test_method_and_address_say_what_is_asked(
         ("GET", "", NotOffered),
         ("GET", "Patient/1/Task", NotOffered),
         ("GET", "Patient/1/*", NotOffered),
-        ("POST", "Task/$meta", NotOffered),
+        ("POST", "Task/$meta", NotFound),
         ("POST", "Task/1", MethodNotAllowed),
         ("DELETE", "Task/1/_history/1", MethodNotAllowed),
         ("GET", "Task/_search", MethodNotAllowed),
