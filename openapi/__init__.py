@@ -1,0 +1,1 @@
+"""The OpenAPI documents of the HTTP interfaces, written from the tables that route requests."""
