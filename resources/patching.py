@@ -9,7 +9,7 @@ that the narrative in a resource is not clinically unsafe after the PATCH operat
 
 References
 ----------
-* FHIR http, "patch"; FHIR narrative-status; docs/adr/0017
+* FHIR http, "patch"; FHIR narrative-status; docs/adr/0018
 """
 
 from collections.abc import Callable

@@ -156,4 +156,6 @@ class _Reader:
             raise self._refusal()
 
     def _refusal(self) -> Invalid:
-        return Invalid("This path cannot be read: see docs/fhir.md for what it may use.", self._at)
+        return Invalid(
+            "This path cannot be read: docs/epr-vendor.md tells what it may use.", self._at
+        )

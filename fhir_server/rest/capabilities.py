@@ -24,7 +24,9 @@ OF_A_TYPE: Final = (
     "search-type",
 )  # fmt: skip
 OF_THE_SYSTEM: Final[tuple[str, ...]] = ("search-system", "history-system")
-PATCHES: Final = ("application/json-patch+json", "application/fhir+json")
+PATCHES: Final = (
+    "application/json-patch+json", "application/merge-patch+json", "application/fhir+json",
+)  # fmt: skip
 CHANGES: Final = frozenset({"update", "patch", "delete"})
 APART: Final = "AuditEvent"
 """Kept in the ledger: it has one version and no history, and is written unconditionally."""

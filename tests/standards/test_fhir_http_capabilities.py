@@ -40,6 +40,7 @@ def test_the_release_and_the_base_are_named(shared_server: Server, statement: Js
     }
     assert set(statement["patchFormat"]) == {
         "application/json-patch+json",
+        "application/merge-patch+json",
         "application/fhir+json",
     }
 
