@@ -29,10 +29,11 @@ from resources.errors import Forbidden
 ESTABLISHES: Final = {
     "referrer":    frozenset({"Patient", "ServiceRequest"}),
     "application": frozenset({"Patient", "ServiceRequest"}),
-    "device":      frozenset({"Patient", "ImagingStudy"}),
+    "device":      frozenset({"Patient"}),
 }  # fmt: skip
-"""What a role may create about a patient its organisation has nothing to do with yet: the referral
-makes the relationship, and stands in the audit."""
+"""What a role may create about a patient its organisation has nothing to do with yet: only a
+referral makes a relationship with a patient who is known here, and it stands in the audit as one.
+Naming oneself in anything else does not."""
 
 SHARED: Final = frozenset({"Patient"})
 """What every organisation that has to do with the patient may correct, whoever wrote it."""
@@ -216,8 +217,7 @@ def _related(
     if letter == "c" and named_only:
         return own or not organizations or type == "Organization"
     if letter == "c":
-        party = own and principal.role == "application"
-        return patient is None or related or party or type in ESTABLISHES.get(principal.role, ())
+        return patient is None or related or type in ESTABLISHES.get(principal.role, ())
     if letter in "ud":
         if named_only and principal.role == "administrator":
             return own or not organizations

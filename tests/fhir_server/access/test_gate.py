@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from fhir_server.access import gate, scopes
+from fhir_server.access import gate, roles, scopes
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
 from resources.errors import Forbidden
@@ -109,19 +109,24 @@ def test_reading_needs_a_relationship_and_changing_needs_to_be_a_party(
         ("operator", "Patient", "relationship"),
         ("referrer", "Observation", "relationship"),
         ("reporter", "DiagnosticReport", "relationship"),
-        ("device", "ImagingStudy", "yes"),
+        ("device", "Patient", "yes"),
+        ("device", "ImagingStudy", "relationship"),
+        ("application", "ServiceRequest", "yes"),
+        ("application", "Task", "relationship"),
     ],
 )
 def test_only_a_referral_makes_a_relationship(role: str, type: str, answer: str) -> None:
     assert allowed(context_of(role=role, scope="system/*.cruds"), "c", type) == answer
 
 
-def test_a_person_does_not_become_a_party_by_writing_their_organisation_down() -> None:
-    person = context_of(role="reporter")
-    application = context_of(role="application", scope="system/*.cruds")
+@pytest.mark.parametrize("role", ["reporter", "application", "device"])
+def test_nobody_becomes_a_party_by_writing_their_organisation_down(role: str) -> None:
+    writer = context_of(role=role, scope="system/*.cruds")
 
-    assert allowed(person, "c", "DiagnosticReport", organizations=("own",)) == "relationship"
-    assert allowed(application, "c", "DiagnosticReport", organizations=("own",)) == "yes"
+    for type in ("DiagnosticReport", "ImagingStudy", "Task", "Appointment", "Encounter"):
+        if roles.letters(role, type).startswith("c"):
+            assert allowed(writer, "c", type, organizations=("own",)) == "relationship", type
+            assert allowed(writer, "c", type, organizations=("own",), related=True) == "yes", type
 
 
 def test_directories_are_open_to_read_and_the_administrators_to_change() -> None:
