@@ -37,7 +37,7 @@ bench: setup
 	@$(BIN)/python -m bench $(ARGS)
 
 docs: .venv/.ready
-	@$(BIN)/python tools/manual.py
+	@PYTHONPATH=. $(BIN)/python tools/manual.py
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -29,6 +29,7 @@ PLACES: Final[dict[str, Json]] = {
     "instance": UID,
     "frames": {"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"},
     "tag": {"type": "string"},
+    "place": {"type": "string"},
 }
 QIDO: Final = (
     in_query("limit", COUNT, "Most results"),
