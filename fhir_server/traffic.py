@@ -32,6 +32,8 @@ _FHIR: Final = {
     ("GET", "type"): "search", ("POST", "type"): "create", ("POST", "_search"): "search",
     ("GET", "id"): "read", ("PUT", "id"): "update", ("GET", "_history"): "history",
     ("GET", "version"): "vread", ("POST", ""): "batch", ("GET", "metadata"): "capabilities",
+    ("PUT", "type"): "update", ("PATCH", "id"): "patch", ("PATCH", "type"): "patch",
+    ("DELETE", "id"): "delete", ("DELETE", "type"): "delete",
 }  # fmt: skip
 _DICOMWEB: Final = {"GET": "WADO-RS", "POST": "STOW-RS"}
 _QIDO: Final = frozenset({"studies", "series", "instances"})
