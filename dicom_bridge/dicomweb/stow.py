@@ -165,6 +165,7 @@ class _Intake:
         try:
             if part.refusal is not None:
                 raise part.refusal
+            part.spool.require_whole()  # what is nothing is refused here, many of them at no cost
             loop = asyncio.get_running_loop()
             one = await loop.run_in_executor(None, ingest.keep, bridge.blobs, part.spool)
             if self._study_uid not in {None, one.study_uid}:
