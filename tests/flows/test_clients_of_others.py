@@ -107,7 +107,7 @@ def test_fhirpy_creates_reads_updates_and_deletes(fhirpy: SyncFHIRClient) -> Non
 
     assert found["gender"] == "other"
     assert found["meta"]["versionId"] == "2"
-    person.delete()
+    person.delete()  # type: ignore[no-untyped-call]
     with pytest.raises(ResourceNotFound):
         fhirpy.reference("Patient", person.id).to_resource()
 
