@@ -31,6 +31,9 @@ KINDS: Final[tuple[Kind, ...]] = (
 SPECIAL: Final = frozenset({"near"})
 """The special parameters that are done; ``_text``, ``_content`` and ``_filter`` are not."""
 
+SWAPPED: Final = frozenset({"DocumentReference-relationship"})
+"""Composites whose definitions name their two parts in the other order than their expressions."""
+
 PRIORITY_RANK: Final = "priority-rank"
 """How urgent it is, as a number to sort by: 1 is stat. It is worked out from `priority`."""
 
@@ -222,9 +225,10 @@ def _row(definition: Mapping[str, Any], type: str) -> SearchParameter:
 
 def _components(definition: Mapping[str, Any], type: str) -> tuple[SearchParameter, ...]:
     """The parameters that a composite one is made of, for what they say of their values."""
-    return tuple(
-        _row(_by_url()[each["definition"]], type) for each in definition.get("component", ())
-    )
+    named = [each["definition"] for each in definition["component"]]
+    if definition["id"] in SWAPPED:
+        named.reverse()
+    return tuple(_row(_by_url()[url], type) for url in named)
 
 
 def _targets(definition: Mapping[str, Any], type: str) -> tuple[str, ...]:

@@ -97,9 +97,8 @@ def _parts(form: str, name: str, place: Place) -> Iterator[str]:
             templates = date.PREFIXES if kind == "date" else number.PREFIXES
             yield _ranged(prefix, templates, low, high, f"{name}{n}", place)
         elif kind == "string":
-            yield (
-                f"exists (select from unnest(t.words) x where x ^@ {place(f'{name}{n}words')}::text)"
-            )
+            begins = f"x ^@ {place(f'{name}{n}words')}::text"
+            yield f"exists (select from unnest(t.words) x where {begins})"
             continue
         if kind not in RANGED or unit:
             yield f"t.words && {place(f'{name}{n}words')}::text[]"
