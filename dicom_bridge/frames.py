@@ -146,31 +146,6 @@ def pixel_run(stream: BinaryIO, dataset_offset: int, transfer_syntax: str) -> Ru
     return Run(element[1], element[2])
 
 
-def value(stream: BinaryIO, dataset_offset: int, transfer_syntax: str, tag: int) -> bytes:
-    """Take the value of a binary element out of the data set, wherever it is nested.
-
-    Raises
-    ------
-    NotFound
-        There is none, or there are several in sequences and it cannot be told which is meant.
-    """
-    stream.seek(dataset_offset)
-    syntax = UID(transfer_syntax)
-    try:
-        ds = read_dataset(
-            stream,
-            syntax.is_implicit_VR,
-            syntax.is_little_endian,
-            stop_when=lambda tag, vr, length: tag in PIXEL_DATA,
-        )
-        found = [ds[tag]] if tag in ds else [one for one in ds.iterall() if one.tag == tag]
-    except (EOFError, OSError, ValueError, struct.error) as error:
-        raise Unsupported("The data set of this instance cannot be read") from error
-    if len(found) != 1 or not isinstance(found[0].value, bytes):
-        raise NotFound("This instance has no such bulk data")
-    return found[0].value
-
-
 def inflated(stream: BinaryIO, dataset_offset: int) -> BytesIO:
     """Undo the deflation of a data set (PS3.5 Annex A.5), keeping the file meta information.
 

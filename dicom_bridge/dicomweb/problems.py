@@ -10,6 +10,7 @@ References
 """
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -38,12 +39,27 @@ class NotAcceptable(Unsupported):
     """The user agent takes no media type or transfer syntax that we have."""
 
 
+class MethodNotAllowed(Unsupported):
+    """The address is there, but not for this method.
+
+    Parameters
+    ----------
+    allowed
+        The methods that it is there for.
+    """
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__("This method is not for this address")
+        self.allowed = allowed
+
+
 class UnsupportedMedia(Unsupported):
     """The payload is of a media type that we do not take."""
 
 
 STATUS: Final[dict[type[Refusal], int]] = {
     NotAcceptable: 406,
+    MethodNotAllowed: 405,
     UnsupportedMedia: 415,
     Unsupported: 406,
     Invalid: 400,
@@ -82,6 +98,8 @@ def answer(error: Exception, request_id: str = "") -> Response:
     response = _problem(status_of(error), error.reason, error.at)
     if isinstance(error, Unauthenticated):
         response.headers["WWW-Authenticate"] = 'Bearer realm="dicom-web"'
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(error.allowed)
     if isinstance(error, Exhausted) and not isinstance(error, TooLarge):
         response.headers["Retry-After"] = "5"
     return response

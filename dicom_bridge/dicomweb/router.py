@@ -9,16 +9,19 @@ References
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
 
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dicomweb import problems, qido, stow, wado
 from dicom_bridge.dicomweb.exchange import Call, Web
+from dicom_bridge.dicomweb.problems import MethodNotAllowed
 from fhir_server.access import bearer
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import Scopes
@@ -63,7 +66,7 @@ TRANSACTIONS: Final = (
     Transaction("GET",  SERIES + "/metadata",                   "WADO-RS", wado.metadata),
     Transaction("GET",  INSTANCE + "/metadata",                 "WADO-RS", wado.metadata),
     Transaction("GET",  INSTANCE + "/frames/{frames}",          "WADO-RS", wado.frame_list),
-    Transaction("GET",  STUDY + "/bulk/{instance}/{tag}",       "WADO-RS", wado.bulk_data),
+    Transaction("GET",  STUDY + "/bulk/{instance}/{place}",       "WADO-RS", wado.bulk_data),
     Transaction("POST", "/studies",                             "STOW-RS", stow.store),
     Transaction("POST", STUDY,                                  "STOW-RS", stow.store),
 )  # fmt: skip
@@ -86,18 +89,34 @@ def routes(
         Octets that one STOW-RS request may have.
     """
     web = Web(bridge, checker, base_url.rstrip("/") + ROOT, body_limit)
-    return [
+    made = [
         Route(ROOT + row.address, _door(web, row), methods=[row.method], name=row.interaction)
-        for row in (*TRANSACTIONS, ELSEWHERE)
+        for row in TRANSACTIONS
     ]
+    known = list(made)
+    other = Transaction("", "", "WADO-RS", partial(elsewhere, known))
+    return [*made, Route(ROOT + "/{elsewhere:path}", _AnyMethod(_door(web, other)))]
 
 
-async def nothing(call: Call) -> Response:
-    """Answer an address that no transaction has."""
+async def elsewhere(known: Sequence[Route], call: Call) -> Response:
+    """Answer what no transaction is: another method on an address (405), or another address."""
+    scope = call.request.scope
+    near = [route for route in known if route.matches(scope)[0] is Match.PARTIAL]
+    allowed = sorted({method for route in near for method in route.methods or ()})
+    if allowed:
+        raise MethodNotAllowed(allowed)
     raise NotFound("There is nothing at this address")
 
 
-ELSEWHERE: Final = Transaction("GET", "/{elsewhere:path}", "WADO-RS", nothing)
+class _AnyMethod:
+    """A door for whatever method; a function would be taken for one that answers GET."""
+
+    def __init__(self, door: Callable[[Request], Awaitable[Response]]) -> None:
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._door(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 def _door(web: Web, row: Transaction) -> Callable[[Request], Awaitable[Response]]:

@@ -12,7 +12,6 @@ References
 
 import asyncio
 import os
-import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -23,7 +22,7 @@ from typing import Final, NamedTuple
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from dicom_bridge import frames, retrieval
+from dicom_bridge import bulk, frames, retrieval
 from dicom_bridge.dicomweb import accept, multipart
 from dicom_bridge.dicomweb.accept import Chosen
 from dicom_bridge.dicomweb.exchange import Call
@@ -37,6 +36,7 @@ from resources.errors import Invalid, NotFound, Unsupported
 MOST_FRAMES: Final = 1000
 REMEMBERED: Final = 256
 """Blobs whose layout is kept at hand."""
+PIXEL_PLACES: Final = frozenset(f"{tag:08X}" for tag in frames.PIXEL_DATA)
 PRIVATE: Final = {"Cache-Control": "private, no-cache"}
 
 
@@ -104,12 +104,12 @@ async def frame_list(call: Call) -> Response:
 
 async def bulk_data(call: Call) -> Response:
     """Answer one bulk data value that the metadata refers to."""
-    tag = call.request.path_params["tag"]
-    if re.fullmatch("[0-9A-F]{8}", tag) is None:
+    place = call.request.path_params["place"]
+    if bulk.PLACE.fullmatch(place) is None:
         raise NotFound("There is no such bulk data")
     found = await _found(call)
     held = found.instances[0]
-    is_pixels = int(tag, 16) in frames.PIXEL_DATA
+    is_pixels = place in PIXEL_PLACES
     if is_pixels and held.transfer_syntax in accept.FRAME_TYPES:
         numbers = list(range(1, max(held.frames, 1) + 1))
         chosen = Chosen(accept.FRAME_TYPES[held.transfer_syntax], multipart=True)
@@ -123,7 +123,7 @@ async def bulk_data(call: Call) -> Response:
         run = await loop.run_in_executor(None, _pixel_run, path, held)
         piece = Piece(accept.OCTETS, where, path, *run)
         return _related([piece], accept.OCTETS) if wrapped else _single(piece)
-    value = await loop.run_in_executor(None, _value, path, held, int(tag, 16))
+    value = await loop.run_in_executor(None, _value, path, held, place)
     if wrapped:
         return _related_bytes([(accept.OCTETS, where, value)])
     return Response(value, headers=PRIVATE, media_type=accept.OCTETS)
@@ -280,15 +280,15 @@ def _pixel_run(path: Path, held: Held) -> Run:
         return frames.pixel_run(stream, held.dataset_offset, held.transfer_syntax)
 
 
-def _value(path: Path, held: Held, tag: int) -> bytes:
+def _value(path: Path, held: Held, place: str) -> bytes:
     with path.open("rb") as stream:
         if held.transfer_syntax != accept.DEFLATED:
-            return frames.value(stream, held.dataset_offset, held.transfer_syntax, tag)
+            return bulk.value(stream, held.dataset_offset, held.transfer_syntax, place)
         plain = frames.inflated(stream, held.dataset_offset)
-    if tag in frames.PIXEL_DATA:
+    if place in PIXEL_PLACES:
         run = frames.pixel_run(plain, held.dataset_offset, held.transfer_syntax)
         return plain.getvalue()[run.start : run.start + run.length]
-    return frames.value(plain, held.dataset_offset, held.transfer_syntax, tag)
+    return bulk.value(plain, held.dataset_offset, held.transfer_syntax, place)
 
 
 def _bit_frames(path: Path, where: Layout, numbers: Sequence[int]) -> list[bytes]:

@@ -13,6 +13,7 @@ import orjson
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 
+from dicom_bridge import bulk
 from dicom_bridge.instance import read_data_set
 from dicom_bridge.mapping import tags
 
@@ -79,8 +80,8 @@ def metadata(stored: list[Stored]) -> list[tuple[str, bytes]]:
 def data_set_json(stored: Stored) -> bytes:
     """One data set as a DICOM JSON object.
 
-    Bulk data has the BulkDataURI ``bulk/TAG``, relative to the instance, for the one who serves
-    it to resolve.
+    Bulk data has the BulkDataURI ``bulk/PLACE`` (see `bulk`), relative to the instance, for the one
+    who serves it to resolve.
     """
     ds, pixels = read_data_set(stored.path, stored.dataset_offset, stored.transfer_syntax)
     held = ds.to_json_dict(
@@ -88,6 +89,8 @@ def data_set_json(stored: Stored) -> bytes:
         bulk_data_element_handler=_bulk_uri,
         suppress_invalid_tags=True,
     )
+    for referring, place in bulk.places(held):
+        referring["BulkDataURI"] = f"bulk/{place}"
     if pixels is not None:
         tag = f"{pixels.tag:08X}"
         held[tag] = {"vr": pixels.vr, "BulkDataURI": f"bulk/{tag}"}

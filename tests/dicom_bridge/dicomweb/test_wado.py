@@ -4,7 +4,9 @@ import re
 
 import httpx
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
 
 from dicom_bridge.dicomweb.accept import media_type
 from dicom_bridge.dicomweb.multipart import Begin, Reader
@@ -205,6 +207,32 @@ async def test_bulk_data_of_the_metadata_can_be_fetched(service: Service) -> Non
         b"\xff\xd8second",
     ]
     assert nothing.status_code == 404
+
+
+@pytest.mark.standard("PS3.18 F.2.6")
+async def test_each_bulk_data_value_of_several_items_can_be_fetched(service: Service) -> None:
+    ds = an_instance()
+    ds.WaveformSequence = Sequence([Dataset(), Dataset()])
+    wanted = [bytes([number]) * 2048 for number in (1, 2, 3)]
+    for item, octets in zip(ds.WaveformSequence, wanted, strict=False):
+        item.add_new(0x54001010, "OB", octets)
+    inner = Dataset()
+    inner.add_new(0x54001010, "OB", wanted[2])
+    ds.WaveformSequence[1].ChannelDefinitionSequence = Sequence([inner])
+    await service.hold(ds)
+    client = service.client()
+
+    (found,) = (await client.get(f"{path_of(ds)}/metadata")).json()
+    first, second = found["54000100"]["Value"]
+    (third,) = second["003A0200"]["Value"]
+    addresses = [item["54001010"]["BulkDataURI"] for item in (first, second, third)]
+    octets = {"Accept": "application/octet-stream"}
+    answers = [await client.get(address, headers=octets) for address in addresses]
+    beyond = await client.get(addresses[0].replace(".1.", ".3."), headers=octets)
+
+    assert [answer.content for answer in answers] == wanted
+    assert len(set(addresses)) == 3
+    assert beyond.status_code == 404
 
 
 @pytest.mark.standard("PS3.18 10.4.1.1.2")
