@@ -1,8 +1,8 @@
-"""The Patient compartment: which resources are about a patient, and about which one.
+"""Compartments: which resources are about a patient, and about which one; and the other four.
 
-`compartments/patient.json` is what the release says; `compartments/once.json` lists the elements
-that hold the one patient of a resource. R4 leaves out types that are plainly about somebody:
-they are in `FORGOTTEN`.
+`compartments/patient.json` and its like are what the release says; `compartments/once.json` lists
+the elements that hold the one patient of a resource. R4 leaves out types that are plainly about
+somebody: they are in `FORGOTTEN`.
 
 References
 ----------
@@ -29,6 +29,9 @@ FORGOTTEN: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 """Types that R4 does not count, with the parameter that says whom they are about. R5 has Task and
 GuidanceResponse; a Device or a Contract without a patient is about nobody."""
+
+COMPARTMENTS: Final = frozenset({"Device", "Encounter", "Patient", "Practitioner", "RelatedPerson"})
+"""FHIR R4 compartmentdefinition, "Standard Compartments"."""
 
 _LOCAL: Final = re.compile(r"Patient/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 
@@ -86,12 +89,25 @@ def pins_patient(type: str, code: str) -> bool:
     return code in _pins(type)
 
 
-@cache
 def patient_parameters() -> Mapping[str, tuple[str, ...]]:
     """The parameters by which each type is in the compartment."""
-    definition = orjson.loads((FOLDER / "patient.json").read_bytes())
+    return parameters_of("Patient")
+
+
+@cache
+def parameters_of(compartment: str) -> Mapping[str, tuple[str, ...]]:
+    """The parameters by which each type is in a compartment; empty where there is none.
+
+    Examples
+    --------
+    >>> parameters_of("Encounter")["DiagnosticReport"], parameters_of("Organization")
+    (('encounter',), {})
+    """
+    if compartment not in COMPARTMENTS:
+        return {}
+    definition = orjson.loads((FOLDER / f"{compartment.lower()}.json").read_bytes())
     rows = {row["code"]: tuple(row["param"]) for row in definition["resource"]}
-    return {**rows, **FORGOTTEN}
+    return {**rows, **FORGOTTEN} if compartment == "Patient" else rows
 
 
 def _about(type: str, resource: Mapping[str, Any]) -> Iterable[Any]:

@@ -119,7 +119,12 @@ def _seen(reach: Reach, context: RequestContext, params: Parameters) -> str:
 
 def _criterion(criterion: Criterion, instant: int, params: Parameters) -> str:
     write = _CRITERIA.get(criterion.code)
-    if write is None or criterion.chain is not None or criterion.modifier not in ("", "not"):
+    if (
+        write is None
+        or criterion.chain
+        or criterion.either
+        or criterion.modifier not in ("", "not")
+    ):
         raise Unsupported("AuditEvents are not searched by this.", criterion.code)
     either = " or ".join(write(value, instant, params) for value in criterion.values)
     return f"{'not ' if criterion.modifier else ''}coalesce(({either}), false)"

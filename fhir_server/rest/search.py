@@ -1,20 +1,28 @@
-"""search of one type, by GET and by POST _search (FHIR http, "search"; FHIR Search).
+"""search of a type, a compartment, or all types; by GET and by POST _search (FHIR Search).
 
-Parameters that are not known are ignored and reported, and are absent from the self link, so that
-an asker can see what was answered; with ``Prefer: handling=strict`` they are refused.
+Parameters that cannot be used are ignored and reported, each with the reason, and are absent from
+the self link, so that an asker can see what was answered; with ``Prefer: handling=strict`` they
+are refused.
+
+References
+----------
+* FHIR http, "search"; FHIR R4 search, "Search Contexts", "Handling Errors", "self link"
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from fhir_server.rest import bundles, outcomes
+from fhir_server.rest import bundles, outcomes, summary
 from fhir_server.rest.exchange import Answer, Request, Server, decoded
 from fhir_server.rest.negotiate import check_form, preference
+from fhir_server.rest.summary import Parts
+from fhir_server.search import include
 from fhir_server.search import query as queries
 from fhir_server.search.find import Page
 from fhir_server.search.query import Query
-from resources.errors import Invalid, Issue, Unsupported
+from resources import compartments
+from resources.errors import Invalid, Issue, NotFound, Unsupported
+from resources.models import TYPES
 
 CURSOR = "_cursor"
 """Where a next link keeps its place; opaque to clients."""
@@ -22,8 +30,8 @@ CURSOR = "_cursor"
 PRESENTATION = frozenset({"_format", "_pretty"})
 """Parameters about the answer, not about what is searched."""
 
-SHAPES: Final = {"_summary": ("count", "false"), "_elements": ()}
-"""Parameters that would cut resources down: the values that this server follows."""
+APART: Final = "AuditEvent"
+"""Kept in the ledger: it is searched by itself."""
 
 Pairs = list[tuple[str, str]]
 
@@ -46,11 +54,12 @@ async def search_by_post(server: Server, request: Request) -> Answer:
 async def found(server: Server, request: Request, pairs: Pairs) -> Answer:
     """Ask the store, and write what it found as a searchset."""
     query, asked = parsed(server, request, pairs)
+    parts = _parts(query, asked)
 
     request.handed_over = True
     page = await server.store.search(request.context, query)
 
-    return Answer(200, searchset(server, request.type, asked, query, page))
+    return Answer(200, searchset(server, request, asked, query, parts, page))
 
 
 def parsed(server: Server, request: Request, pairs: Pairs) -> tuple[Query, Pairs]:
@@ -58,36 +67,83 @@ def parsed(server: Server, request: Request, pairs: Pairs) -> tuple[Query, Pairs
     asked = [pair for pair in pairs if pair[0] not in PRESENTATION]
     strict = preference(request.headers.get("prefer")).strict
     query = queries.parse(request.type, asked, strict=strict, own_base=server.base_url)
-    unshaped = tuple(name for name, value in asked if name in SHAPES and value not in SHAPES[name])
-    if unshaped and strict:
-        raise Unsupported("Answers hold whole resources.", unshaped[0])
-    return (replace(query, ignored=query.ignored + unshaped) if unshaped else query), asked
+    if request.compartment:
+        query = _within(query, request.compartment)
+    if not query.type:
+        query = replace(query, types=_types(query, request.compartment))
+    return query, asked
 
 
-def searchset(server: Server, type: str, asked: Pairs, query: Query, page: Page) -> bytes:
+def searchset(
+    server: Server, request: Request, asked: Pairs, query: Query, parts: Parts, page: Page
+) -> bytes:
     """Write a page: matches, what they include, what was ignored, and where it goes on."""
     base = server.base_url.encode()
-    entries = bundles.hits(base, page.matches, b"match")
-    entries += bundles.hits(base, page.included, b"include")
-    if query.ignored:
-        entries.append(bundles.remark(_ignored(query.ignored)))
-    return bundles.bundle(
-        b"searchset", entries, total=page.total, links=_links(server, type, asked, query, page)
-    )
+    matches, included = page.matches, page.included
+    if not parts.whole:
+        matches, included = list(map(parts.cut, matches)), list(map(parts.cut, included))
+    entries = bundles.hits(base, matches, b"match")
+    entries += bundles.hits(base, included, b"include")
+    if issues := _issues(query, page):
+        entries.append(bundles.remark(outcomes.outcome(issues, severity="warning")))
+    links = _links(server, request, asked, query, page)
+    return bundles.bundle(b"searchset", entries, total=page.total, links=links)
 
 
-def _ignored(names: Sequence[str]) -> bytes:
-    issues = [Issue("not-supported", f"Parameter {name} is ignored.", name) for name in names]
-    return outcomes.outcome(issues, severity="warning")
+def _parts(query: Query, asked: Pairs) -> Parts:
+    parts = summary.read(asked)
+    if parts.kind == "text" and (query.includes or query.revincludes):
+        raise Invalid("_summary=text goes with no include", at="_summary")
+    return parts
+
+
+def _within(query: Query, compartment: str) -> Query:
+    """Narrow a query to a compartment.
+
+    Raises
+    ------
+    NotFound
+        Resources of this type are in no such compartment.
+    """
+    of = compartment.partition("/")[0]
+    if query.type and query.type not in compartments.parameters_of(of):
+        raise NotFound(f"No {query.type} is in the compartment of a {of}.", code="not-supported")
+    return queries.within(query, compartment)
+
+
+def _types(query: Query, compartment: str) -> tuple[str, ...]:
+    """Name the types that a search on several is about: those asked for, or all there are."""
+    if APART in query.types:
+        raise Unsupported(f"{APART}s are searched by themselves, at /{APART}.", at="_type")
+    members = compartments.parameters_of(compartment.partition("/")[0]) if compartment else TYPES
+    types = tuple(each for each in query.types or sorted(TYPES) if each in members)
+    if not types:
+        raise Invalid("none of these types is in the compartment", at="_type")
+    return tuple(each for each in types if each != APART)
+
+
+def _issues(query: Query, page: Page) -> list[Issue]:
+    """Tell what was not done as asked."""
+    issues = [
+        Issue(each.code, f"Parameter {each.name} is ignored: {each.why}.", each.name)
+        for each in query.ignored
+    ]
+    if page.cut:
+        issues.append(
+            Issue("incomplete", f"More than {include.MOST} were to be included: some are not here.")
+        )
+    return issues
 
 
 def _links(
-    server: Server, type: str, asked: Pairs, query: Query, page: Page
+    server: Server, request: Request, asked: Pairs, query: Query, page: Page
 ) -> list[tuple[str, str]]:
     """Name this page by the parameters that were used, and the next one by its cursor."""
-    base = f"{server.base_url}/{type}"
-    ignored = frozenset(query.ignored)
-    used = [pair for pair in asked if pair[0] not in ignored]
+    base = "/".join(filter(None, (server.base_url, request.compartment, request.type)))
+    if request.compartment and not request.type:
+        base += "/*"
+    ignored = {(each.name, each.value) for each in query.ignored}
+    used = [pair for pair in asked if pair not in ignored]
     links = [("self", bundles.address(base, used))]
     if page.next:
         used = [pair for pair in used if pair[0] != CURSOR]

@@ -19,11 +19,13 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 from fhir_server.access.gate import Reach
-from fhir_server.search import criteria, include, page, reach
-from fhir_server.search.criteria import BY_TERMS, Slot
-from fhir_server.search.include import Backward, Forward, Group
+from fhir_server.search import hops, include, page, reach
+from fhir_server.search.criteria import BY_TERMS
+from fhir_server.search.criterion import Criterion
+from fhir_server.search.hops import Node
+from fhir_server.search.include import Included
 from fhir_server.search.page import Sort
-from fhir_server.search.query import Criterion, Query
+from fhir_server.search.query import COMMON, Group, Query
 from fhir_server.search.reach import Extent, Place
 
 SHAPES: Final = 2000
@@ -40,18 +42,20 @@ class Row(Protocol):
 
 
 class Shape(NamedTuple):
-    """All that the text of a statement depends on."""
+    """All that the text of a statement depends on.
+
+    Several types have an extent each group of them, one type its own.
+    """
 
     type: str
-    slots: tuple[Slot, ...]
+    slots: tuple[Node, ...]
     pinned: int | None
     sort: tuple[Sort, ...]
     missing: tuple[bool, ...] | None
     counted: bool
     empty: bool
-    extent: Extent
-    ahead: Forward | None
-    behind: tuple[Backward, ...]
+    extents: tuple[Extent, ...]
+    included: Included
     audited: tuple[str, ...]
     bodies: bool
 
@@ -89,7 +93,7 @@ def statement(
     row
         What the ledger is to say; its `hits` are filled in.
     """
-    groups = include.groups(query.includes, reaches) if query.includes else []
+    groups = include.groups(include.brought_in(query), reaches) if query.includes else []
     sql, names = compiled(shape_of(query, reaches, groups, row, bodies))
     values = _values(query, instant, reaches, groups, row)
     return sql, [values[name] for name in names]
@@ -103,7 +107,9 @@ def shape_of(
     bodies: bool,
 ) -> Shape:
     """Take the values of a query away."""
-    if query.reach is None:
+    seen = [group.reach for group in query.groups] if query.types else [query.reach]
+    extents = tuple(reach.extent(each) for each in seen if each is not None)
+    if len(extents) < max(len(seen), 1):
         raise TypeError("the query has not been narrowed")
     pinned = query.pinned
     return Shape(
@@ -114,9 +120,8 @@ def shape_of(
         tuple(value is None for value in query.cursor) if query.cursor is not None else None,
         _counts(query),
         query.count == 0,
-        reach.extent(query.reach),
-        include.forward(query, groups),
-        include.backward(query, reaches),
+        extents,
+        include.included(query, groups, reaches),
         row._fields if row is not None else (),
         bodies,
     )
@@ -135,11 +140,8 @@ def compiled(shape: Shape) -> Statement:
     whole = shape.counted or bool(shape.slots)
     steps = [f"m as materialized ({matches})"] if whole else []
     steps += _page(shape, keys, "m" if whole else f"({matches}) m", place)
-    included = None if shape.empty else include.text(shape.type, shape.ahead, shape.behind, place)
-    if included:
-        steps.append(
-            f"i as materialized (select f.*, row_number() over () as n from ({included}) f)"
-        )
+    included = [] if shape.empty else include.steps(shape.type, shape.included, place)
+    steps += included
     number = "(select count(*) from m)" if shape.counted else "(select count(*) from page)"
     if shape.audited:
         steps.append(f"a as ({_audit(shape.audited, number, place)})")
@@ -157,27 +159,27 @@ def _counts(query: Query) -> bool:
 
 def _slots(
     query: Query, pinned: int | None, reaches: Mapping[str, Reach | None]
-) -> tuple[Slot, ...]:
+) -> tuple[Node, ...]:
     """Take the values of the criteria away, and say which one leads if no term does."""
     led = pinned is not None or any(_finds(each) for each in query.criteria)
     slots = []
     for criterion in query.criteria:
-        its_reach = reaches.get(criterion.chain.type) if criterion.chain else None
-        extent = reach.extent(its_reach) if its_reach is not None else None
         can_lead = criterion.modifier != "missing" and criterion.code != "_lastUpdated"
-        slots.append(criteria.slot(criterion, can_lead and not led, extent))
+        slots.append(hops.node(criterion, can_lead and not led, reaches))
         led = led or can_lead
     return tuple(slots)
 
 
 def _finds(criterion: Criterion) -> bool:
     """Whether a criterion can use the index on terms or the primary key."""
-    is_plain = criterion.chain is None and not criterion.modifier
-    return is_plain and criterion.kind in BY_TERMS
+    is_plain = criterion.chain is None and not criterion.modifier and not criterion.either
+    return is_plain and (criterion.kind in BY_TERMS or criterion.kind == "compartment")
 
 
 def _matches(shape: Shape, keys: Sequence[page.Key], place: Place) -> str:
     sorted_by = ", ".join(f"{key.value} as s{n}" for n, key in enumerate(keys, 1))
+    if not shape.type:
+        return _of_several(shape, sorted_by, place)
     source, about = "current", None
     conditions = [f"c.type = '{shape.type}'", "not c.deleted"]
     if shape.pinned is not None:
@@ -188,12 +190,27 @@ def _matches(shape: Shape, keys: Sequence[page.Key], place: Place) -> str:
         )
         conditions = []
     conditions += [
-        criteria.text(slot, shape.type, "c", f"c{n}.", place)
+        hops.text(slot, shape.type, "c", f"c{n}.", place)
         for n, slot in enumerate(shape.slots)
         if n != shape.pinned
     ]
-    conditions.append(reach.text(shape.extent, "c", "reach.", place, about))
+    conditions.append(reach.text(shape.extents[0], "c", "reach.", place, about))
     return f"select c.id, c.key, {sorted_by} from {source} c where {' and '.join(conditions)}"
+
+
+def _of_several(shape: Shape, sorted_by: str, place: Place) -> str:
+    """Write the matches of several types, group by group of those that are seen equally far."""
+    parts = []
+    for g, extent in enumerate(shape.extents):
+        conditions = [f"c.type = any({place(f'types{g}')}::text[])", "not c.deleted"]
+        conditions += [
+            hops.text(slot, COMMON, "c", f"g{g}.c{n}.", place) for n, slot in enumerate(shape.slots)
+        ]
+        conditions.append(reach.text(extent, "c", f"reach{g}.", place))
+        parts.append(
+            f"select c.id, c.key, {sorted_by} from current c where {' and '.join(conditions)}"
+        )
+    return " union all ".join(parts)
 
 
 def _page(shape: Shape, keys: Sequence[page.Key], source: str, place: Place) -> list[str]:
@@ -250,13 +267,17 @@ def _values(
     row: Row | None,
 ) -> dict[str, Any]:
     """Everything that a text may ask for, by name."""
-    assert query.reach is not None
     values: dict[str, Any] = {"count": query.count}
-    values |= reach.bind(query.reach, query.type, instant, "reach.")
-    for n, criterion in enumerate(query.criteria):
-        values |= criteria.bind(criterion, query.type, f"c{n}.", instant)
-    ends = {each.chain.type for each in query.criteria if each.chain is not None}
-    for type in ends.union(each.source for each in query.revincludes):
+    if query.reach is not None:
+        values |= reach.bind(query.reach, query.type, instant, "reach.")
+        for n, criterion in enumerate(query.criteria):
+            values |= hops.bind(criterion, (query.type,), f"c{n}.", instant)
+    for g, several in enumerate(query.groups):
+        values[f"types{g}"] = list(several.types)
+        values |= reach.bind(several.reach, several.types[0], instant, f"reach{g}.")
+        for n, criterion in enumerate(query.criteria):
+            values |= hops.bind(criterion, several.types, f"g{g}.c{n}.", instant)
+    for type in query.led_to.union(each.source for each in query.revincludes):
         its_reach = reaches.get(type)
         if its_reach is not None:
             values |= reach.bind(its_reach, type, instant, f"reach.{type}.")

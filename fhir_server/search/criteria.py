@@ -4,28 +4,25 @@ A `Slot` is a criterion without its values: the text depends on nothing else, so
 of the same shape are one prepared statement. `bind` gives the values by the names that `text`
 asked for.
 
-Token, reference and URI criteria look at `current.terms`, the chief date and ``_lastUpdated`` at
-columns, other dates and strings at tables of their own. Those tables know rows by version key;
+Token, reference and URI criteria look at `current.terms`, with ``:text`` and ``:of-type`` at
+`current.texts`, the chief date and ``_lastUpdated`` at columns, other dates, strings and values
+(`search.values`) at tables of their own. Those tables know rows by version key;
 where nothing else narrows a query they lead it, by way of `version` to ids.
 """
 
 from typing import Any, Final, NamedTuple
 
-from fhir_server.search import date, reach, reference, string, token, uri
+from fhir_server.search import date, reference, string, token, uri, values
+from fhir_server.search.criterion import Criterion
 from fhir_server.search.date import Range
-from fhir_server.search.query import Criterion
-from fhir_server.search.reach import Extent, Place
-from fhir_server.search.terms import NOT_INDEXED, initials
+from fhir_server.search.rank import expression, is_ranked
+from fhir_server.search.reach import Place
+from fhir_server.search.terms import MARK, NOT_INDEXED, VALUED, initials
 from fhir_server.search.token import Token
+from fhir_server.search.values import form
 from resources.search_parameters import CHIEF_DATE
 
 BY_TERMS: Final = frozenset({"token", "reference", "uri"})
-
-NAMING: Final = frozenset(
-    {"_id", "identifier", "accession", "requisition", "family", "given", "name", "phone", "email",
-     "series", "instance", "url"}
-)  # fmt: skip
-"""Parameters that few resources of a type agree on: a chain to one is followed from its end."""
 
 
 class Slot(NamedTuple):
@@ -45,41 +42,22 @@ class Slot(NamedTuple):
     modifier: str
     forms: tuple[str, ...]
     leads: bool
-    chain: "ChainSlot | None"
 
 
-class ChainSlot(NamedTuple):
-    """The end of a chain; without an extent nothing of that type may be seen."""
-
-    type: str
-    slot: Slot
-    extent: Extent | None
-
-
-def slot(criterion: Criterion, leads: bool, extent: Extent | None) -> Slot:
-    """Take the values away.
-
-    Parameters
-    ----------
-    extent
-        What may be seen of the type at the end of a chain.
-    """
-    code, kind, modifier, values = (
-        criterion.code, criterion.kind, criterion.modifier, criterion.values,
-    )  # fmt: skip
+def slot(criterion: Criterion, leads: bool) -> Slot:
+    """Take the values away."""
+    code, kind, modifier = criterion.code, criterion.kind, criterion.modifier
+    asked = criterion.values
     forms: tuple[str, ...] = ()
     if modifier == "missing":
-        forms = ("true" if values[0] else "false",)
+        forms = ("true" if asked[0] else "false",)
     elif kind == "date":
-        forms = tuple(each.prefix for each in values if isinstance(each, Range))
+        forms = tuple(each.prefix for each in asked if isinstance(each, Range))
+    elif kind in VALUED:
+        forms = tuple(form(each) for each in asked)
     elif kind == "string":
-        forms = ("one" if len(values) == 1 else "many",)
-    chain = None
-    if criterion.chain is not None:
-        inner = criterion.chain.criterion
-        leads = leads or inner.code in NAMING
-        chain = ChainSlot(criterion.chain.type, slot(inner, leads, None), extent)
-    return Slot(code, kind, modifier, forms, leads, chain)
+        forms = ("one" if len(asked) == 1 else "many",)
+    return Slot(code, kind, modifier, forms, leads)
 
 
 def text(slot: Slot, type: str, alias: str, name: str, place: Place) -> str:
@@ -94,12 +72,24 @@ def text(slot: Slot, type: str, alias: str, name: str, place: Place) -> str:
     name
         Begins the names of the values.
     """
-    if slot.chain is not None:
-        return _chained(slot, slot.chain, type, alias, name, place)
     if slot.modifier == "missing":
         return _missing(slot, type, alias)
+    if is_ranked(type, slot.code):
+        rank = expression(initials(type), alias)
+        return values.amounts(slot.forms, rank, name, place)
+    if slot.kind in VALUED:
+        return _in_table(values.TABLE, slot, type, alias, values.text(slot.forms, name, place))
     if slot.code == "_id":
         return f"{alias}.id = any({place(name + 'terms')}::text[])"
+    if slot.modifier in ("text", "of-type"):
+        like = f"{alias}.texts like any({place(name + 'like')}::text[])"
+        if slot.modifier == "text":
+            return like
+        return f"({alias}.terms && {place(name + 'terms')}::text[] and {like})"
+    if slot.modifier == "below":
+        begins = f"x ^@ any({place(name + 'begins')}::text[])"
+        same = f"{alias}.terms && {place(name + 'terms')}::text[]"
+        return f"({same} or exists (select from unnest({alias}.terms) x where {begins}))"
     if slot.kind in BY_TERMS:
         found = f"{alias}.terms && {place(name + 'terms')}::text[]"
         return f"not ({found})" if slot.modifier == "not" else found
@@ -121,13 +111,23 @@ def bind(criterion: Criterion, type: str, name: str, instant: int) -> dict[str, 
     instant
         Now, in microseconds since 1970 UTC.
     """
-    if criterion.chain is not None:
-        return bind(criterion.chain.criterion, criterion.chain.type, name + "end.", instant)
-    values = criterion.values
+    asked = criterion.values
+    prefix = f"{initials(type)}.{criterion.code}"
     if criterion.modifier == "missing":
         return {}
+    if criterion.kind in VALUED:
+        return values.bind(asked, prefix, name, instant)
+    if criterion.modifier == "text":
+        marked = [f"%{MARK}{criterion.code}={string.beginning(str(each))}" for each in asked]
+        return {f"{name}like": marked}
+    if criterion.modifier == "of-type":
+        return _bound_types(criterion, prefix, name)
+    if criterion.modifier == "below":
+        urls = [str(each).rstrip("/") for each in asked]
+        begins = [f"{prefix}={url}{end}" for url in urls for end in "/|"]
+        return {f"{name}begins": begins, f"{name}terms": [f"{prefix}={url}" for url in urls]}
     if criterion.kind == "date":
-        bounds = [each.bounds(instant) for each in values if isinstance(each, Range)]
+        bounds = [each.bounds(instant) for each in asked if isinstance(each, Range)]
         return {
             f"{name}{end}{n}": limit
             for n, pair in enumerate(bounds)
@@ -156,6 +156,9 @@ def _bound_texts(criterion: Criterion, name: str) -> dict[str, Any]:
     values = [str(value) for value in criterion.values]
     if criterion.modifier == "contains":
         return {f"{name}like": [string.containing(each) for each in values]}
+    if criterion.modifier == "exact":
+        folded = [string.fold(each)[: string.LONGEST] for each in values]
+        return {f"{name}values": folded, f"{name}originals": values}
     if criterion.modifier == "like":
         return {f"{name}like": values}
     lows, highs = zip(*(string.between(each) for each in values), strict=True)
@@ -164,7 +167,24 @@ def _bound_texts(criterion: Criterion, name: str) -> dict[str, Any]:
     return {f"{name}low": list(lows), f"{name}high": list(highs)}
 
 
+def _bound_types(criterion: Criterion, prefix: str, name: str) -> dict[str, Any]:
+    """The terms of identifiers that are to be of a type, and how they are written with it."""
+    typed = [str(each) for each in criterion.values]
+    return {
+        f"{name}terms": [f"{prefix}={each.split('|', 2)[2]}" for each in typed],
+        f"{name}like": [
+            f"%{MARK}{string.literal(f'{criterion.code}:of-type={each}')}{MARK}%" for each in typed
+        ],
+    }
+
+
 def _texts(slot: Slot, name: str, place: Place) -> str:
+    if slot.modifier == "exact":
+        originals = f"coalesce(string_to_array(t.originals, '{MARK}'), array[t.value])"
+        return (
+            f"t.value = any({place(name + 'values')}::text[])"
+            f" and {originals} && {place(name + 'originals')}::text[]"
+        )
     if slot.modifier:
         return f"t.value like any({place(name + 'like')}::text[])"
     low, high = place(name + "low"), place(name + "high")
@@ -200,36 +220,15 @@ def _in_table(table: str, slot: Slot, type: str, alias: str, condition: str) -> 
 
 
 def _missing(slot: Slot, type: str, alias: str) -> str:
-    if slot.code in NOT_INDEXED:
+    if slot.code in NOT_INDEXED or is_ranked(type, slot.code):
         present = "true"
     elif CHIEF_DATE.get(type) == slot.code:
         present = f"{alias}.sort_at is not null"
     elif slot.kind in BY_TERMS:
-        prefix = f"{initials(type)}.{slot.code}="
-        present = f"exists (select from unnest({alias}.terms) x where x ^@ '{prefix}')"
+        prefix = f"{initials(type)}.{slot.code}"
+        begins = f"array['{prefix}=', '{prefix}:']"
+        present = f"exists (select from unnest({alias}.terms) x where x ^@ any({begins}))"
     else:
-        present = _in_table(f"{slot.kind}_term", slot._replace(leads=False), type, alias, "true")
+        table = values.TABLE if slot.kind in VALUED else f"{slot.kind}_term"
+        present = _in_table(table, slot._replace(leads=False), type, alias, "true")
     return f"not ({present})" if slot.forms == ("true",) else f"({present})"
-
-
-def _chained(slot: Slot, chain: ChainSlot, type: str, alias: str, name: str, place: Place) -> str:
-    """Follow a reference: from its end, if few are there, else from each row.
-
-    Only what may be seen counts at the end, or a chain would tell what a read would not.
-    """
-    if chain.extent is None:
-        return "false"
-    prefix = f"{initials(type)}.{slot.code}={chain.type}/"
-    end = " and ".join(
-        (
-            f"k.type = '{chain.type}' and not k.deleted",
-            text(chain.slot, chain.type, "k", name + "end.", place),
-            reach.text(chain.extent, "k", f"reach.{chain.type}.", place),
-        )
-    )
-    if slot.leads:
-        return f"{alias}.terms && array(select '{prefix}' || k.id from current k where {end})"
-    return (
-        f"exists (select from unnest({alias}.terms) x join current k"
-        f" on k.id = substr(x, {len(prefix) + 1}) where x ^@ '{prefix}' and {end})"
-    )

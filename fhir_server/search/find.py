@@ -5,20 +5,24 @@ References
 * FHIR http, "search"; FHIR R4 search, "Server Conformance"
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from fhir_server.access import gate
 from fhir_server.access.gate import Reach
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
-from fhir_server.search import page
+from fhir_server.search import include, page
 from fhir_server.search.compile import Row, statement
-from fhir_server.search.query import Query
+from fhir_server.search.query import Group, Query
 from fhir_server.search.stored import Stored
-from resources.errors import Forbidden
+from fhir_server.search.terms import initials
+from resources.errors import Exhausted, Forbidden
 
 
 class Runs(Protocol):
@@ -37,12 +41,40 @@ class Page(NamedTuple):
         The number of all matches, if it was counted.
     next
         The cursor of the page after this one, if there is one.
+    cut
+        There was more to include than one page may.
     """
 
     matches: list[Stored]
     included: list[Stored]
     total: int | None
     next: str | None
+    cut: bool = False
+
+
+SECONDS: Final = 4.0
+"""No search takes longer: a client would not wait, and others would have to."""
+
+HINT: Final = (
+    "The search takes too long. Name a patient, a date or a status, ask for fewer types, follow"
+    " fewer references, or ask for no total (_total=none)."
+)
+
+
+@asynccontextmanager
+async def in_time() -> AsyncIterator[None]:
+    """Break off what takes too long; the database is told to stop.
+
+    Raises
+    ------
+    Exhausted
+        It took too long.
+    """
+    try:
+        async with asyncio.timeout(SECONDS):
+            yield
+    except TimeoutError:
+        raise Exhausted(HINT, code="too-costly") from None
 
 
 async def find(
@@ -67,7 +99,8 @@ async def find(
     """
     seen = reached(query, context) if reaches is None else reaches
     sql, params = statement(query, context.instant, seen, row)
-    rows = await database.run(sql, params)
+    async with in_time():
+        rows = await database.run(sql, params)
     matches: list[Stored] = []
     included: list[Stored] = []
     total, next = None, None
@@ -79,7 +112,7 @@ async def find(
         else:
             found = Stored._make((*columns[:5], columns[5] or b""))
             (included if part else matches).append(found)
-    return Page(matches, included, total, next)
+    return Page(matches, included[: include.MOST], total, next, len(included) > include.MOST)
 
 
 async def find_ids(
@@ -108,12 +141,54 @@ async def find_ids_paged(
     sql, params = statement(query, context.instant, seen, row, bodies=False)
     ids: list[str] = []
     next = None
-    for part, _, *columns in await database.run(sql, params):
+    async with in_time():
+        rows = await database.run(sql, params)
+    for part, _, *columns in rows:
         if part == 0:
             ids.append(columns[1])
         elif part == 2 and query.count and columns[2] > query.count:
             next = page.encode(tuple(columns[6:]))
     return ids, next
+
+
+def narrow(query: Query, context: RequestContext) -> Query:
+    """Fasten to a query on one type or several how far each may be seen.
+
+    Of several types those that may not be searched are left out.
+
+    Raises
+    ------
+    Forbidden
+        None of the types may be searched.
+    """
+    if query.type:
+        return gate.narrow(context, query)
+    reaches: dict[str, Reach | None] = {}
+    refused: Forbidden | None = None
+    for type in query.types:
+        try:
+            reaches[type] = gate.reach(context, "s", type)
+        except Forbidden as refusal:
+            refused = refused or refusal
+    if refused and not reaches:
+        raise refused
+    apart = [
+        Group(types, group.reach)
+        for group in include.groups(reaches, reaches)
+        for types in _apart(group.types)
+    ]
+    return replace(query, groups=tuple(apart))
+
+
+def _apart(types: Sequence[str]) -> list[tuple[str, ...]]:
+    """Part types whose index terms begin alike: a term of one is not to find the other."""
+    rows: list[dict[str, str]] = [{}]
+    for type in types:
+        row = next((row for row in rows if initials(type) not in row), None)
+        if row is None:
+            rows.append(row := {})
+        row[initials(type)] = type
+    return [tuple(row.values()) for row in rows if row]
 
 
 def reached(query: Query, context: RequestContext) -> Mapping[str, Reach | None]:

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple, TypeAlias
 import orjson
 
 from fhir_server.search.date import BEGINNING, FOREVER
+from fhir_server.search.rank import expression, is_ranked
 from fhir_server.search.terms import initials
 from resources.errors import Invalid
 from resources.search_parameters import CHIEF_DATE
@@ -56,6 +57,17 @@ class Key(NamedTuple):
     is_text: bool
     descending: bool
     nullable: bool
+
+
+SORTABLE: Final = frozenset({"token", "reference", "date", "string", "uri", "number", "quantity"})
+
+MOST_MILLIONTHS: Final = 9_000_000_000_000
+"""Numbers are put in order by millionths, which are whole; what is larger comes at the end."""
+
+
+def is_sortable(kind: str) -> bool:
+    """Whether an order can be made of a parameter of this kind."""
+    return kind in SORTABLE
 
 
 def keys(type: str, sort: Sequence[Sort], of_one_patient: bool) -> tuple[Key, ...]:
@@ -159,6 +171,13 @@ def _key(type: str, sort: Sort) -> Key:
         if CHIEF_DATE.get(type) == code:
             return Key("c.sort_at", False, descending, True)
         value = f"(select {end}(d.low) from date_term d {_of(type, code, 'd')})"
+        return Key(value, False, descending, True)
+    if is_ranked(type, code):
+        return Key(f"{expression(initials(type), 'c')}::bigint", False, descending, False)
+    if kind in ("number", "quantity"):
+        clipped = f"least(greatest({end}(v.low), -{MOST_MILLIONTHS}), {MOST_MILLIONTHS})"
+        where = f"{_of(type, code, 'v')} having count(v.low) > 0"
+        value = f"(select ({clipped} * 1000000)::bigint from value_term v {where})"
         return Key(value, False, descending, True)
     if kind == "string":
         value = f"(select {end}(s.value) from string_term s {_of(type, code, 's')})"

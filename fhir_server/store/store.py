@@ -174,11 +174,12 @@ class Store:
 
     async def search(self, context: RequestContext, query: Query) -> Page:
         """Answer a page of what a query finds and the asker may see."""
-        async with self._noted(context, query.type, None):
+        async with self._noted(context, query.type or None, None):
             if query.type == "AuditEvent":
-                return await events_search.search(self._database, context, query)
+                async with find.in_time():
+                    return await events_search.search(self._database, context, query)
             row = asked.entry(context, query)
-            return await find.find(self._database, gate.narrow(context, query), context, row=row)
+            return await find.find(self._database, find.narrow(query, context), context, row=row)
 
     async def many(self, context: RequestContext, references: Sequence[str]) -> dict[str, Stored]:
         """Read the current versions behind ``Type/id``; what is not to be had is left out."""

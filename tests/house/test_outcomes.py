@@ -17,6 +17,7 @@ from resources.errors import Issue, Refusal
 STATUSES = {
     "Refusal":          (400, "processing"),
     "Invalid":          (400, "invalid"),
+    "Unusable":         (400, "invalid"),
     "Unreadable":       (400, "structure"),
     "Unprocessable":    (422, "business-rule"),
     "NotDicom":         (400, "invalid"),

@@ -83,12 +83,12 @@ def test_the_self_link_holds_what_was_used_and_nothing_else(
 @pytest.mark.standard("FHIR Search unknown parameters")
 def test_what_was_ignored_is_told(api: httpx.Client, patient: str) -> None:
     answer = api.get(
-        "/ServiceRequest", params={"patient": patient, "wings": "2", "_elements": "id"}
+        "/ServiceRequest", params={"patient": patient, "wings": "2", "_sort": "wings"}
     )
 
     (outcome,) = found(answer.json(), "outcome")
     assert outcome["resourceType"] == "OperationOutcome"
-    assert {issue["expression"][0] for issue in outcome["issue"]} == {"wings", "_elements"}
+    assert {issue["expression"][0] for issue in outcome["issue"]} == {"wings", "_sort"}
     assert {issue["severity"] for issue in outcome["issue"]} == {"warning"}
     models.model("Bundle").model_validate_json(answer.content)
 
@@ -99,7 +99,7 @@ def test_who_asks_strictly_is_refused_what_would_be_ignored(
 ) -> None:
     strict = {"Prefer": "handling=strict"}
 
-    for name in ("wings", "_elements"):
+    for name in ("wings", "_filter"):
         answer = api.get("/ServiceRequest", params={"patient": patient, name: "2"}, headers=strict)
 
         refused(answer, 400, "", name)

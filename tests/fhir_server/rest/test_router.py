@@ -6,7 +6,7 @@ import pytest
 
 from fhir_server.rest.door import UNKNOWN
 from fhir_server.rest.exchange import Request
-from fhir_server.rest.outcomes import MethodNotAllowed, NotOffered
+from fhir_server.rest.outcomes import MethodNotAllowed
 from fhir_server.rest.router import route
 from resources.errors import NotFound
 from tests.build import a_patient, a_request
@@ -56,9 +56,8 @@ def test_method_and_address_say_what_is_asked(
         ("PATCH", "AuditEvent/1", MethodNotAllowed),
         ("PUT", "Provenance", MethodNotAllowed),
         ("DELETE", "", MethodNotAllowed),
-        ("GET", "", NotOffered),
-        ("GET", "Patient/1/Task", NotOffered),
-        ("GET", "Patient/1/*", NotOffered),
+        ("PUT", "Patient/1/Task", MethodNotAllowed),
+        ("GET", "Task/1/Patient", NotFound),
         ("POST", "Task/$meta", NotFound),
         ("POST", "Task/1", MethodNotAllowed),
         ("DELETE", "Task/1/_history/1", MethodNotAllowed),

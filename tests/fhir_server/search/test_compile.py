@@ -85,19 +85,43 @@ def test_a_shape_is_compiled_once() -> None:
     assert compiled(one) is compiled(other)
 
 
-VALUES = {"token": "x", "reference": "Group/x", "date": "2026", "string": "x", "uri": "http://x"}
-MODIFIERS = {"token": ["", ":not"], "string": ["", ":contains"]}
+VALUES = {
+    "token": "s|x", "reference": "Group/x", "date": "2026", "string": "x", "uri": "http://x",
+    "number": "5", "quantity": "5||mg", "special": "51|0|5|km",
+}  # fmt: skip
+MODIFIERS = {
+    "token": ["", ":not", ":text", ":below", ":above"],
+    "string": ["", ":contains", ":exact"],
+    "uri": ["", ":below", ":above"],
+    "reference": ["", ":identifier"],
+}
+UNSORTED = {"composite", "special"}
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("type", ["Patient", "ImagingStudy", "Task", "Provenance", "Observation"])
+@pytest.mark.parametrize(
+    "type",
+    [
+        "Patient",
+        "ImagingStudy",
+        "Task",
+        "Provenance",
+        "Observation",
+        "Location",
+        "RiskAssessment",
+        "MolecularSequence",
+        "Encounter",
+        "DocumentReference",
+    ],
+)
 async def test_every_parameter_makes_a_statement_that_runs(database: Database, type: str) -> None:
     for code, parameter in parameters(type).items():
-        value = VALUES[parameter.kind]
+        value = "$".join(VALUES[each.kind] for each in parameter.components or (parameter,))
         for modifier in (*MODIFIERS.get(parameter.kind, [""]), ":missing"):
             if code == "_id" and modifier:
                 continue
-            asked = f"{code}{modifier}={'true' if modifier == ':missing' else value}&_sort=-{code}"
+            asked = f"{code}{modifier}={'true' if modifier == ':missing' else value}"
+            asked += "" if parameter.kind in UNSORTED else f"&_sort=-{code}"
             found = narrowed(type, asked)
 
             rows = await database.run(*statement(found, 0, {}))

@@ -119,7 +119,7 @@ async def test_a_cursor_of_another_order_is_refused(database: Database) -> None:
 async def test_no_matches_are_a_page_too(database: Database) -> None:
     page = await search(database, "ServiceRequest", "status=active")
 
-    assert page == ([], [], 0, None)
+    assert page == ([], [], 0, None, False)
 
 
 @pytest.mark.standard("FHIR search total")
