@@ -61,7 +61,7 @@ def marks(kind: str) -> Iterator[tuple[str, str]]:
     ("kind", "form", "page"),
     [
         ("requirement", re.compile(r"[RWG]\d+(?:\.\d+)?"), "docs/requirements.md"),
-        ("standard", re.compile(r"\bT\d+"), "docs/threats.md"),
+        ("standard", re.compile(r"\b[TF]\d+"), "docs/threats.md"),
     ],
 )
 def test_every_mark_names_a_row_of_the_page_that_lists_them(
