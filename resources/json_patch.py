@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from resources.errors import Conflict, Invalid
 
 MOST_OPERATIONS: Final = 1000
-MOST_COPIED: Final = 100_000
+MOST_COPIED: Final = 50_000
 """Values that the operations of one patch may copy; each copy can double what is there."""
 
 Tree = dict[str, Any] | list[Any]
