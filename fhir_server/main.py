@@ -32,7 +32,7 @@ from dicom_bridge.dimse import scp
 from fhir_server import health, jobs, metrics
 from fhir_server.access.token import Keys, TokenChecker
 from fhir_server.access.withdrawn import Withdrawn
-from fhir_server.audit import seal
+from fhir_server.audit import anchor, seal
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import now
 from fhir_server.export import orders
@@ -177,6 +177,7 @@ def build_http(
         *web,
         *health.routes(core.database),
         Route("/metrics", _metrics(settings.data_dir)),
+        Route("/audit/heads", _heads(settings.data_dir)),
         Route("/", _start_page(settings)),
     ]
     auth = Router(authorization, redirect_slashes=False)
@@ -261,12 +262,17 @@ def worker(settings: Settings, database_url: str, seat: Seat) -> None:
 
 def duties(core: Core) -> list[Duty]:
     """List what the worker does by the clock."""
+    settings = core.settings
 
     async def settle() -> int:
         return await ingest.settle_leftovers(core.bridge)
 
     async def seal_ledger() -> int:
-        return await seal.seal(core.database, now())
+        rows = await seal.seal(core.database, now())
+        if rows and (head := await seal.head(core.database)):
+            keys = Keys.load(settings.data_dir)
+            anchor.add(settings.data_dir, keys, settings.url, head, now())
+        return rows
 
     async def sweep_blobs() -> int:
         return await check.sweep(core.database, core.bridge.blobs)
@@ -302,6 +308,16 @@ async def _until_told(work: Coroutine[Any, Any, None]) -> None:
 def _metrics(data_dir: Path) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
         return Response(metrics.exposition(data_dir), media_type=metrics.CONTENT_TYPE)
+
+    return answer
+
+
+def _heads(data_dir: Path) -> Callable[[Request], Response]:
+    """Give the signed heads of the audit chain to whoever wants to keep them."""
+
+    def answer(request: Request) -> Response:
+        text = "".join(f"{head}\n" for head in anchor.kept(anchor.path(data_dir)))
+        return Response(text, media_type="text/plain", headers={"cache-control": "no-cache"})
 
     return answer
 

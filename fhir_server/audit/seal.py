@@ -97,25 +97,26 @@ async def head(database: Database | Transaction) -> Seal | None:
     return Seal._make(rows[0]) if rows else None
 
 
-async def verify(database: Database | Transaction, kept: Seal | None = None) -> list[Fault]:
+async def verify(database: Database | Transaction, *kept: Seal) -> list[Fault]:
     """Walk the whole chain and tell which links do not hold; an empty list is good news.
 
     Parameters
     ----------
     kept
-        A head kept elsewhere: that link must still be there and be the same.
+        Heads kept elsewhere: each of these links must still be there and be the same.
     """
     faults: list[Fault] = []
     before = NOTHING
+    heads = {head.number: head for head in kept}
     async for link in _links(database):
         if link.number != before.number + 1:
             faults.append(Fault(link.number, "a link before this one is missing"))
         faults += await _broken(database, before, link)
-        if kept is not None and link.number == kept.number and link != kept:
+        if heads.get(link.number, link) != link:
             faults.append(Fault(link.number, "it is not the link that was kept"))
         before = link
-    if kept is not None and before.number < kept.number:
-        faults.append(Fault(kept.number, "the end of the chain is missing"))
+    if before.number < (last := max(heads, default=0)):
+        faults.append(Fault(last, "the end of the chain is missing"))
     return faults
 
 

@@ -7,7 +7,7 @@ import click
 from dicom_bridge import check as bridge_check
 from fhir_server import installation
 from fhir_server.access.token import Keys
-from fhir_server.audit import seal
+from fhir_server.audit import anchor, seal
 from fhir_server.audit.seal import Fault, Seal
 from fhir_server.commands.beside import data_dir_option, settings_of, with_database
 from fhir_server.commands.cores import with_core
@@ -64,17 +64,26 @@ def audit() -> None:
 
 @audit.command()
 @data_dir_option
-def verify(data_dir: Path | None) -> None:
-    """Walk the chain of seals, and say whether it holds."""
+@click.option(
+    "--heads",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Heads of the chain that somebody has kept; without it, those in the data folder.",
+)
+def verify(data_dir: Path | None, heads: Path | None) -> None:
+    """Walk the chain of seals, and say whether it holds and is the one that was kept."""
+    settings = settings_of(data_dir)
+    keys = Keys.load(settings.data_dir)
+    kept = list(anchor.read(anchor.kept(heads or anchor.path(settings.data_dir)), keys))
 
     async def walk(database: Database) -> tuple[list[Fault], Seal | None]:
         await seal.seal(database, now())
-        return await seal.verify(database), await seal.head(database)
+        return await seal.verify(database, *kept), await seal.head(database)
 
-    faults, head = with_database(settings_of(data_dir), walk)
+    faults, head = with_database(settings, walk)
     for fault in faults:
         click.echo(f"link {fault.number}: {fault.reason}")
     if faults:
         raise Conflict(f"The chain does not hold: {len(faults)} links are broken.")
     if head is not None:
         click.echo(f"The chain holds: {head.number} links, the last is {head.digest.hex()}.")
+    click.echo(f"It agrees with {len(kept)} heads that were kept.")

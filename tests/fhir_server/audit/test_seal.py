@@ -31,12 +31,12 @@ async def sealed(database: Database) -> seal.Seal:
 async def test_an_untouched_ledger_verifies_and_goes_on(
     database: Database, sealed: seal.Seal
 ) -> None:
-    assert await seal.verify(database, kept=sealed) == []
+    assert await seal.verify(database, sealed) == []
 
     await Ledger(database).append(entry(RequestContext(Principal.system("test"), "read")))
     assert await seal.seal(database, 1) == 1
     assert await seal.seal(database, 1) == 0
-    assert await seal.verify(database, kept=sealed) == []
+    assert await seal.verify(database, sealed) == []
 
 
 async def test_a_row_of_an_open_transaction_is_sealed_only_after_it(database: Database) -> None:
@@ -115,7 +115,7 @@ async def test_cutting_off_the_end_is_found_by_the_head_kept_elsewhere(
     await database.run("delete from audit_seal where number >= $1", (sealed.number - 1,))
 
     assert await seal.verify(database) == []
-    assert await seal.verify(database, kept=sealed) != []
+    assert await seal.verify(database, sealed) != []
 
 
 async def test_writing_the_chain_anew_is_found_by_the_head_kept_elsewhere(
@@ -126,4 +126,4 @@ async def test_writing_the_chain_anew_is_found_by_the_head_kept_elsewhere(
     await seal.seal(database, 0, most=7)
 
     assert await seal.verify(database) == []
-    assert await seal.verify(database, kept=sealed) != []
+    assert await seal.verify(database, sealed) != []
