@@ -32,7 +32,7 @@ from fhir_server.store.preceding import Preceding, no_version, nothing
 from fhir_server.store.surroundings import Hooks as Hooks
 from fhir_server.store.surroundings import Surroundings, nothing_follows
 from fhir_server.store.targets import Target
-from fhir_server.store.versions import WRITE, Batch, parameters
+from fhir_server.store.versions import Batch, statement
 from resources import content as contents
 from resources.content import Content
 from resources.errors import Conflict, Gone
@@ -194,7 +194,7 @@ class Work(Preceding):
         if self._transaction is None and not self._own_rows:
             await self._around.write(batch)
         else:
-            statements = [*self._own_rows, (WRITE, parameters(batch))]
+            statements = [*self._own_rows, statement(batch)]
             await (self._transaction or self._around.database).run_all(statements)
 
     async def _draft(
