@@ -43,6 +43,7 @@ WITHOUT_JSON: Final = """
 SELECT sop_uid, blob, dataset_offset, transfer_syntax FROM instance
 WHERE study_uid = $1 AND json IS NULL ORDER BY sop_uid
 """
+RELATED: Final = "SELECT 1 FROM relation WHERE organization = $1 AND patient = $2 AND until > $3"
 SET_JSON: Final = """
 UPDATE instance SET json = made.json
 FROM unnest($1::text[], $2::bytea[]) AS made(sop_uid, json)
@@ -90,7 +91,8 @@ async def receive(bridge: Bridge, one: Instance, context: RequestContext) -> Rec
     Conflict
         Another instance is held under this SOP Instance UID.
     """
-    _permit(context, await _patient_in_token(bridge, one, context.principal))
+    patient = await _patient_in_token(bridge, one, context.principal)
+    _permit(context, patient, related=await _is_related(bridge, context, patient))
     received = await bridge.intake.enter(Arrival(one, context))
     if not received.already:
         bridge.quiet.arrived(one.study_uid, functools.partial(settle_quietly, bridge))
@@ -112,18 +114,18 @@ def receive_here(bridge: Bridge, one: Instance, context: RequestContext) -> bool
     """
     if context.principal.patient is not None:
         return False
-    _permit(context, None)
+    _permit(context, None, related=False)
     return bridge.intake.enter_here(Arrival(one, context))
 
 
-def _permit(context: RequestContext, patient: str | None) -> None:
+def _permit(context: RequestContext, patient: str | None, *, related: bool) -> None:
     gate.permit(
         context,
         "c",
         "ImagingStudy",
         patient=patient,
         organizations=[context.principal.organization or ""],
-        related=False,
+        related=related,
     )
 
 
@@ -187,6 +189,14 @@ async def _make_json(bridge: Bridge, study_uid: str) -> None:
         uids = database.Texts([sop_uid for sop_uid, _ in made])
         texts = database.Blobs([text for _, text in made])
         await bridge.database.run(SET_JSON, (uids, texts))
+
+
+async def _is_related(bridge: Bridge, context: RequestContext, patient: str | None) -> bool:
+    """Whether the sender's organisation has to do with the patient of its token."""
+    if patient is None:
+        return False
+    asked = (context.principal.organization or "", patient, context.instant)
+    return bool(await bridge.database.run(RELATED, asked))
 
 
 async def _patient_in_token(bridge: Bridge, one: Instance, principal: Principal) -> str | None:

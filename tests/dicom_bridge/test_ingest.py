@@ -9,6 +9,8 @@ import pytest
 
 from dicom_bridge import holdings, ingest
 from dicom_bridge.bridge import Bridge
+from dicom_bridge.dimse.peers import Peer
+from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse
 from fhir_server.context import RequestContext
 from resources import codes
@@ -279,15 +281,31 @@ async def test_the_rows_of_qido_count_what_is_held(bridge: Bridge) -> None:
 
 
 async def test_an_app_bound_to_one_patient_cannot_send_anothers(bridge: Bridge) -> None:
-    await order(bridge)
-    app = replace(CT1.principal, role="application", patient="p1", scopes=parse("patient/*.cruds"))
-    context = RequestContext(app, "STOW-RS")
+    await order(bridge, performer=[{"reference": "Organization/lead"}])
+    context = RequestContext(an_app(CT1), "STOW-RS")
 
     own, other = an_instance(**PERSON), an_instance(patient_id=build.nhs_number(79))
 
     assert not (await ingest.receive(bridge, await kept(bridge, own), context)).already
     with pytest.raises(Forbidden):
         await ingest.receive(bridge, await kept(bridge, other), context)
+
+
+async def test_an_app_cannot_send_of_a_patient_its_organisation_has_nothing_to_do_with(
+    bridge: Bridge,
+) -> None:
+    await order(bridge, performer=[{"reference": "Organization/lead"}])
+    context = RequestContext(an_app(CT2), "STOW-RS")
+
+    with pytest.raises(Forbidden):
+        await ingest.receive(bridge, await kept(bridge, an_instance(**PERSON)), context)
+
+
+def an_app(peer: Peer) -> Principal:
+    """An application that acts for a peer's organisation, bound to the patient `p1`."""
+    return replace(
+        peer.principal, role="application", patient="p1", scopes=parse("patient/*.cruds")
+    )
 
 
 async def kept(bridge: Bridge, ds: Any) -> Any:
