@@ -1,9 +1,9 @@
 """Invariants: the rules of FHIR that no cardinality, type or binding can say.
 
 Each row is a constraint of the R4 StructureDefinitions with severity error, said again as a
-function over the JSON of the element it stands on. The rows are those of the resources and
-datatypes that imaging is made of; what is not here is not checked. ``ele-1``, ``ref-1`` and
-``dom-2`` to ``dom-5`` are checked by the walk itself, ``txt-1`` and ``txt-2`` by
+function over the JSON of the element it stands on. The rows are all those of the resources that
+imaging is made of; those of datatypes and of definitions are in modules of their own. ``ele-1``,
+``ref-1`` and ``dom-2`` to ``dom-5`` are checked by the walk itself, ``txt-1`` and ``txt-2`` by
 `resources.narrative`.
 
 References
@@ -13,98 +13,21 @@ References
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-Element = Mapping[str, Any]
-
-
-class Invariant(NamedTuple):
-    """A rule on the element at `path`; `holds` tells whether this element keeps it."""
-
-    path: str
-    key: str
-    human: str
-    holds: Callable[[Element], bool]
-
-
-def exists(element: Element, name: str) -> bool:
-    """Tell whether the element has this member, be it only as extensions of a primitive."""
-    return name in element or f"_{name}" in element
-
-
-def chosen(element: Element, name: str) -> bool:
-    """Tell whether the element has some alternative of a choice such as ``value[x]``."""
-    at = len(name)
-    return any(
-        each.startswith(name) and each[at : at + 1].isupper()
-        for each in (member.removeprefix("_") for member in element)
-    )
-
-
-def any_of(*names: str) -> Callable[[Element], bool]:
-    """At least one of these is there."""
-    return lambda element: any(exists(element, name) for name in names)
-
-
-def needs(name: str, other: str) -> Callable[[Element], bool]:
-    """If the one is there, so is the other."""
-    return lambda element: not exists(element, name) or exists(element, other)
-
-
-def not_both(name: str, other: str) -> Callable[[Element], bool]:
-    """One of the two at most."""
-    return lambda element: not (exists(element, name) and exists(element, other))
-
-
-def has_code(concept: Any, *codes: str) -> bool:
-    """Tell whether a CodeableConcept has a coding with one of these codes."""
-    return any(each.get("code") in codes for each in (concept or {}).get("coding", ()))
-
-
-def is_in_order(start: str, end: str) -> bool:
-    """Tell whether start is not after end, or cannot be told to be.
-
-    Dates are as long as they are precise: 2026 is not after 2026-03. A date without a zone may
-    be 14 hours either side of UTC when it meets one that has a zone.
-
-    Examples
-    --------
-    >>> is_in_order("2026", "2026-03"), is_in_order("2026-03-02", "2026-03")
-    (True, True)
-    >>> is_in_order("2026-03-02T10:00:00+02:00", "2026-03-02T08:00:00Z")
-    True
-    >>> is_in_order("2026-03-02T10:00:00Z", "2026-03-02T09:00:00Z"), is_in_order("2027", "2026-12")
-    (False, False)
-    """
-    slack = timedelta(hours=14) if ("T" in start) != ("T" in end) else timedelta(0)
-    try:
-        if len(start) == len(end) and "T" not in start:
-            return start <= end
-        return _moment(start, last=False) <= _moment(end, last=True) + slack
-    except (ValueError, OverflowError):
-        return True  # not a date at all, which the walk tells, or at the end of the calendar
-
-
-def _moment(date: str, *, last: bool) -> datetime:
-    """The first or last moment that a date, precise as it is, may mean."""
-    if "T" in date:
-        return datetime.fromisoformat(date.replace(":60", ":59"))
-    year, month, day = (*(int(part) for part in date.split("-")), 0, 0)[:3]
-    if not last:
-        return datetime(year, month or 1, day or 1, tzinfo=UTC)
-    if not day:
-        year, month = (year + month // 12, month % 12 + 1) if month else (year + 1, 1)
-        return datetime(year, month, 1, tzinfo=UTC) - timedelta(microseconds=1)
-    return datetime(year, month, day, tzinfo=UTC) + timedelta(days=1, microseconds=-1)
-
-
-def _ordered(start: str, end: str) -> Callable[[Element], bool]:
-    return lambda element: (
-        not isinstance(element.get(start), str)
-        or not isinstance(element.get(end), str)
-        or is_in_order(element[start], element[end])
-    )
+from resources.datatype_invariants import OF_DATATYPES
+from resources.definition_invariants import OF_DEFINITIONS
+from resources.predicates import (
+    Element,
+    Invariant,
+    any_of,
+    chosen,
+    exists,
+    has_code,
+    needs,
+    not_both,
+    ordered,
+)
 
 
 def _entries(bundle: Element) -> Sequence[Element]:
@@ -166,11 +89,13 @@ def _codes(concept: Any) -> set[tuple[Any, Any]]:
     return {(each.get("system"), each.get("code")) for each in (concept or {}).get("coding", ())}
 
 
-def _low_is_not_above_high(a_range: Element) -> bool:
-    low, high = (a_range.get(end, {}) for end in ("low", "high"))
-    if low.get("unit") != high.get("unit") or not {"value"} <= low.keys() & high.keys():
+def _is_on_behalf_of_a_practitioner(participant: Element) -> bool:
+    """Judge by the type that the reference says; one that says none cannot be resolved here."""
+    if not exists(participant, "onBehalfOf") or "member" not in participant:
         return True
-    return bool(low["value"] <= high["value"])
+    member = participant["member"]
+    parts = str(member.get("reference", "")).partition("/_history/")[0].split("/")
+    return member.get("type", parts[-2] if len(parts) > 1 else "") in ("", "Practitioner")
 
 
 _HISTORY: Final = "history"
@@ -178,27 +103,6 @@ _REQUESTS: Final = ("batch", "transaction", _HISTORY)
 _RESPONSES: Final = ("batch-response", "transaction-response", _HISTORY)
 
 _ROWS: Final = (
-    # --- datatypes
-    Invariant("Attachment", "att-1", "If the Attachment has data, it SHALL have a contentType",
-              needs("data", "contentType")),
-    Invariant("ContactPoint", "cpt-2", "A system is required if a value is provided",
-              needs("value", "system")),
-    Invariant("Extension", "ext-1", "Must have either extensions or value[x], not both",
-              lambda e: ("extension" in e) != chosen(e, "value")),
-    Invariant("Period", "per-1", "If present, start SHALL have a lower value than end",
-              _ordered("start", "end")),
-    Invariant("Quantity", "qty-3", "If a code for the unit is present, the system SHALL be too",
-              needs("code", "system")),
-    Invariant("Range", "rng-2", "If present, low SHALL have a lower value than high",
-              _low_is_not_above_high),
-    Invariant("Ratio", "rat-1", "Numerator and denominator SHALL both be present or both absent",
-              lambda e: ("numerator" in e) == ("denominator" in e)
-              and ("numerator" in e or "extension" in e)),
-    Invariant("Timing.repeat", "tim-1", "If there's a duration, there needs to be duration units",
-              needs("duration", "durationUnit")),
-    Invariant("Timing.repeat", "tim-2", "If there's a period, there needs to be period units",
-              needs("period", "periodUnit")),
-    # --- resources
     Invariant("AllergyIntolerance", "ait-1",
               "clinicalStatus SHALL be present if verificationStatus is not entered-in-error",
               lambda e: has_code(e.get("verificationStatus"), "entered-in-error")
@@ -255,6 +159,9 @@ _ROWS: Final = (
     Invariant("Composition.section", "cmp-2",
               "A section can only have an emptyReason if it is empty",
               not_both("emptyReason", "entry")),
+    Invariant("CareTeam.participant", "ctm-1",
+              "onBehalfOf can only be populated when member is a Practitioner",
+              _is_on_behalf_of_a_practitioner),
     Invariant("Condition", "con-4",
               "If condition is abated, clinicalStatus must be inactive, resolved, or remission",
               lambda e: not chosen(e, "abatement")
@@ -274,6 +181,8 @@ _ROWS: Final = (
               _scope_names_patient),
     Invariant("Group", "grp-1", 'Can only have members if group is "actual"',
               lambda e: "member" not in e or e.get("actual") is True),
+    Invariant("Linkage", "lnk-1", "Must have at least two items",
+              lambda e: len(e.get("item", ())) > 1),
     Invariant("List", "lst-1", "A list can only have an emptyReason if it is empty",
               not_both("emptyReason", "entry")),
     Invariant("List", "lst-2", 'The deleted flag can only be used if the mode is "changes"',
@@ -306,11 +215,13 @@ _ROWS: Final = (
               needs("orderDetail", "code")),
     Invariant("Task", "inv-1",
               "Last modified date must be greater than or equal to authored-on date",
-              _ordered("authoredOn", "lastModified")),
+              ordered("authoredOn", "lastModified")),
 )  # fmt: skip
 
+_ALL: Final = (*_ROWS, *OF_DATATYPES, *OF_DEFINITIONS)
+
 INVARIANTS: Final[Mapping[str, tuple[Invariant, ...]]] = {
-    path: tuple(row for row in _ROWS if row.path == path)
-    for path in dict.fromkeys(row.path for row in _ROWS)
+    path: tuple(row for row in _ALL if row.path == path)
+    for path in dict.fromkeys(row.path for row in _ALL)
 }
 """By the path of the element they stand on."""

@@ -15,8 +15,9 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from resources import bindings
-from resources.invariants import INVARIANTS, Invariant
+from resources.invariants import INVARIANTS
 from resources.models import DATATYPES, DEFINITIONS, TYPES
+from resources.predicates import Invariant
 from resources.primitives import CHECKS, Check
 
 

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from resources.invariants import INVARIANTS, is_in_order
+from resources.invariants import INVARIANTS
+from resources.predicates import is_in_order
 from resources.validate import check
+from tests.resources.invariant_rows import DATATYPES, DEFINITIONS
 
 Json = dict[str, Any]
 
@@ -85,6 +87,15 @@ def task(authored: str, modified: str) -> Json:
     return of("Task", status="draft", intent="order", authoredOn=authored, lastModified=modified)
 
 
+def team(**participant: Any) -> Json:
+    return of("CareTeam", participant=[{"onBehalfOf": {"display": "x"}, **participant}])
+
+
+def linkage(*items: Json) -> Json:
+    return of("Linkage", item=list(items))
+
+
+ITEM = {"type": "source", "resource": {"display": "x"}}
 TIMES = {"start": "2026-11-24T10:00:00Z", "end": "2026-11-24T10:30:00Z"}
 NO_TIMES = {"start": None, "end": None}
 RESOURCE = {"resource": of("Patient", active=True)}
@@ -207,6 +218,11 @@ ROWS: list[tuple[str, Json, Json]] = [
               order(orderDetail=[concept("x")])),
     ("inv-1", task("2026-11-24T10:00:00Z", "2026-11-24T11:00:00+01:00"),
               task("2026-11-24T10:00:00Z", "2026-11-24T10:59:59+01:00")),
+    ("ctm-1", team(member={"reference": "Practitioner/1"}),
+              team(member={"reference": "Patient/1"})),
+    ("lnk-1", linkage(ITEM, ITEM), linkage(ITEM)),
+    *DATATYPES,
+    *DEFINITIONS,
 ]  # fmt: skip
 
 
