@@ -9,6 +9,7 @@ CLIENTS := tests/clients/node_modules/.ready
 setup: .venv/.ready $(CLIENTS)
 	@$(BIN)/python tools/debian.py dcmtk invesalius-examples chromium
 	@$(BIN)/python -m demo.cranium .assets/cranium
+	@$(BIN)/python -m tools.examples .assets/r4-examples
 
 .venv/.ready: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
