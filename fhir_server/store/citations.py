@@ -6,9 +6,10 @@ References
 """
 
 import re
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
+from fhir_server.search.terms import Terms, index
 from resources import references
 from resources.compartments import patient_of
 from resources.content import Content
@@ -31,6 +32,32 @@ class Cited(NamedTuple):
     reference: Reference | None
 
 
+def indexed(json: Mapping[str, Any], base_url: str, cited: Iterable[Cited] | None = None) -> Terms:
+    """Index a resource, with a term for each of ours that it refers to by no search parameter.
+
+    So that whatever refers to a resource can be found when that is to be deleted.
+
+    Parameters
+    ----------
+    cited
+        Its references, where they have been found before.
+
+    Examples
+    --------
+    >>> extension = {"url": "x", "valueReference": {"reference": "Task/1"}}
+    >>> indexed({"resourceType": "Basic", "extension": [extension]}, "").terms
+    ['~=Task/1']
+    """
+    found = index(json, base_url)
+    known = {term.partition("=")[2] for term in found.terms}
+    more = {
+        f"{CITED}={reference.local}": None
+        for _, _, reference in (_cited(json, base_url) if cited is None else cited)
+        if reference is not None and not reference.base and reference.local not in known
+    }
+    return found._replace(terms=[*found.terms, *more]) if more else found
+
+
 class Citations:
     """The references of resources, remembered for a unit of work."""
 
@@ -42,29 +69,13 @@ class Citations:
         """The references of a resource."""
         held = self._found.get(id(content))
         if held is None:
-            cited = [
-                Cited(path, literal, references.parse(literal, self._base_url))
-                for path, literal, _ in references.find(content.json)
-            ]
-            held = self._found[id(content)] = (content, cited)
+            held = content, _cited(content.json, self._base_url)
+            self._found[id(content)] = held
         return held[1]
 
     def about(self, content: Content) -> str | None:
         """The patient that a resource names; a Patient names none."""
         return None if content.type == "Patient" else patient_of(content.json, self._base_url)
-
-    def with_all(self, content: Content, terms: list[str]) -> list[str]:
-        """Add a term for each of our resources that is referred to and not in the index yet.
-
-        So that whatever refers to a resource can be found when that is to be deleted.
-        """
-        known = {term.partition("=")[2] for term in terms}
-        more = {
-            f"{CITED}={reference.local}": None
-            for _, _, reference in self.of(content)
-            if reference is not None and not reference.base and reference.local not in known
-        }
-        return [*terms, *more] if more else terms
 
     def dangling(
         self, content: Content, at: str, resolves: Callable[[Reference], bool]
@@ -87,6 +98,13 @@ class Citations:
                 text = f"There is no {reference.local} to refer to."
                 issues.append(Issue("not-found", text, _place_of(path, at)))
         return issues
+
+
+def _cited(json: Mapping[str, Any], base_url: str) -> list[Cited]:
+    return [
+        Cited(path, literal, references.parse(literal, base_url))
+        for path, literal, _ in references.find(json)
+    ]
 
 
 def _place_of(path: str, at: str) -> str:

@@ -18,10 +18,10 @@ from typing import Final
 
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Transaction
-from fhir_server.search.terms import Terms, index
+from fhir_server.search.terms import Terms
 from fhir_server.store import standing
 from fhir_server.store.admission import Admission
-from fhir_server.store.citations import Citations
+from fhir_server.store.citations import Citations, indexed
 from fhir_server.store.draft import Draft, Key
 from fhir_server.store.draft import Write as Write
 from fhir_server.store.standing import Known, Standing
@@ -170,9 +170,8 @@ class Drafts:
     def _terms(self, draft: Draft) -> Terms:
         if draft.write.stored.deleted:
             return NO_TERMS
-        found = index(draft.content.json, self._base_url)
-        terms = self._citations.with_all(draft.content, found.terms)
-        return found if terms is found.terms else found._replace(terms=terms)
+        cited = self._citations.of(draft.content)
+        return indexed(draft.content.json, self._base_url, cited)
 
     def _place(self, draft: Draft) -> None:
         """Work out who may see a draft; a deletion leaves that as it was."""

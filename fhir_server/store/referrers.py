@@ -10,7 +10,7 @@ References
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from fhir_server.access import gate
@@ -20,7 +20,7 @@ from fhir_server.search.terms import initials
 from fhir_server.store.citations import CITED
 from fhir_server.store.draft import Draft, Key
 from resources.errors import Conflict, Forbidden
-from resources.search_parameters import parameters, types
+from resources.search_parameters import generation, indexed, types
 
 NAMED: Final = 20
 """Referrers looked at to name one that the asker may see."""
@@ -77,16 +77,16 @@ def sought(type: str, id: str) -> list[str]:
     >>> "SR.requester=Organization/o" in sought("Organization", "o")
     True
     """
-    return [f"{name}={type}/{id}" for name in _names(type)]
+    return [f"{name}={type}/{id}" for name in _names(type, generation())]
 
 
-@cache
-def _names(target: str) -> list[str]:
+@lru_cache(maxsize=500)
+def _names(target: str, generation: int) -> list[str]:
     """Begin the terms of every parameter by which a resource may refer to this type."""
     names = {
         f"{initials(type)}.{row.code}": None
         for type in types()
-        for row in parameters(type).values()
+        for row in indexed(type).values()
         if row.kind == "reference" and (not row.targets or target in row.targets)
     }
     return [CITED, *names]

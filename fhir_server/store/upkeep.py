@@ -12,10 +12,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fhir_server.postgres.database import Database, Integers, Row, Texts
-from fhir_server.search import terms
 from fhir_server.search.stored import Stored
 from fhir_server.search.terms import Terms
-from fhir_server.store import versions
+from fhir_server.store import citations, versions
 from fhir_server.store.versions import SEPARATOR
 
 PAGE: Final = 500
@@ -125,7 +124,7 @@ async def problems(database: Database, base_url: str) -> list[str]:
         found += [
             f"{stored.reference}: its index is not what its parameters say"
             for stored, row in rows
-            if _indexed(row) != _shape(terms.index(stored.json, base_url))
+            if _indexed(row) != _shape(citations.indexed(stored.json, base_url))
         ]
     return found
 
@@ -142,7 +141,7 @@ async def reindex(database: Database, base_url: str, types: Iterable[str] | None
     """
     count = 0
     async for rows in _pages(database, types):
-        fresh = {row[0]: (stored, terms.index(stored.json, base_url)) for stored, row in rows}
+        fresh = {row[0]: (stored, citations.indexed(stored.json, base_url)) for stored, row in rows}
         count += await _replace(database, fresh)
     return count
 

@@ -8,6 +8,7 @@ from fhir_server.postgres.database import Database
 from fhir_server.store import upkeep
 from fhir_server.store.store import Store
 from resources import content
+from resources.errors import Conflict
 from tests import build
 from tests.conftest import BASE_URL
 
@@ -103,3 +104,22 @@ async def test_damage_is_told(database: Database, base: str, damage: str, told: 
     await database.run(damage)
 
     assert told in await upkeep.problems(database, base)
+
+
+async def test_a_reference_that_no_search_reaches_is_in_an_index_made_anew(
+    database: Database, base: str, store: Store
+) -> None:
+    system = Principal.system("test")
+    extension = {"url": "https://example.org/x", "valueReference": {"reference": "Flag/cited"}}
+    flag = {"resourceType": "Flag", "status": "active", "code": {"text": "x"}}
+    basic = {"resourceType": "Basic", "code": {"text": "x"}, "extension": [extension]}
+    async with store.begin(RequestContext(system, "transaction")) as work:
+        await work.create(content.made({**flag, "subject": {"display": "x"}}), "cited")
+        await work.create(content.made(basic), "citing")
+
+    assert await upkeep.problems(database, base) == []
+    await upkeep.reindex(database, base)
+
+    with pytest.raises(Conflict):
+        async with store.begin(RequestContext(system, "delete")) as work:
+            await work.delete("Flag", "cited")
