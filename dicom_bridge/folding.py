@@ -21,6 +21,7 @@ from dicom_bridge.mapping import imaging_study as studies
 from dicom_bridge.mapping import patient as patients
 from dicom_bridge.mapping.imaging_study import Arrived
 from fhir_server.access.principal import Principal
+from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Blobs, Integers, Texts
 from fhir_server.search.stored import Stored
@@ -55,6 +56,15 @@ ON CONFLICT (series_uid, study_uid) DO UPDATE
     SET json = excluded.json, number = excluded.number, instances = excluded.instances,
         updated = excluded.updated
 """
+SENDERS: Final = f"""
+INSERT INTO audit (instant, interaction, outcome, subject, organization, role, origin, request,
+    type, id, version, patient, query, hits, detail)
+SELECT $2, 'settle', {ledger.SUCCESS}, i.peer, i.organization,
+    CASE WHEN i.peer LIKE 'Peer/%' THEN 'device' ELSE 'sender' END, 'settle', $3,
+    'ImagingStudy', $4, $5, $6, 'StudyInstanceUID=' || i.study_uid, count(*), 'received'
+FROM instance i WHERE i.study_uid = $1 GROUP BY i.study_uid, i.peer, i.organization
+"""
+"""What came was audited when nobody knew whose it is: each sender, with patient and study."""
 FOLDED: Final = "UPDATE unsettled SET folded = greatest(folded, $2) WHERE study_uid = $1"
 
 
@@ -78,6 +88,9 @@ async def fold(bridge: Bridge, study_uid: str, mark: int) -> None:
         work.add(SERIES, _series_rows(study_uid, arrived, instant))
         row = _study_row(study_uid, arrived, written, instant)
         work.add(SAME_STUDY if known_id else NEW_STUDY, row)
+        patient = str(written.json["subject"]["reference"]).partition("/")[2]
+        sent = (study_uid, instant, context.request_id, written.id, written.version, patient)
+        work.add(SENDERS, sent)
         work.add(FOLDED, (study_uid, mark))
 
 

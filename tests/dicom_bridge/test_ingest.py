@@ -380,3 +380,29 @@ async def test_the_sender_who_gave_the_accession_number_need_not_send_the_birth_
     await take_in(bridge, an_instance(patient_id=NHS, birth_date=""))
 
     assert (await settled(bridge))["basedOn"] == [{"reference": "ServiceRequest/sr1"}]
+
+
+@pytest.mark.standard("PS3.15 A.5.3.7")
+async def test_the_audit_leads_from_the_patient_to_who_sent_the_images(bridge: Bridge) -> None:
+    study_uid = a_uid()
+    for _ in range(3):
+        await take_in(bridge, an_instance(study_uid=study_uid, **PERSON))
+    study = await settled(bridge)
+
+    patient = study["subject"]["reference"].partition("/")[2]
+    rows = await bridge.database.run(
+        "select subject, organization, type, id, query, hits from audit"
+        " where patient = $1 and subject = $2",
+        (patient, CT1.principal.subject),
+    )
+
+    assert rows == [
+        (
+            CT1.principal.subject,
+            "lead",
+            "ImagingStudy",
+            study["id"],
+            f"StudyInstanceUID={study_uid}",
+            3,
+        )
+    ]
