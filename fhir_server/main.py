@@ -29,7 +29,7 @@ from dicom_bridge.bridge import Bridge
 from dicom_bridge.counting import Counting
 from dicom_bridge.dicomweb import router as dicomweb
 from dicom_bridge.dimse import scp
-from fhir_server import health, jobs, metrics
+from fhir_server import health, jobs, metrics, own_parameters
 from fhir_server.access.token import Keys, TokenChecker
 from fhir_server.access.withdrawn import Withdrawn
 from fhir_server.audit import anchor, seal
@@ -110,6 +110,7 @@ async def opened(settings: Settings, database_url: str) -> AsyncIterator[Core]:
     core = Core.of(settings, database_url)
     await core.database.open()
     try:
+        await own_parameters.load(core.database)
         yield core
     finally:
         await core.bridge.quiet.drained()
@@ -135,10 +136,13 @@ def build_http(
         # walk them again, which would hold up everybody for tens of milliseconds.
         gc.collect()
         gc.freeze()
+        await own_parameters.load(core.database)
         following = asyncio.create_task(withdrawn.follow(core.database.url))
+        heeding = asyncio.create_task(own_parameters.heed(core.database))
         ready()
         yield
         following.cancel()
+        heeding.cancel()
         await core.bridge.quiet.drained()
         await core.database.close()
 
@@ -255,7 +259,9 @@ def worker(settings: Settings, database_url: str, seat: Seat) -> None:
         Meter(settings.data_dir, "worker", seat.number)
         async with opened(settings, database_url) as core:
             due = duties(core)
+            heeding = asyncio.create_task(own_parameters.heed(core.database, _building(core)))
             await jobs.work(jobs.application(database_url, due), due, seat.ready)
+            heeding.cancel()
 
     uvloop.run(run())
 
@@ -292,7 +298,13 @@ def duties(core: Core) -> list[Duty]:
         Duty(orders.DUTY, "* * * * *", core.exports.work),
         Duty("authorizations", "41 3 * * *", sweep_authorizations),
         Duty("partitions", "7 2 * * *", make_partitions),
+        Duty("search-parameters", "*/5 * * * *", _building(core)),
     ]
+
+
+def _building(core: Core) -> Callable[[], Awaitable[int]]:
+    """Bring the index of clients' search parameters to where it should be."""
+    return lambda: own_parameters.build(core.database, core.store, core.settings.fhir_base)
 
 
 async def _until_told(work: Coroutine[Any, Any, None]) -> None:

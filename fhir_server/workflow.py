@@ -16,7 +16,7 @@ References
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from fhir_server import reporting
+from fhir_server import own_parameters, reporting
 from fhir_server.acts import Recorder
 from fhir_server.naming import held as pin
 from fhir_server.naming import local, normal, split
@@ -78,9 +78,13 @@ class Workflow:
                 "Organization": organization.rule,
                 "Patient": patient.rule,
                 "Provenance": self._recorder.rule,
+                "SearchParameter": own_parameters.rule,
                 "Task": task.rule,
             },
-            completions={"DiagnosticReport": self.complete_report},
+            completions={
+                "DiagnosticReport": self.complete_report,
+                "SearchParameter": own_parameters.completed,
+            },
             follow=self.follow,
         )
 
@@ -90,6 +94,7 @@ class Workflow:
 
     async def follow(self, work: Work) -> None:
         """Write what the work's writes make necessary, and the Provenance of every act."""
+        own_parameters.follow(work)
         written = [write for write in work.writes if not write.stored.deleted]
         if work.context.principal.role != "system":
             for write in written:

@@ -140,12 +140,14 @@ def indexed(type: str) -> Mapping[str, SearchParameter]:
     """Every parameter that resources of a type are indexed by: those being built besides."""
     rows = {}
     for base in ("Resource", "DomainResource", type):
-        for definition in (*_by_base().get(base, ()), *_added.by_base.get(base, ())):
+        for definition in _by_base().get(base, ()):
             if definition["type"] in KINDS and (
                 definition["type"] != "special" or definition["code"] in SPECIAL
             ):
                 row = _row(definition, type)
                 rows[row.code] = row
+    for definition in _added.by_base.get(type, ()):
+        rows.setdefault(definition["code"], _row(definition, type, _added.choices))
     return MappingProxyType(rows)
 
 
@@ -154,13 +156,18 @@ class _Added(NamedTuple):
 
     by_base: Mapping[str, list[Mapping[str, Any]]]
     unfinished: frozenset[str]
+    choices: paths.Choices
 
 
-_added = _Added({}, frozenset())
+_added = _Added({}, frozenset(), {})
 _generation = 0
 
 
-def adopt(definitions: Iterable[Mapping[str, Any]], unfinished: Iterable[str] = ()) -> None:
+def adopt(
+    definitions: Iterable[Mapping[str, Any]],
+    unfinished: Iterable[str] = (),
+    choices: paths.Choices = MappingProxyType({}),
+) -> None:
     """Take over the parameters that clients have added, instead of all taken over before.
 
     Parameters
@@ -169,16 +176,24 @@ def adopt(definitions: Iterable[Mapping[str, Any]], unfinished: Iterable[str] = 
         SearchParameter resources that `resources.own_parameters.check` has let pass.
     unfinished
         URLs of those that resources are indexed by but nobody may ask for yet.
+    choices
+        The choice elements that their expressions may meet.
     """
     global _added, _generation
     by_base: dict[str, list[Mapping[str, Any]]] = {}
     for definition in definitions:
         for base in definition["base"]:
             by_base.setdefault(base, []).append(definition)
-    _added = _Added(by_base, frozenset(unfinished))
+    _added = _Added(by_base, frozenset(unfinished), choices)
     _generation += 1
     parameters.cache_clear()
     indexed.cache_clear()
+
+
+@cache
+def published() -> frozenset[str]:
+    """The URLs of the definitions that the server publishes itself."""
+    return frozenset(each["url"] for each in definitions())
 
 
 def generation() -> int:
@@ -201,8 +216,11 @@ def definitions() -> tuple[Mapping[str, Any], ...]:
     return tuple(orjson.loads(line) for line in lines)
 
 
-def _row(definition: Mapping[str, Any], type: str) -> SearchParameter:
+def _row(
+    definition: Mapping[str, Any], type: str, choices: paths.Choices | None = None
+) -> SearchParameter:
     expression = definition["expression"]
+    choices = _choices() if choices is None else choices
     components = _components(definition, type) if definition["type"] == "composite" else ()
     return SearchParameter(
         code=definition["code"],
@@ -210,13 +228,13 @@ def _row(definition: Mapping[str, Any], type: str) -> SearchParameter:
         expression=expression,
         targets=_targets(definition, type),
         url=definition["url"],
-        path=paths.compile(expression, type, _choices()),
+        path=paths.compile(expression, type, choices),
         components=components,
         groups=paths.compile_groups(
             expression,
             [each["expression"] for each in definition["component"]],
             type,
-            _choices(),
+            choices,
         )
         if components
         else (),

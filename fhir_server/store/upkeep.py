@@ -9,13 +9,15 @@ References
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from fhir_server.postgres.database import Database, Integers, Row, Texts
+from fhir_server.postgres.database import Database, Integers, Texts
 from fhir_server.search.stored import Stored
 from fhir_server.search.terms import Terms
 from fhir_server.store import citations, versions
 from fhir_server.store.versions import SEPARATOR
+
+Row: TypeAlias = tuple[Any, ...]
 
 PAGE: Final = 500
 
@@ -62,6 +64,7 @@ select c.key, c.type, c.id, c.version, c.instant, v.interaction, v.body, c.sort_
   array(select {VALUE} from value_term where key = c.key order by 1), c.texts
 from current as c join version as v on v.key = c.key
 where c.key > $1 and not c.deleted and ($3::text[] is null or c.type = any($3::text[]))
+  and ($4::bigint[] is null or c.key = any($4::bigint[]))
 order by c.key limit $2
 """
 
@@ -146,6 +149,22 @@ async def reindex(database: Database, base_url: str, types: Iterable[str] | None
     return count
 
 
+async def reindex_keys(database: Database, base_url: str, keys: Sequence[int]) -> int:
+    """Make the index of some versions anew, those of them that are current."""
+    count = 0
+    for at in range(0, len(keys), PAGE):
+        only = Integers(keys[at : at + PAGE])
+        rows = await database.run(CURRENT, (0, PAGE, None, only))
+        fresh = {row[0]: _indexed_anew(row, base_url) for row in rows}
+        count += await _replace(database, fresh)
+    return count
+
+
+def _indexed_anew(row: Row, base_url: str) -> tuple[Stored, Terms]:
+    stored = Stored(*row[1:7])
+    return stored, citations.indexed(stored.json, base_url)
+
+
 async def _replace(database: Database, fresh: Mapping[int, tuple[Stored, Terms]]) -> int:
     async with database.transaction() as transaction:
         locked = await transaction.run(LOCK, (Integers(fresh),))
@@ -184,7 +203,7 @@ async def _pages(
     database: Database, types: Iterable[str] | None = None
 ) -> AsyncIterator[list[tuple[Stored, Row]]]:
     after, only = 0, None if types is None else Texts(types)
-    while rows := await database.run(CURRENT, (after, PAGE, only)):
+    while rows := await database.run(CURRENT, (after, PAGE, only, None)):
         yield [(Stored(*row[1:7]), row) for row in rows]
         after = rows[-1][0]
 
