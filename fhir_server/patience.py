@@ -10,7 +10,6 @@ References
 * RFC 9112 Section 9.5 (Failures and Timeouts); tcp(7), TCP_USER_TIMEOUT
 """
 
-import resource
 import socket
 import time
 from http import HTTPStatus
@@ -111,8 +110,6 @@ class PatientServer(uvicorn.Server):
 
 
 def prepare(listener: socket.socket) -> socket.socket:
-    """Let the system end connections whose client does not read, and take as many as it allows."""
+    """Let the system end connections whose client does not read what we sent."""
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return listener
