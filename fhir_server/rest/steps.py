@@ -27,7 +27,8 @@ from resources.errors import Invalid, Issue, NotFound
 
 OFFERED: Final = frozenset({
     "create", "update", "patch", "delete",
-    "read", "vread", "history-instance", "history-type", "history-system", "search-type",
+    "read", "vread", "history-instance", "history-type", "history-system",
+    "search-type", "search-system",
 })  # fmt: skip
 """What may be part of a transaction."""
 
@@ -71,14 +72,16 @@ def understood(server: Server, request: Request, entry: Entry) -> Step:
         asked = entry.as_request(request, method, query)
         row = server.route(asked, address)
         asked.context = replace(asked.context, interaction=row.name)
-        if row.name not in OFFERED or (row.name == "search-type" and method == "POST"):
+        searching = row.name in ("search-type", "search-system")
+        if row.name not in OFFERED or (searching and method == "POST"):
             raise NotOffered("This cannot be part of a transaction.", "request.url")
         step = Step(entry, row, asked)
         if row.name in _UNDERSTAND:
             return _UNDERSTAND[row.name](server, step)
-        if row.name == "search-type":
+        if searching:
             query_read, _ = searches.parsed(server, asked, asked.pairs())
-            gate.narrow(asked.context, query_read)
+            if query_read.type:
+                gate.narrow(asked.context, query_read)
         return step
 
 

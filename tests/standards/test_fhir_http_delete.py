@@ -195,7 +195,22 @@ def test_several_that_meet_a_condition_stay(api: httpx.Client) -> None:
 
 
 @pytest.mark.standard("FHIR http conditional delete")
-@pytest.mark.parametrize("query", ["", "?_format=json", "?wings=2", "?_count=1", "?_sort=name"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?_format=json",
+        "?wings=2",
+        "?_count=1",
+        "?_sort=name",
+        "?identifier=",
+        "?identifier=,",
+        "?_include=*",
+        "?_summary=true",
+        "?_total=none",
+        "?_type=Patient",
+    ],
+)
 def test_a_condition_that_says_nothing_deletes_nothing(api: httpx.Client, query: str) -> None:
     refused(api.delete(f"/Patient{query}"), 400)
 

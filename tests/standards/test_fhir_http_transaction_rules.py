@@ -302,7 +302,12 @@ def test_prefer_of_the_whole_counts_for_each_entry(
     assert ("resource" in response, "outcome" in response["response"]) == (resource, outcome)
 
 
-def test_the_history_of_a_type_can_be_part_of_it(api: httpx.Client) -> None:
-    responses = done(api, entry("GET", "Patient/_history?_count=1"), entry("GET", "_history"))
+def test_histories_and_searches_of_all_types_can_be_part_of_it(api: httpx.Client) -> None:
+    responses = done(
+        api,
+        entry("GET", "Patient/_history?_count=1"),
+        entry("GET", "_history"),
+        entry("GET", "?_type=Patient,Flag&_count=1"),
+    )
 
-    assert [each["resource"]["type"] for each in responses] == ["history"] * 2
+    assert [each["resource"]["type"] for each in responses] == ["history", "history", "searchset"]
