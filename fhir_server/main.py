@@ -29,7 +29,7 @@ from dicom_bridge.bridge import Bridge
 from dicom_bridge.counting import Counting
 from dicom_bridge.dicomweb import router as dicomweb
 from dicom_bridge.dimse import scp
-from fhir_server import health, jobs, metrics, own_parameters
+from fhir_server import conformance, health, jobs, metrics, own_parameters
 from fhir_server.access.token import Keys, TokenChecker
 from fhir_server.access.withdrawn import Withdrawn
 from fhir_server.audit import anchor, seal
@@ -90,10 +90,11 @@ class Core:
         """Wire it; nothing is connected yet."""
         database = Database(database_url, size=settings.database_connections)
         ledger = Ledger(database)
+        hooks = Workflow(settings.fhir_base).hooks()
         store = Store(
             database,
             ledger,
-            Workflow(settings.fhir_base).hooks(),
+            conformance.binding(hooks) if settings.profiles_bind else hooks,
             settings.fhir_base,
             rules=settings.rules,
             keep_days=settings.keep_days,

@@ -68,6 +68,12 @@ class Settings(BaseSettings):
         description="`house`: references must resolve and versions be named where the house says "
         "so; `base`: plain FHIR R4; `strict`: as house, and claimed profiles are binding.",
     )
+    validation: Literal["warn", "strict"] = Field(
+        "warn",
+        description="What a resource that breaks a profile it claims is: `warn`: stored, and told "
+        "as a warning where an OperationOutcome is answered; `strict`: refused. The rules `strict` "
+        "mean this too.",
+    )
     http: str = Field("127.0.0.1:8000", description="Address of the HTTP port, `host:port`.")
     dicom: str = Field("127.0.0.1:11112", description="Address of the DICOM port, `host:port`.")
     ae_title: str = Field("ISOCENTRE", description="Our AE title.", pattern=r"^[ -\[\]-~]{1,16}$")
@@ -137,6 +143,11 @@ class Settings(BaseSettings):
     def fhir_base(self) -> str:
         """The FHIR base, without a slash at its end."""
         return f"{self.url}/fhir"
+
+    @property
+    def profiles_bind(self) -> bool:
+        """Whether a resource that breaks a profile it claims is refused."""
+        return "strict" in (self.validation, self.rules)
 
     @property
     def blob_place(self) -> str:

@@ -8,7 +8,7 @@ required bindings) is therefore 400, what this house says on top is 422.
 A reason never holds patient data, and what is not a Refusal is never told (OWASP ASVS V16.5.1).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import orjson
@@ -135,12 +135,13 @@ def outcome(issues: Sequence[Issue], code: str = "informational", severity: str 
     >>> outcome([Issue("", "No such resource.")], "not-found").decode()[:72]
     '{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"'
     """
-    return orjson.dumps(
-        {
-            "resourceType": "OperationOutcome",
-            "issue": [_issue(issue, code, severity) for issue in issues],
-        }
-    )
+    return several([(severity, issue) for issue in issues], code)
+
+
+def several(said: Iterable[tuple[str, Issue]], code: str = "informational") -> bytes:
+    """Write issues of several severities as an OperationOutcome."""
+    issues = [_issue(issue, code, severity) for severity, issue in said]
+    return orjson.dumps({"resourceType": "OperationOutcome", "issue": issues})
 
 
 def _issue(issue: Issue, code: str, severity: str) -> dict[str, object]:

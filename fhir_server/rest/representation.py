@@ -11,6 +11,7 @@ from fhir_server.rest import binary, outcomes, preconditions, summary
 from fhir_server.rest.exchange import Answer, Header, Request, Server
 from fhir_server.rest.negotiate import preference
 from fhir_server.search.stored import Stored
+from resources import profiles
 from resources.errors import Issue
 
 DONE: Final = {
@@ -71,11 +72,14 @@ def _content(prefer: str | None, stored: Stored, said: str) -> bytes:
     wish = preference(prefer).content
     if wish == "minimal":
         return b""
-    return _outcome(said) if wish == "OperationOutcome" else stored.text
+    return _outcome(said, stored) if wish == "OperationOutcome" else stored.text
 
 
-def _outcome(said: str) -> bytes:
-    return outcomes.outcome([Issue("informational", said)], severity="information")
+def _outcome(said: str, stored: Stored | None = None) -> bytes:
+    """Say that it went well, and what claimed profiles are broken all the same."""
+    claims = () if stored is None else profiles.check(stored.json)
+    warnings = [("warning", issue) for issues in claims for issue in issues]
+    return outcomes.several([("information", Issue("informational", said)), *warnings])
 
 
 def _version_headers(stored: Stored) -> tuple[Header, ...]:

@@ -11,13 +11,11 @@ References
 
 from typing import Any, Final, NamedTuple
 
-import orjson
-
 from fhir_server.access import gate
+from fhir_server.rest import outcomes
 from fhir_server.rest.exchange import Answer, Request, Server
 from fhir_server.rest.operations.parameters import Given
 from fhir_server.rest.operations.row import Result, Taken
-from fhir_server.rest.outcomes import printable
 from fhir_server.store.unit_of_work import FINAL
 from resources import profiles, validate
 from resources.errors import Forbidden, Invalid, Issue
@@ -55,7 +53,7 @@ async def answer(server: Server, request: Request, given: Given) -> Result:
         said += _of_resource(request, resource, mode, [str(url) for url in given.all("profile")])
     elif not request.id:
         raise Invalid("A delete is of one resource: name it in the address.", "mode", "invalid")
-    return Result(Answer(200, _written(said)), hits=len(said))
+    return Result(Answer(200, outcomes.several(said or [_GOOD])), hits=len(said))
 
 
 def _permitted(request: Request, letter: str) -> list[Said]:
@@ -98,17 +96,6 @@ def _of_resource(
         said += [Said(severity, issue) for issue in found.broken]
         said += [Said("warning", issue) for issue in found.unknown]
     return said
-
-
-def _written(said: list[Said]) -> bytes:
-    rows: list[dict[str, Any]] = []
-    for severity, issue in said or [_GOOD]:
-        row: dict[str, Any] = {"severity": severity, "code": issue.code or "processing"}
-        row["details"] = {"text": printable(issue.text)}
-        if issue.at:
-            row["expression"] = [printable(issue.at)]
-        rows.append(row)
-    return orjson.dumps({"resourceType": "OperationOutcome", "issue": rows})
 
 
 _GOOD: Final = Said("information", Issue("informational", "There is nothing against it."))
