@@ -34,7 +34,8 @@ from fhir_server.store.reading import (
 )
 from resources.errors import Forbidden, Invalid, NotFound
 
-MOST_SCANNED: Final = 5000
+MOST_SCANNED: Final = 2000
+"""Lines of the change log that one page looks at."""
 
 BEGINNING: Final = 0
 END: Final = 2**63 - 1
@@ -197,13 +198,14 @@ with scanned as materialized (
           and h.instant >= $4 and h.instant <= $6 and {wanted}
         order by h.instant desc, h.xid desc, h.key desc limit {MOST_SCANNED}) as h
 ), page as materialized (
-  select row_number() over (order by s.n) as n, s.instant as at, s.xid, s.key,
+  select row_number() over () as n, s.instant as at, s.xid, s.key,
     v.type, v.id, v.version, v.instant, v.interaction, v.body, c.patient, c.organizations
-  from scanned as s
-  join current as c on c.type = s.type and c.id = s.id
-  join version as v on v.key = s.key
+  from (select * from scanned order by n) as s
+  cross join lateral (
+    select * from current where type = s.type and id = s.id limit 1) as c
+  cross join lateral (select * from version where key = s.key limit 1) as v
   where ({" or ".join(seen)}) and {CURRENT_AFTER.format(v="v", low="$5")}
-  order by s.n limit $7 + 1
+  limit $7 + 1
 ), last as materialized (
   select * from scanned order by n desc limit 1
 ), written as (
