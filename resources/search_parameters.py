@@ -138,6 +138,14 @@ def parameters(type: str) -> Mapping[str, SearchParameter]:
 @cache
 def indexed(type: str) -> Mapping[str, SearchParameter]:
     """Every parameter that resources of a type are indexed by: those being built besides."""
+    rows = dict(_of_the_server(type))
+    for definition in _added.by_base.get(type, ()):
+        rows.setdefault(definition["code"], _row(definition, type, _added.choices))
+    return MappingProxyType(rows)
+
+
+@cache
+def _of_the_server(type: str) -> Mapping[str, SearchParameter]:
     rows = {}
     for base in ("Resource", "DomainResource", type):
         for definition in _by_base().get(base, ()):
@@ -146,9 +154,7 @@ def indexed(type: str) -> Mapping[str, SearchParameter]:
             ):
                 row = _row(definition, type)
                 rows[row.code] = row
-    for definition in _added.by_base.get(type, ()):
-        rows.setdefault(definition["code"], _row(definition, type, _added.choices))
-    return MappingProxyType(rows)
+    return rows
 
 
 class _Added(NamedTuple):
@@ -180,6 +186,9 @@ def adopt(
         The choice elements that their expressions may meet.
     """
     global _added, _generation
+    definitions = list(definitions)
+    if not definitions and not _added.by_base:
+        return
     by_base: dict[str, list[Mapping[str, Any]]] = {}
     for definition in definitions:
         for base in definition["base"]:

@@ -7,7 +7,7 @@ else.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import cache
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -34,12 +34,19 @@ APART: Final = "AuditEvent"
 
 async def metadata(server: Server, request: Request) -> Answer:
     """Answer the statement; anybody may ask."""
-    return Answer(200, statement(server.base_url, server.interactions))
+    generation = search_parameters.generation()
+    return Answer(200, statement(server.base_url, server.interactions, generation))
 
 
-@cache
-def statement(base_url: str, interactions: tuple[Interaction, ...]) -> bytes:
-    """Write the CapabilityStatement of a server with these interactions; once, as it is large."""
+@lru_cache(maxsize=8)
+def statement(base_url: str, interactions: tuple[Interaction, ...], generation: int) -> bytes:
+    """Write the CapabilityStatement of a server with these interactions; once, as it is large.
+
+    Parameters
+    ----------
+    generation
+        Of the search parameters: clients may add some.
+    """
     offered = {row.name for row in interactions}
     system = [name for name in OF_THE_SYSTEM if name in offered]
     system += ["transaction", "batch"] if "batch" in offered else []
@@ -94,7 +101,7 @@ def _resource(type: str, offered: Iterable[str]) -> dict[str, Any]:
         names.remove("history-type")
     rows = search_parameters.parameters(type)
     includes = [f"{type}:{row.code}" for row in rows.values() if row.kind == "reference"]
-    reverse_includes = _pointing_at().get(type)
+    reverse_includes = _pointing_at(search_parameters.generation()).get(type)
     return {
         "type": type,
         "interaction": [{"code": name} for name in names],
@@ -120,8 +127,8 @@ def _operations(type: str) -> dict[str, Any]:
     return {"operation": listed} if listed else {}
 
 
-@cache
-def _pointing_at() -> dict[str, list[str]]:
+@lru_cache(maxsize=8)
+def _pointing_at(generation: int) -> dict[str, list[str]]:
     """Say for each type by which reference parameters others point at it."""
     pointing: dict[str, list[str]] = {}
     for source in sorted(TYPES):

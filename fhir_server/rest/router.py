@@ -23,6 +23,7 @@ from fhir_server.rest.search import search, search_by_post
 from fhir_server.rest.update import update, update_where
 from fhir_server.store.store import Store
 from fhir_server.store.unit_of_work import FINAL
+from resources import search_parameters
 from resources.compartments import COMPARTMENTS
 from resources.errors import NotFound
 from resources.models import TYPES
@@ -77,7 +78,8 @@ def routes(
         Octets that the body of one request may have.
     """
     base_url = base_url.rstrip("/")
-    capabilities.statement(base_url, INTERACTIONS)  # reads every search parameter: not later
+    # It reads every search parameter, which is better done now than later.
+    capabilities.statement(base_url, INTERACTIONS, search_parameters.generation())
     server = Server(
         store, checker, ledger, base_url, body_limit, INTERACTIONS, route, dispatch, orders
     )
