@@ -13,17 +13,16 @@ References
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from dicom_bridge import bulk, frames, retrieval
-from dicom_bridge.dicomweb import accept, multipart
+from dicom_bridge.dicomweb import accept, payload
 from dicom_bridge.dicomweb.accept import Chosen
 from dicom_bridge.dicomweb.exchange import Call
 from dicom_bridge.dicomweb.problems import NotAcceptable
@@ -37,20 +36,6 @@ MOST_FRAMES: Final = 1000
 REMEMBERED: Final = 256
 """Blobs whose layout is kept at hand."""
 PIXEL_PLACES: Final = frozenset(f"{tag:08X}" for tag in frames.PIXEL_DATA)
-PRIVATE: Final = {"Cache-Control": "private, no-cache"}
-
-
-Octets = bytes | bytearray
-
-
-class Piece(NamedTuple):
-    """A part of a response: its media type, and a run of a file."""
-
-    type: str
-    location: str
-    path: Path
-    start: int
-    length: int
 
 
 async def instances(call: Call) -> Response:
@@ -62,8 +47,8 @@ async def instances(call: Call) -> Response:
         raise NotAcceptable("The instances are kept in another transfer syntax", "Accept")
     pieces = [_whole(call, one, found.permit) for one in found.instances]
     if chosen.multipart:
-        return _related(pieces, accept.DICOM)
-    return _single(pieces[0])
+        return payload.related(pieces, accept.DICOM)
+    return payload.single(pieces[0])
 
 
 async def metadata(call: Call) -> Response:
@@ -87,7 +72,7 @@ async def metadata(call: Call) -> Response:
             for json, row in zip(made, rows, strict=True)
         ]
     )
-    return Response(b"[" + body + b"]", headers=PRIVATE, media_type=accept.DICOM_JSON)
+    return Response(b"[" + body + b"]", headers=payload.PRIVATE, media_type=accept.DICOM_JSON)
 
 
 async def frame_list(call: Call) -> Response:
@@ -121,12 +106,12 @@ async def bulk_data(call: Call) -> Response:
     loop = asyncio.get_running_loop()
     if is_pixels and held.transfer_syntax != accept.DEFLATED:
         run = await loop.run_in_executor(None, _pixel_run, path, held)
-        piece = Piece(accept.OCTETS, where, path, *run)
-        return _related([piece], accept.OCTETS) if wrapped else _single(piece)
+        piece = payload.Piece(accept.OCTETS, where, path, *run)
+        return payload.related([piece], accept.OCTETS) if wrapped else payload.single(piece)
     value = await loop.run_in_executor(None, _value, path, held, place)
     if wrapped:
-        return _related_bytes([(accept.OCTETS, where, value)])
-    return Response(value, headers=PRIVATE, media_type=accept.OCTETS)
+        return payload.related_bytes([(accept.OCTETS, where, value)])
+    return Response(value, headers=payload.PRIVATE, media_type=accept.OCTETS)
 
 
 RELATIVE: Final = b'"BulkDataURI":"bulk/'
@@ -147,10 +132,10 @@ async def _found(call: Call) -> retrieval.Retrieved:
     )
 
 
-def _whole(call: Call, held: Held, permit: Permit) -> Piece:
+def _whole(call: Call, held: Held, permit: Permit) -> payload.Piece:
     path = call.web.bridge.blobs.path(held.blob, permit)
     type = f"{accept.DICOM}; transfer-syntax={held.transfer_syntax}"
-    return Piece(type, _location(call, held), path, 0, held.dataset_offset + held.size)
+    return payload.Piece(type, _location(call, held), path, 0, held.dataset_offset + held.size)
 
 
 def _location(call: Call, held: Held) -> str:
@@ -160,92 +145,26 @@ def _location(call: Call, held: Held) -> str:
     )
 
 
-class Pieces(Response):
-    """A response whose body is sent piece by piece, none of them copied together.
-
-    Parameters
-    ----------
-    body
-        The pieces, or where they come from.
-    length
-        Octets of all of them.
-    """
-
-    def __init__(self, body: AsyncIterator[Octets] | Sequence[Octets], length: int, type: str):
-        super().__init__(headers={"Content-Length": str(length), "Content-Type": type, **PRIVATE})
-        self._pieces = body
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the head, and then each piece as the connection takes it."""
-        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(head)
-        if isinstance(self._pieces, Sequence):
-            for piece in self._pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        else:
-            async for piece in self._pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-
-
-def _related(pieces: Sequence[Piece], type: str) -> Response:
-    boundary = multipart.new_boundary()
-    heads = [
-        multipart.opening(boundary, piece.type, piece.location, first=not at)
-        for at, piece in enumerate(pieces)
-    ]
-    end = multipart.closing(boundary)
-    length = sum(map(len, heads)) + sum(piece.length for piece in pieces) + len(end)
-
-    async def body() -> AsyncIterator[Octets]:
-        for head, piece in zip(heads, pieces, strict=True):
-            yield head
-            async for chunk in retrieval.stream(piece.path, piece.start, piece.length):
-                yield chunk
-        yield end
-
-    return Pieces(body(), length, _related_type(boundary, type))
-
-
-def _single(piece: Piece) -> Response:
-    chunks = retrieval.stream(piece.path, piece.start, piece.length)
-    return Pieces(chunks, piece.length, piece.type)
-
-
-def _related_bytes(parts: Sequence[tuple[str, str, Octets]]) -> Response:
-    boundary = multipart.new_boundary()
-    body: list[Octets] = []
-    for at, (type, location, content) in enumerate(parts):
-        body += [multipart.opening(boundary, type, location, first=not at), content]
-    body.append(multipart.closing(boundary))
-    plain = parts[0][0].partition(";")[0]
-    return Pieces(body, sum(map(len, body)), _related_type(boundary, plain))
-
-
-def _related_type(boundary: str, type: str) -> str:
-    return f'{accept.RELATED}; type="{type}"; boundary={boundary}'
-
-
 def _frame_response(
-    call: Call, held: Held, chosen: Chosen, numbers: Sequence[int], taken: Sequence[Octets]
+    call: Call, held: Held, chosen: Chosen, numbers: Sequence[int], taken: Sequence[payload.Octets]
 ) -> Response:
     syntax = held.transfer_syntax
     if chosen.type == accept.OCTETS and syntax in accept.NATIVE:
         syntax = accept.EXPLICIT_LITTLE
     type = f"{chosen.type}; transfer-syntax={syntax}"
     if not chosen.multipart:
-        return Pieces(taken[:1], len(taken[0]), type)
+        return payload.Pieces(taken[:1], len(taken[0]), type)
     where = _location(call, held)
     parts = [
         (type, f"{where}/frames/{number}", content)
         for number, content in zip(numbers, taken, strict=True)
     ]
-    return _related_bytes(parts)
+    return payload.related_bytes(parts)
 
 
 async def _frames(
     call: Call, held: Held, permit: Permit, numbers: Sequence[int]
-) -> Sequence[Octets]:
+) -> Sequence[payload.Octets]:
     path = call.web.bridge.blobs.path(held.blob, permit)
     loop = asyncio.get_running_loop()
     if held.transfer_syntax == accept.DEFLATED:
@@ -265,7 +184,7 @@ async def _frames(
         os.close(file)
 
 
-async def _frame(file: int, runs: Sequence[Run]) -> Octets:
+async def _frame(file: int, runs: Sequence[Run]) -> payload.Octets:
     taken = [await retrieval.take(file, *run) for run in runs]
     return taken[0] if len(taken) == 1 else b"".join(taken)
 
