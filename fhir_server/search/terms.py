@@ -212,16 +212,17 @@ def _name(type: str, parameter: SearchParameter) -> str:
 
 
 def _take_token(taken: _Taken, name: str, element: Any) -> None:
-    before = len(taken.terms)
-    token.index(name, element, taken.terms.append)
+    terms = taken.terms
+    before = len(terms)
+    token.index(name, element, terms.append)
     if element.__class__ is dict:
-        code = name.partition(".")[2]
         for text in token.texts(element):
-            taken.texts.append(f"{code}={string.fold(text)}")
-        for typed in token.typed(element):
-            taken.texts.append(f"{code}:of-type={typed.replace(MARK, '')}")
-        if len(taken.terms) == before:
-            taken.terms.append(f"{name}:")
+            taken.texts.append(f"{_code(name)}={string.fold(text)}")
+        if "type" in element:
+            for typed in token.typed(element):
+                taken.texts.append(f"{_code(name)}:of-type={typed.replace(MARK, '')}")
+        if len(terms) == before:
+            terms.append(f"{name}:")
 
 
 def _take_reference(taken: _Taken, name: str, element: Any) -> None:

@@ -95,20 +95,14 @@ def index(prefix: str, element: Any, add: Callable[[str], None]) -> None:
         index(prefix, "true" if element else "false", add)
 
 
-def texts(element: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what ``:text`` looks at: CodeableConcept.text, Coding.display, Identifier.type.text."""
-    concept = element.get("type")
-    for each in (element, concept) if concept.__class__ is dict else (element,):
-        text = each.get("text")
-        if text.__class__ is str:
-            yield text
-    display = element.get("display")
-    if display.__class__ is str:
-        yield display
-    for coding in element.get("coding", ()):
-        display = coding.get("display")
-        if display.__class__ is str:
-            yield display
+def texts(element: Mapping[str, Any]) -> list[str]:
+    """Give what ``:text`` looks at: CodeableConcept.text, Coding.display, Identifier.type.text."""
+    found = [element.get("text"), element.get("display")]
+    if "coding" in element:
+        found += [coding.get("display") for coding in element["coding"]]
+    if "type" in element and element["type"].__class__ is dict:
+        found.append(element["type"].get("text"))
+    return [each for each in found if each.__class__ is str]
 
 
 def typed(element: Mapping[str, Any]) -> Iterator[str]:
