@@ -14,24 +14,20 @@ References
 """
 
 import logging
-import select
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from struct import Struct
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final
 
 import psycopg
 from psycopg import errors
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
-from psycopg_pool import AsyncConnectionPool
 
+from fhir_server.postgres.wire import Row, Statement, Wire, connected
+from fhir_server.postgres.wires import Wires
 from resources.errors import Exhausted
-
-Row: TypeAlias = tuple[Any, ...]
-Statement: TypeAlias = tuple[str, Sequence[Any]]
-Connection: TypeAlias = psycopg.AsyncConnection[Row]
 
 STATEMENT_SECONDS: Final = 30
 """No statement runs longer; a waiting request is told that there is no room."""
@@ -41,9 +37,6 @@ WAIT_SECONDS: Final = 4
 
 OPEN_SECONDS: Final = 10
 """How long the database may take to answer when we start."""
-
-RECONNECT_SECONDS: Final = 5
-"""After so long without a database, the next request tries afresh instead of the pool."""
 
 IDLE_SECONDS: Final = 60
 """No transaction stays open longer without a statement: it would hold back those who follow."""
@@ -108,36 +101,16 @@ class Database:
 
     def __init__(self, url: str, *, size: int = 10) -> None:
         self.url = url
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            url,
-            min_size=min(2, size),
-            max_size=size,
-            open=False,
-            timeout=WAIT_SECONDS,
-            reconnect_timeout=RECONNECT_SECONDS,
-            configure=_configure,
-            check=_check,
-            kwargs={
-                "autocommit": True,
-                "prepare_threshold": 0,
-                "cursor_factory": psycopg.AsyncRawCursor,
-                "options": OPTIONS,
-                "application_name": "isocentre",
-            },
-        )
+        self._wires = Wires(self._connected, size, WAIT_SECONDS)
 
     async def open(self, within_seconds: float = OPEN_SECONDS) -> None:
         """Connect, or raise `Exhausted` when the database does not answer in time."""
         with as_refusal():
-            try:
-                await self._pool.open(wait=True, timeout=within_seconds)
-            except psycopg.OperationalError:
-                await self._pool.close()
-                raise
+            self._wires.give(await self._wires.take(within_seconds))
 
     async def close(self) -> None:
         """Close every connection, those in use as soon as they come back."""
-        await self._pool.close()
+        self._wires.close()
 
     async def run(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
         """Run one statement in a transaction of its own; what it wrote is durable on return.
@@ -148,41 +121,71 @@ class Database:
             The database is away, full or too slow.
         """
         with as_refusal():
-            async with self._pool.connection() as connection:
-                return await _run(connection, sql, params)
+            wire = await self._wires.take()
+            try:
+                return (await wire.run(((sql, params),)))[0]
+            finally:
+                self._wires.give(wire)
 
     async def run_all(self, statements: Iterable[Statement]) -> None:
         """Run statements as one transaction and with one round trip; nobody needs their rows."""
         with as_refusal():
-            async with (
-                self._pool.connection() as connection,
-                connection.pipeline(),
-                connection.transaction(),
-            ):
-                await _run_all(connection, statements)
+            wire = await self._wires.take()
+            try:
+                await wire.run(statements)
+            finally:
+                self._wires.give(wire)
 
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[Transaction]":
         """Run several statements as one; READ COMMITTED. An exception undoes them all."""
         with as_refusal():
-            async with self._pool.connection() as connection, connection.transaction():
-                yield Transaction(connection)
+            wire = await self._wires.take()
+            transaction = Transaction(wire)
+            try:
+                yield transaction
+                await transaction.end(_COMMIT)
+            except BaseException:
+                await transaction.end(_ROLLBACK)
+                raise
+            finally:
+                self._wires.give(wire)
+
+    async def _connected(self) -> Wire:
+        connection = await connected(self.url, options=OPTIONS, application_name="isocentre")
+        adapt(connection)
+        return Wire(connection)
 
 
 class Transaction:
-    """Statements of one transaction."""
+    """Statements of one transaction, which begins with the first of them."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._open = False
 
     async def run(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
         """Run one statement; what it wrote is durable when the transaction's block is left."""
-        return await _run(self._connection, sql, params)
+        return (await self._run([(sql, params)]))[-1]
 
     async def run_all(self, statements: Iterable[Statement]) -> None:
         """Run statements whose rows nobody needs, with one round trip for all of them."""
-        async with self._connection.pipeline():
-            await _run_all(self._connection, statements)
+        await self._run(list(statements))
+
+    async def end(self, how: Statement) -> None:
+        """Commit or undo what was done, if anything was."""
+        if self._open:
+            self._open = False
+            if self._wire.is_alive():
+                await self._wire.run((how,))
+            elif how is _COMMIT:
+                raise psycopg.OperationalError("the connection was lost before the commit")
+
+    async def _run(self, statements: list[Statement]) -> list[list[Row]]:
+        if not self._open:
+            self._open = True
+            statements.insert(0, _BEGIN)
+        return await self._wire.run(statements)
 
 
 class as_refusal:  # noqa: N801 - reads as a clause
@@ -195,17 +198,6 @@ class as_refusal:  # noqa: N801 - reads as a clause
         if isinstance(error, UNABLE):
             _log.error("database: %s", error)
             raise Exhausted("The database cannot do this now; try again later.") from error
-
-
-async def _run(connection: Connection, sql: str, params: Sequence[Any]) -> list[Row]:
-    # Every text comes from a module constant or from `search.compile`; values are parameters.
-    cursor = await connection.cursor(binary=True).execute(sql, params)
-    return await cursor.fetchall() if cursor.description else []
-
-
-async def _run_all(connection: Connection, statements: Iterable[Statement]) -> None:
-    for sql, params in statements:
-        await connection.cursor(binary=True).execute(sql, params)
 
 
 class _BigintDumper(Dumper):
@@ -270,6 +262,10 @@ class _BlobsDumper(_ArrayDumper):
         return list(values)
 
 
+_BEGIN: Final[Statement] = ("begin", ())
+_COMMIT: Final[Statement] = ("commit", ())
+_ROLLBACK: Final[Statement] = ("rollback", ())
+
 _HEADER: Final = Struct("!iiI")
 _BOUNDS: Final = Struct("!ii")
 _LENGTH: Final = Struct("!i")
@@ -277,23 +273,7 @@ _INT8: Final = Struct("!q")
 _NULL: Final = _LENGTH.pack(-1)
 
 
-async def _check(connection: Connection) -> None:
-    """Drop a connection that ended while nobody used it: then there is something to read.
-
-    After PostgreSQL was away no request has to find that out; it takes a system call.
-    """
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        await connection.close()
-        raise psycopg.OperationalError("the connection ended while it was idle")
-
-
-async def _configure(connection: Connection) -> None:
-    adapt(connection)
-
-
-def adapt(connection: psycopg.Connection[Row] | Connection) -> None:
+def adapt(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
     """Have a connection take parameters as this module says."""
     connection.adapters.register_dumper(int, _BigintDumper)
     connection.adapters.register_dumper(Texts, _TextsDumper)
