@@ -5,7 +5,7 @@ leaves an audit row too.
 
 References
 ----------
-* FHIR http, "read", "vread", "history", "search", "create", "update"
+* FHIR http, "read", "vread", "history", "search", "create", "update", "patch", "delete"
 * IHE BALP: what is recorded of each of them
 """
 
@@ -25,6 +25,7 @@ from fhir_server.search.find import Page
 from fhir_server.search.query import Query
 from fhir_server.search.stored import Stored
 from fhir_server.store import history, reading, versions, walking
+from fhir_server.store.attempts import Attempts
 from fhir_server.store.history import Cut
 from fhir_server.store.reading import Asked, Found
 from fhir_server.store.surroundings import Hooks as Hooks
@@ -32,7 +33,7 @@ from fhir_server.store.surroundings import Surroundings
 from fhir_server.store.targets import Targets, Wanted
 from fhir_server.store.unit_of_work import Work
 from fhir_server.store.walking import Leg, Place, Walk
-from resources.errors import Exhausted, Forbidden, NotFound, Refusal, Unsupported
+from resources.errors import Forbidden, NotFound, Unsupported
 from resources.models import TYPES
 
 Rules = Literal["house", "base", "strict"]
@@ -69,7 +70,7 @@ class Store:
         keep_days: int = KEEP_DAYS,
     ) -> None:
         self._database = database
-        self._ledger = ledger
+        self._attempts = Attempts(ledger)
         self._base_url = base_url
         self._targets = Targets(database)
         self._reads: Gathering[Asked, Found] = Gathering(self._read, lanes=2)
@@ -100,7 +101,7 @@ class Store:
                 await work.finish()
         except Exception as error:
             cause = versions.refusal(error)
-            await self._note(context, cause, *(work.attempted if work else (None, None)))
+            await self._attempts.note(context, cause, *(work.attempted if work else (None, None)))
             if cause is error:
                 raise
             raise cause from error
@@ -160,7 +161,7 @@ class Store:
 
         The ledger has a history of its own: AuditEvents are searched, and are not among these.
         """
-        async with self._noted(context, type, None):
+        async with self._attempts.noted(context, type, None):
             if type == "AuditEvent":
                 raise Unsupported("An AuditEvent has one version: search for them.")
             if type is not None:
@@ -174,7 +175,7 @@ class Store:
 
     async def search(self, context: RequestContext, query: Query) -> Page:
         """Answer a page of what a query finds and the asker may see."""
-        async with self._noted(context, query.type or None, None):
+        async with self._attempts.noted(context, query.type or None, None):
             if query.type == "AuditEvent":
                 async with find.in_time():
                     return await events_search.search(self._database, context, query)
@@ -211,7 +212,7 @@ class Store:
         self, context: RequestContext, type: str, id: str, version: int | None
     ) -> Asked:
         """Ask scope, patient and role; the statement that reads asks for the relationship."""
-        async with self._noted(context, type, id, version):
+        async with self._attempts.noted(context, type, id, version):
             reach = gate.reach(context, "r", type)
             if reach.only:
                 await self._check_scope(context, type, id)
@@ -233,43 +234,3 @@ class Store:
             id=id,
             terms=terms.index(target.stored.json, self._base_url).terms,
         )
-
-    @asynccontextmanager
-    async def _noted(
-        self, context: RequestContext, type: str | None, id: str | None, version: int | None = None
-    ) -> AsyncIterator[None]:
-        """Leave an audit row for a refusal inside, and hide what the asker may not know of."""
-        try:
-            yield
-        except Exception as error:
-            await self._note(context, error, type, id, version)
-            if isinstance(error, Forbidden) and error.step == "relationship":
-                raise NotFound(f"There is no {type}/{id}.") from error
-            raise
-
-    async def _note(
-        self,
-        context: RequestContext,
-        error: Exception,
-        type: str | None,
-        id: str | None,
-        version: int | None = None,
-    ) -> None:
-        """Tell the ledger of an attempt that failed, and why.
-
-        Where the ledger cannot be reached, the first error is still the one to be told.
-        """
-        cause = error.__cause__ if isinstance(error.__cause__, Forbidden) else error
-        step = cause.step if isinstance(cause, Forbidden) else ""
-        refused = isinstance(error, Refusal)
-        with suppress(Exhausted):
-            await self._ledger.append(
-                ledger.entry(
-                    context,
-                    outcome=ledger.MINOR_FAILURE if refused else ledger.SERIOUS_FAILURE,
-                    type=type,
-                    id=id,
-                    version=version,
-                    detail=f"{cause.__class__.__name__} {step}".strip(),
-                )
-            )
