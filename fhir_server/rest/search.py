@@ -9,14 +9,16 @@ References
 * FHIR http, "search"; FHIR R4 search, "Search Contexts", "Handling Errors", "self link"
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Final
 
 from fhir_server.rest import bundles, outcomes, summary
 from fhir_server.rest.exchange import Answer, Request, Server, decoded
 from fhir_server.rest.negotiate import check_form, preference
+from fhir_server.rest.operations import shelves
 from fhir_server.rest.summary import Parts
-from fhir_server.search import include
+from fhir_server.search import include, modifiers
 from fhir_server.search import query as queries
 from fhir_server.search.find import Page
 from fhir_server.search.query import Query
@@ -53,13 +55,25 @@ async def search_by_post(server: Server, request: Request) -> Answer:
 
 async def found(server: Server, request: Request, pairs: Pairs) -> Answer:
     """Ask the store, and write what it found as a searchset."""
-    query, asked = parsed(server, request, pairs)
+    with await _reading(server, request, pairs):
+        query, asked = parsed(server, request, pairs)
     parts = _parts(query, asked)
 
     request.handed_over = True
     page = await server.store.search(request.context, query)
 
     return Answer(200, searchset(server, request, asked, query, parts, page))
+
+
+async def _reading(
+    server: Server, request: Request, pairs: Pairs
+) -> AbstractContextManager[object]:
+    """Have the value sets and code systems at hand that are stored here and asked for."""
+    wanted = modifiers.vocabulary(pairs)
+    if not wanted:
+        return nullcontext()
+    shelf = await shelves.library(server, request, wanted)
+    return modifiers.using(shelf)
 
 
 def parsed(server: Server, request: Request, pairs: Pairs) -> tuple[Query, Pairs]:

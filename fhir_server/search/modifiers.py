@@ -10,7 +10,9 @@ References
 * FHIR R4 search, "token", "reference", "string", "uri": what each modifier means
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 from fhir_server.search import (
@@ -25,11 +27,12 @@ from fhir_server.search import (
     uri,
 )
 from fhir_server.search.criterion import Criterion, Value
-from fhir_server.search.escaping import plain
+from fhir_server.search.escaping import plain, split
 from fhir_server.search.token import Token
-from resources.errors import Invalid, Unsupported
+from resources.errors import Invalid, NotFound, Unsupported
 from resources.search_parameters import SearchParameter, types
 from resources.terminology import held
+from resources.terminology.library import Library
 
 MOST_CODES: Final = 5000
 """Codes of the value sets of one criterion."""
@@ -50,8 +53,43 @@ BY_KIND: Final[Mapping[str, frozenset[str]]] = {
 NOT_DONE: Final[Mapping[str, frozenset[str]]] = {"reference": frozenset({"above", "below"})}
 """FHIR R4 search, "reference": hierarchies of resources, which this server does not follow."""
 
+SHELF: Final[ContextVar[Library | None]] = ContextVar("shelf", default=None)
+"""The value sets and code systems to read by, where clients have stored some that are asked for;
+else those that are held."""
+
+VOCABULARY: Final = {
+    "in": "ValueSet", "not-in": "ValueSet", "above": "CodeSystem", "below": "CodeSystem",
+}  # fmt: skip
+"""The modifiers of tokens that need to know codes, and where those are listed."""
+
 COLUMNS: Final = frozenset({"_id", "_lastUpdated"})
 """Parameters that are columns of their own and have no modifier but ``missing``."""
+
+
+@contextmanager
+def using(shelf: Library) -> Iterator[None]:
+    """Read what is inside the block by what is on a shelf."""
+    before = SHELF.set(shelf)
+    try:
+        yield
+    finally:
+        SHELF.reset(before)
+
+
+def vocabulary(pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Type and canonical URL of the value sets and code systems that parameters speak of.
+
+    Examples
+    --------
+    >>> vocabulary([("code:in", "http://x"), ("status", "ready")])
+    {('ValueSet', 'http://x')}
+    """
+    return {
+        (VOCABULARY[modifier], plain(each.partition("|")[0]))
+        for name, value in pairs
+        if ":" in name and (modifier := name.rpartition(":")[2]) in VOCABULARY
+        for each in split(value, ",")
+    }
 
 
 def criterion(
@@ -93,7 +131,7 @@ def _in(found: SearchParameter, modifier: str, alternatives: Sequence[str]) -> C
     """Ask for the codes of value sets; an element that is a bare code has no system to compare."""
     pairs: set[tuple[str, str]] = set()
     for url in (plain(each) for each in alternatives):
-        codes = held.value_set_codes(url)
+        codes = _codes(url)
         if codes is None:
             raise Invalid(
                 f"{found.code}:{modifier}: that value set is not held here or cannot be listed",
@@ -110,16 +148,34 @@ def _in(found: SearchParameter, modifier: str, alternatives: Sequence[str]) -> C
 
 
 def _subsumed(found: SearchParameter, modifier: str, alternatives: Sequence[str]) -> Criterion:
-    reached: Callable[[str, str], Collection[str]] = (
-        held.descendants if modifier == "below" else held.ancestors
-    )
     tokens: list[Token] = []
     for each in alternatives:
         system, code = token.read(each)
         if not system or code is None:
             raise Invalid(f"{found.code}:{modifier} is asked for with system|code", at=found.code)
-        tokens += [Token(system, one) for one in sorted(reached(system, code))]
+        tokens += [Token(system, one) for one in sorted(_reached(modifier, system, code))]
     return Criterion(found.code, "token", "", tuple(tokens))
+
+
+def _codes(url: str) -> Set[tuple[str, str]] | None:
+    shelf = SHELF.get()
+    if shelf is None:
+        return held.value_set_codes(url)
+    try:
+        return shelf.expansion(url).keys()
+    except (NotFound, Unsupported):
+        return None
+
+
+def _reached(modifier: str, system: str, code: str) -> Collection[str]:
+    shelf = SHELF.get()
+    if shelf is None:
+        return (held.descendants if modifier == "below" else held.ancestors)(system, code)
+    try:
+        found = shelf.code_system(system)
+    except NotFound:
+        return (code,)
+    return found.descendants(code) if modifier == "below" else found.ancestors(code)
 
 
 def _steps(found: SearchParameter, modifier: str, alternatives: Sequence[str]) -> Criterion:
