@@ -134,13 +134,22 @@ def _statement(
     place: Place,
     count: int,
 ) -> tuple[str, list[Any]]:
-    params: list[Any] = [Texts(types), place.instant, place.key, walk.since, walk.until, count]
+    # One type is asked for as such: the index by instant then gives the rows in order.
+    sole = types[0] if len(types) == 1 else None
+    params: list[Any] = [
+        sole or Texts(types),
+        place.instant,
+        place.key,
+        walk.since,
+        walk.until,
+        count,
+    ]
     conditions = [predicate(reach, "c", params, type=types[0], instant=context.instant)]
     conditions += _about(walk, params)
     sql = (
         "select c.type, c.id, v.version, v.instant, v.interaction, v.body, c.key"
         " from current as c join version as v on v.key = c.key"
-        " where c.type = any($1) and not c.deleted and (c.instant, c.key) > ($2, $3)"
+        f" where c.type = {'$1' if sole else 'any($1)'} and not c.deleted and (c.instant, c.key) > ($2, $3)"
         f" and c.instant > $4 and c.instant <= $5 and {' and '.join(conditions)}"
         " order by c.instant, c.key limit $6"
     )

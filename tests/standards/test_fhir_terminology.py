@@ -206,6 +206,26 @@ def test_a_question_that_cannot_be_answered_is_refused_by_name(
     refused(api.get(path), status, code, place)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"resourceType": "ValueSet", "status": "draft", "compose": "x"},
+        {"resourceType": "ValueSet", "status": "draft", "compose": {"include": [{"system": 1}]}},
+        {"resourceType": "ValueSet", "status": "draft", "expansion": {"contains": ["x"]}},
+        {"resourceType": "Patient"},
+    ],
+)
+def test_a_value_set_that_is_none_is_refused(api: httpx.Client, given: Json) -> None:
+    rows = [
+        {"name": "valueSet", "resource": given},
+        {"name": "code", "valueCode": "x"},
+        {"name": "system", "valueUri": "urn:x"},
+    ]
+    refused(api.post("/ValueSet/$expand", json=given), 400)
+    refused(posted(api, "/ValueSet/$expand", rows[0]), 400)
+    refused(posted(api, "/ValueSet/$validate-code", *rows), 400)
+
+
 def test_a_stranger_is_told_nothing(shared_server: Any) -> None:
     refused(shared_server.stranger().get("/ValueSet/$expand?url=" + PRIORITY), 401, "login")
 

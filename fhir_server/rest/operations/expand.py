@@ -5,6 +5,7 @@ References
 * FHIR R4 ValueSet, operation $expand: url, valueSet, filter, offset, count
 """
 
+import asyncio
 import time
 import uuid
 from typing import Any, Final
@@ -15,6 +16,7 @@ from fhir_server.rest.exchange import Answer, Request, Server
 from fhir_server.rest.operations import shelves
 from fhir_server.rest.operations.parameters import Given
 from fhir_server.rest.operations.row import Result, Taken
+from resources import validate
 from resources.errors import Invalid
 from resources.terminology.expansion import Contained, expand
 
@@ -34,7 +36,7 @@ TAKES: Final = (
 async def answer(server: Server, request: Request, given: Given) -> Result:
     """Answer a ValueSet with its expansion."""
     shelf, value_set = await chosen(server, request, given)
-    found = list(expand(value_set, shelf).values())
+    found = list((await asyncio.to_thread(expand, value_set, shelf)).values())
     if words := given.text("filter").casefold().split():
         found = [each for each in found if _matches(each, words)]
     offset = given.number("offset", 10**9) or 0
@@ -60,7 +62,7 @@ async def chosen(server: Server, request: Request, given: Given) -> tuple[Any, A
     Raises
     ------
     Invalid
-        None is named.
+        None is named, or what is given is not one.
     NotFound
         The one that is named is not here.
     """
@@ -68,6 +70,8 @@ async def chosen(server: Server, request: Request, given: Given) -> tuple[Any, A
     if request.id:
         request.handed_over = True
         value_set = (await server.store.read(request.context, "ValueSet", request.id)).json
+    elif value_set:
+        _require_value_set(value_set)
     if value_set:
         return await shelves.library(server, request, (), [value_set]), value_set
     url, version = given.text("url"), given.text("valueSetVersion")
@@ -77,6 +81,14 @@ async def chosen(server: Server, request: Request, given: Given) -> tuple[Any, A
         url = f"{url}|{version}"
     shelf = await shelves.library(server, request, [("ValueSet", url)])
     return shelf, shelf.value_set(url)
+
+
+def _require_value_set(given: Any) -> None:
+    """Refuse what came as a value set and is none."""
+    if given.get("resourceType") != "ValueSet":
+        raise Invalid("The parameter valueSet is a ValueSet.", "valueSet", "invalid")
+    if issues := validate.check(given):
+        raise Invalid(issues=issues)
 
 
 def _matches(each: Contained, words: list[str]) -> bool:

@@ -5,6 +5,7 @@ References
 * FHIR R4 CodeSystem and ValueSet, operations $validate-code: result, message, display
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -55,7 +56,7 @@ async def of_a_system(server: Server, request: Request, given: Given) -> Result:
 async def of_a_value_set(server: Server, request: Request, given: Given) -> Result:
     """Answer whether a code is in a value set."""
     shelf, value_set = await expand.chosen(server, request, given)
-    held = expanded(value_set, shelf)
+    held = await asyncio.to_thread(expanded, value_set, shelf)
     answers: list[tuple[bool, str, str]] = []
     for each in _codings(given, given.text("system")):
         code, system = str(each.get("code")), each.get("system")
