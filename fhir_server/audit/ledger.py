@@ -12,6 +12,7 @@ References
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from fhir_server.context import RequestContext
@@ -57,24 +58,27 @@ _ARRAYS: Final[dict[str, tuple[type[list[Any]], str]]] = {
 COLUMNS: Final = ", ".join(Entry._fields)
 """For ``insert into audit(COLUMNS) select ...``, in the order of `Entry`."""
 
-ARRAYS: Final = tuple(_ARRAYS.get(name, (Texts, "text[]"))[1] for name in Entry._fields)
-"""The array type of each column, for ``unnest`` of what `arrays` gives."""
 
+def unnested(first: int, names: Sequence[str] = Entry._fields) -> str:
+    """The ``unnest(...)`` of entries whose arrays are the parameters from number `first` on.
 
-def unnested(first: int) -> str:
-    """The ``unnest(...)`` of entries whose arrays are the parameters from number `first` on."""
-    return unnest(*ARRAYS, first=first)
+    With `names`, of those columns only, as `arrays` gives them.
+    """
+    return unnest(*(_ARRAYS.get(name, (Texts, "text[]"))[1] for name in names), first=first)
 
 
 INSERT: Final = f"insert into audit({COLUMNS}) select * from {unnested(1)}"
 
 
-def arrays(entries: Sequence[Entry]) -> list[list[Any]]:
+def arrays(entries: Sequence[Entry], names: Sequence[str] = Entry._fields) -> list[list[Any]]:
     """Entries turned into one array a column, ready to be parameters."""
-    columns = zip(*entries, strict=True) if entries else ((),) * len(Entry._fields)
+    if names is not Entry._fields:
+        picked = itemgetter(*map(Entry._fields.index, names))
+        entries = [picked(each) for each in entries]
+    columns = zip(*entries, strict=True) if entries else ((),) * len(names)
     return [
         _ARRAYS.get(name, (Texts, ""))[0](values)
-        for name, values in zip(Entry._fields, columns, strict=True)
+        for name, values in zip(names, columns, strict=True)
     ]
 
 

@@ -16,6 +16,7 @@ References
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from struct import Struct
 from typing import Any, ClassVar, Final
 
@@ -25,7 +26,9 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-from fhir_server.postgres.wire import Row, Statement, Wire, connected
+from fhir_server.postgres.wire import Row as Row
+from fhir_server.postgres.wire import Statement as Statement
+from fhir_server.postgres.wire import Wire, connected
 from fhir_server.postgres.wires import Wires
 from resources.errors import Exhausted
 
@@ -222,44 +225,53 @@ class _ArrayDumper(Dumper):
         cls.element_oid = info.oid
         cls.oid = info.array_oid
 
-    def encoded(self, values: Sequence[Any]) -> list[bytes | None]:
-        """The elements in binary."""
-        raise TypeError(self.element)
-
-    def dump(self, obj: Sequence[Any]) -> Buffer:
-        if not obj:
+    def joined(self, values: Sequence[bytes | None]) -> bytes:
+        """Put elements, each in binary, together."""
+        if not values:
             return _HEADER.pack(0, 0, self.element_oid)
+        length = _LENGTH.pack
         parts = [
-            _HEADER.pack(1, int(None in obj), self.element_oid),
-            _BOUNDS.pack(len(obj), 1),
+            _HEADER.pack(1, int(None in values), self.element_oid),
+            _BOUNDS.pack(len(values), 1),
         ]
-        for data in self.encoded(obj):
-            if data is None:
+        for each in values:
+            if each is None:
                 parts.append(_NULL)
             else:
-                parts += (_LENGTH.pack(len(data)), data)
+                parts.append(length(len(each)))
+                parts.append(each)
         return b"".join(parts)
 
 
 class _TextsDumper(_ArrayDumper):
     element = "text"
 
-    def encoded(self, values: Sequence[str | None]) -> list[bytes | None]:
-        return [None if value is None else value.encode() for value in values]
+    def dump(self, obj: Sequence[str | None]) -> Buffer:
+        return self.joined([None if value is None else value.encode() for value in obj])
 
 
 class _IntegersDumper(_ArrayDumper):
     element = "int8"
 
-    def encoded(self, values: Sequence[int | None]) -> list[bytes | None]:
-        return [None if value is None else _INT8.pack(value) for value in values]
+    def dump(self, obj: Sequence[int | None]) -> Buffer:
+        if not obj or len(obj) > _FEW or None in obj:
+            return self.joined([None if value is None else _INT8.pack(value) for value in obj])
+        elements = [8] * (2 * len(obj))
+        elements[1::2] = obj  # type: ignore[assignment]
+        return _few(len(obj)).pack(1, 0, self.element_oid, len(obj), 1, *elements)
 
 
 class _BlobsDumper(_ArrayDumper):
     element = "bytea"
 
-    def encoded(self, values: Sequence[bytes | None]) -> list[bytes | None]:
-        return list(values)
+    def dump(self, obj: Sequence[bytes | None]) -> Buffer:
+        return self.joined(obj)
+
+
+@cache
+def _few(number: int) -> Struct:
+    """Lay out an array of so many integers, none of them null."""
+    return Struct("!iiIii" + "iq" * number)
 
 
 _BEGIN: Final[Statement] = ("begin", ())
@@ -271,6 +283,9 @@ _BOUNDS: Final = Struct("!ii")
 _LENGTH: Final = Struct("!i")
 _INT8: Final = Struct("!q")
 _NULL: Final = _LENGTH.pack(-1)
+
+_FEW: Final = 64
+"""Elements of an array that is laid out as a whole."""
 
 
 def adapt(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:

@@ -44,8 +44,14 @@ class Found(NamedTuple):
     organizations: tuple[str, ...]
 
 
+_KNOWN: Final = (
+    "instant", "interaction", "subject", "organization", "client", "role", "origin", "request",
+    "version", "query", "hits",
+)  # fmt: skip
+"""Columns of an audit row that are known before the answer is; each costs an array."""
+
 _ENTRY_AT: Final = 8
-AFTER_GATED: Final = _ENTRY_AT + len(Entry._fields)
+AFTER_GATED: Final = _ENTRY_AT + len(_KNOWN)
 """Number of the first parameter after those of `GATED`."""
 
 GATED: Final = f"""
@@ -53,7 +59,7 @@ with q as materialized (
   select * from {unnest("text[]", "text[]", "bigint[]", "bigint[]", "text[]", "text[]", "bigint[]")}
     with ordinality as q(type, id, version, everything, organization, patient, open, n)
 ), e as materialized (
-  select * from {ledger.unnested(_ENTRY_AT)} with ordinality as e({ledger.COLUMNS}, n)
+  select * from {ledger.unnested(_ENTRY_AT, _KNOWN)} with ordinality as e({", ".join(_KNOWN)}, n)
 ), r as materialized (
   select q.n, q.type, q.id, c.key, c.deleted, c.patient, c.organizations, c.version as newest,
     case when q.version is null then c.key
@@ -84,7 +90,7 @@ READ: Final = f"""{GATED}, found as materialized (
     case when f.interaction <> 'D' then 1 else 0 end,
     case when f.interaction <> 'D' then null when f.interaction = 'D' then '{DELETED}'
       when f.key is null or f.seen then '{NOT_THERE}' else '{NOT_SEEN}' end,
-    e.body
+    null
   from found as f join e on e.n = f.n
 )
 select n, patient, organizations, version, instant, interaction, body from found order by n
@@ -109,7 +115,7 @@ def parameters(asked: Sequence[Asked]) -> list[Any]:
         Texts([ask.reach.organization for ask in asked]),
         Texts([ask.reach.patient for ask in asked]),
         Integers([int(ask.reach.open) for ask in asked]),
-        *ledger.arrays([ask.entry for ask in asked]),
+        *ledger.arrays([ask.entry for ask in asked], _KNOWN),
     ]
 
 
