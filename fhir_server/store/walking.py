@@ -135,9 +135,9 @@ def _statement(
     count: int,
 ) -> tuple[str, list[Any]]:
     # One type is asked for as such: the index by instant then gives the rows in order.
-    sole = types[0] if len(types) == 1 else None
+    is_one = len(types) == 1
     params: list[Any] = [
-        sole or Texts(types),
+        types[0] if is_one else Texts(types),
         place.instant,
         place.key,
         walk.since,
@@ -149,7 +149,8 @@ def _statement(
     sql = (
         "select c.type, c.id, v.version, v.instant, v.interaction, v.body, c.key"
         " from current as c join version as v on v.key = c.key"
-        f" where c.type = {'$1' if sole else 'any($1)'} and not c.deleted and (c.instant, c.key) > ($2, $3)"
+        f" where c.type = {'$1' if is_one else 'any($1)'} and not c.deleted"
+        " and (c.instant, c.key) > ($2, $3)"
         f" and c.instant > $4 and c.instant <= $5 and {' and '.join(conditions)}"
         " order by c.instant, c.key limit $6"
     )

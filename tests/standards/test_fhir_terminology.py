@@ -216,7 +216,7 @@ def test_a_question_that_cannot_be_answered_is_refused_by_name(
     ],
 )
 def test_a_value_set_that_is_none_is_refused(api: httpx.Client, given: Json) -> None:
-    rows = [
+    rows: list[Json] = [
         {"name": "valueSet", "resource": given},
         {"name": "code", "valueCode": "x"},
         {"name": "system", "valueUri": "urn:x"},
