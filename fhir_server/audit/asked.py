@@ -50,9 +50,10 @@ def text(query: Query) -> str:
 
 def patient(query: Query) -> str | None:
     """The one patient whom a query asks about, if it is one."""
-    if query.pinned is None:
+    pinned = query.pinned
+    if pinned is None:
         return None
-    (references,) = query.criteria[query.pinned].values
+    (references,) = query.criteria[pinned].values
     reference = references[0] if isinstance(references, tuple) else None
     return reference.partition("/")[2] if isinstance(reference, str) else None
 

@@ -286,8 +286,8 @@ def _values(
         values |= reach.bind(group.reach, group.types[0], instant, f"group{n}.")
     for n, value in enumerate(query.cursor or ()):
         values[f"after{n}"] = value
-    if query.pinned is not None:
-        (references,) = query.criteria[query.pinned].values
+    if (pinned := query.pinned) is not None:
+        (references,) = query.criteria[pinned].values
         assert isinstance(references, tuple)
         values["patient"] = str(references[0]).partition("/")[2]
     if row is not None:

@@ -13,6 +13,7 @@ References
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from fhir_server.access.gate import Reach
@@ -65,6 +66,9 @@ class Included(NamedTuple):
     seen: tuple[Extent, ...]
 
 
+NOTHING: Final = Included((), ())
+
+
 def groups(types: Iterable[str], reaches: Mapping[str, Reach | None]) -> list[Group]:
     """Sort types by how far they are seen; what is not seen at all is left out."""
     found: dict[Reach, list[str]] = {}
@@ -87,20 +91,39 @@ def brought_in(query: Query) -> frozenset[str]:
 
 def included(query: Query, seen: Iterable[Group], reaches: Mapping[str, Reach | None]) -> Included:
     """Say what is to be followed in which round."""
+    if not (query.includes or query.revincludes):
+        return NOTHING
     extents = tuple(reach.extent(group.reach) for group in seen)
-    begin = frozenset({query.type})
+    behind = {
+        each.source: reach.extent(its_reach)
+        for each in query.revincludes
+        if (its_reach := reaches.get(each.source)) is not None
+    }
+    return _included(query.type, query.includes, query.revincludes, extents, tuple(behind.items()))
+
+
+@lru_cache(maxsize=1000)
+def _included(
+    type: str,
+    includes: tuple[Include, ...],
+    revincludes: tuple[Include, ...],
+    extents: tuple[Extent, ...],
+    sources: tuple[tuple[str, Extent], ...],
+) -> Included:
+    reaches = dict(sources)
+    begin = frozenset({type})
     rounds: list[Round] = []
     while begin and len(rounds) < MOST_ROUNDS:
         later = bool(rounds)
         ahead = [
             each
-            for each in query.includes
+            for each in includes
             if extents and each.source in begin and (each.iterate or not later)
         ]
         behind = [
             each
-            for each in query.revincludes
-            if reaches.get(each.source) is not None
+            for each in revincludes
+            if each.source in reaches
             and included_types(each) & begin
             and (each.iterate or not later)
         ]
@@ -151,7 +174,7 @@ def _forwards(includes: Iterable[Include]) -> tuple[Forward, ...]:
 
 
 def _backwards(
-    revincludes: Iterable[Include], begin: frozenset[str], reaches: Mapping[str, Reach | None]
+    revincludes: Iterable[Include], begin: frozenset[str], reaches: Mapping[str, Extent]
 ) -> tuple[Backward, ...]:
     """Gather what goes back from the same types to the same type."""
     found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
@@ -159,9 +182,8 @@ def _backwards(
         targets = tuple(sorted(included_types(each) & begin))
         found.setdefault((each.source, targets), []).append(f"{initials(each.source)}.{each.code}=")
     return tuple(
-        Backward(source, tuple(prefixes), targets, reach.extent(its_reach))
+        Backward(source, tuple(prefixes), targets, reaches[source])
         for (source, targets), prefixes in found.items()
-        if (its_reach := reaches.get(source)) is not None
     )
 
 

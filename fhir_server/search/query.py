@@ -33,6 +33,9 @@ COMMON: Final = "Resource"
 """The type whose parameters every type has."""
 
 
+_NONE: Final[frozenset[str]] = frozenset()
+
+
 class Ignored(NamedTuple):
     """A parameter that was not used, and why."""
 
@@ -95,7 +98,8 @@ class Query:
     @property
     def led_to(self) -> frozenset[str]:
         """The types that its chains lead to."""
-        return frozenset(chain.from_iterable(each.ends for each in self.criteria))
+        leading = [each.ends for each in self.criteria if each.chain is not None or each.either]
+        return frozenset(chain.from_iterable(leading)) if leading else _NONE
 
     @property
     def keys(self) -> tuple[Key, ...]:

@@ -10,7 +10,7 @@ References
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from fhir_server.search import (
@@ -139,6 +139,7 @@ def is_valued(type: str) -> bool:
     return _is_valued(type, generation())
 
 
+@cache
 def initials(type: str) -> str:
     """The capitals of a type, with which its terms begin. Two types may share them.
 
