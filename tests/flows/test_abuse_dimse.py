@@ -4,6 +4,7 @@ What was said is answered with a status or ends its association; nothing is left
 else notices.
 """
 
+import asyncio
 import os
 import struct
 import threading
@@ -104,13 +105,13 @@ class Upper(threading.Thread):
             self.longest = max(self.longest, time.monotonic() - began)
             self.count += 1
 
-    def __enter__(self) -> "Upper":
+    async def __aenter__(self) -> "Upper":
         self.start()
         return self
 
-    def __exit__(self, *gone: object) -> None:
+    async def __aexit__(self, *gone: object) -> None:
         self.stop.set()
-        self.join(10)
+        await asyncio.to_thread(self.join, 10)  # the server needs the loop to answer
 
 
 def without(number: int, elements: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
@@ -256,7 +257,7 @@ async def test_who_speaks_slowly_is_hung_up_on(
                 time.sleep(0.05)
             return time.monotonic() - began
 
-    with Upper(archive.port) as upper:
+    async with Upper(archive.port) as upper:
         assert await archive.call(drip) < 5
     assert upper.count
     assert upper.failed == []
@@ -535,7 +536,7 @@ async def test_a_data_set_that_is_none_is_refused_and_ends_nothing(archive: Arch
                 heard[name] = line.status()
         return heard
 
-    with Upper(archive.port) as upper:
+    async with Upper(archive.port) as upper:
         heard = await archive.call(say)
 
     assert heard == {name: status for name, (_, status) in DATA_SETS.items()}
@@ -590,7 +591,7 @@ async def test_whoever_leaves_at_whatever_moment_leaves_nothing_behind(archive: 
                 with Line(archive.port, whole[:at] + ending):
                     pass
 
-    with Upper(archive.port) as upper:
+    async with Upper(archive.port) as upper:
         await archive.call(say)
 
     assert upper.failed == []
