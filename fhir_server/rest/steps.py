@@ -28,7 +28,7 @@ from resources.errors import Invalid, Issue, NotFound
 OFFERED: Final = frozenset({
     "create", "update", "patch", "delete",
     "read", "vread", "history-instance", "history-type", "history-system",
-    "search-type", "search-system",
+    "search-type", "search-system", "operation",
 })  # fmt: skip
 """What may be part of a transaction."""
 

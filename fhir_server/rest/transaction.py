@@ -25,7 +25,10 @@ from resources.errors import NotFound, Unprocessable
 ORDER: Final = (("delete",), ("create",), ("update", "patch"), ("read",))
 """FHIR http, "Transaction Processing Rules": in this order; all others only ask."""
 
-BEFORE: Final = frozenset({"vread", "history-instance", "history-type", "history-system"})
+BEFORE: Final = frozenset(
+    {"vread", "history-instance", "history-type", "history-system", "operation"}
+)
+"""What says nothing that the transaction writes, and fails the whole if it is refused."""
 AFTER: Final = frozenset({"search-type", "search-system"})
 
 

@@ -1,7 +1,9 @@
 """FHIR http, "Transaction Processing Rules": order, conditions, links and overlaps."""
 
+import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -311,3 +313,36 @@ def test_histories_and_searches_of_all_types_can_be_part_of_it(api: httpx.Client
     )
 
     assert [each["resource"]["type"] for each in responses] == ["history", "history", "searchset"]
+
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "Bundle-bundle-transaction.json"
+
+
+def test_the_transaction_that_the_standard_shows_is_done(server: Server) -> None:
+    """The official example; but it asks a ValueSet for $lookup, which a CodeSystem has."""
+    api = server.client()
+    bundle = json.loads(EXAMPLE.read_bytes())
+    for each in bundle["entry"]:
+        if each["request"]["url"] == "ValueSet/$lookup":
+            coding = {"system": "http://hl7.org/fhir/administrative-gender", "code": "male"}
+            each["request"]["url"] = "CodeSystem/$lookup"
+            each["resource"]["parameter"][0]["valueCoding"] = coding
+    for id in ("123", "123a", "123a", "234", "12334"):
+        api.put(f"/Patient/{id}", json=a_patient(id)).raise_for_status()
+
+    answer = api.post("", json=bundle, headers={"Prefer": "return=minimal"})
+
+    assert answer.status_code == 200, answer.text
+    assert statuses(answer.json()["entry"]) == [
+        "201", "201", "200", "201", "200", "204", "204", "200", "200", "200",
+    ]  # fmt: skip
+    refused(api.get("/Patient/234"), 410)
+    assert api.get("/Patient/123a").headers["etag"] == 'W/"3"'
+
+
+def test_a_refused_operation_fails_the_whole(api: httpx.Client, value: str) -> None:
+    create = entry("POST", "Patient", a_person(value))
+
+    refused(send(api, create, entry("GET", "Patient/nothing-here/$everything")), 404)
+
+    assert api.get("/Patient", params={"identifier": value}).json()["total"] == 0
