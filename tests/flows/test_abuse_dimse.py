@@ -218,6 +218,7 @@ async def test_many_presentation_contexts_are_negotiated(archive: Archive, count
     assert await archive.call(eventually, lambda: is_over(archive))
 
 
+@pytest.mark.slow
 @pytest.mark.standard("threats T17")
 async def test_who_has_only_called_takes_nobodys_place(archive: Archive) -> None:
     crowd: list[Line] = []
@@ -366,6 +367,7 @@ async def test_a_message_that_is_none_ends_its_association(archive: Archive) -> 
     assert await archive.call(eventually, lambda: is_over(archive))
 
 
+@pytest.mark.slow
 async def test_requests_that_nobody_waits_for_are_not_hoarded(archive: Archive) -> None:
     find = command([(2, FIND), (0x100, us(0x20)), (0x110, us(1)), (0x700, us(0)), (0x800, us(1))])
     held = data(find) + pieces(bytes(1 << 17))
@@ -545,6 +547,7 @@ async def test_a_data_set_that_is_none_is_refused_and_ends_nothing(archive: Arch
     assert await archive.call(eventually, lambda: is_over(archive) and not spooled(archive))
 
 
+@pytest.mark.slow
 @pytest.mark.standard("PS3.5 A.5, threats T11")
 async def test_a_deflated_bomb_costs_what_is_read_of_it(archive: Archive) -> None:
     zeros = bytes(1 << 28)
