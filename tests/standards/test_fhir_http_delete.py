@@ -134,6 +134,25 @@ def test_who_may_not_see_it_is_told_that_nothing_is_there_and_it_stays(
     assert api.get(f"/Patient/{patient['id']}").status_code == 200
 
 
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("headers", [{}, {"If-Match": 'W/"1"'}, {"If-Match": 'W/"7"'}])
+def test_a_change_of_what_is_hidden_is_told_what_is_told_of_nothing(
+    api: httpx.Client, shared_server: Server, method: str, headers: dict[str, str]
+) -> None:
+    """Who may not create has no other way to find out either."""
+    other = shared_server.client(organization="other", scope="system/*.ruds")
+    there, nowhere = stored(api, a_patient(None))["id"], str(uuid.uuid4())
+
+    def told(id: str) -> tuple[int, str]:
+        patch = {"resourceType": "Parameters"}
+        resource = patch if method == "PATCH" else a_patient(id, identifier=[])
+        answer = other.request(method, f"/Patient/{id}", json=resource, headers=headers)
+        return answer.status_code, answer.text.replace(id, "x")
+
+    assert told(there) == told(nowhere)
+    assert api.get(f"/Patient/{there}").headers["etag"] == 'W/"1"'
+
+
 def test_a_scope_without_the_letter_deletes_nothing(
     api: httpx.Client, shared_server: Server
 ) -> None:
