@@ -56,7 +56,7 @@ def test_what_is_written_is_found_by_its_values_and_its_next_version_by_its_own(
     api: httpx.Client,
 ) -> None:
     patient = stored(api, {"resourceType": "Patient"})
-    observation = {
+    observation: Json = {
         "resourceType": "Observation", "id": uuid.uuid4().hex, "status": "final",
         "code": {"coding": [{"system": "http://loinc.org", "code": "3141-9"}], "text": "Weight"},
         "subject": {"reference": f"Patient/{patient['id']}"},
