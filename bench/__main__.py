@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import bars, dicom, fhir, processes
+from bench import bars, dicom, fhir, processes, worklists
 from bench.client import Client
 from fhir_server import installation
 from fhir_server.postgres.embedded import running
@@ -107,10 +107,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--patients", type=int, default=200)
     parser.add_argument("--only", default="", help="works, comma-separated")
-    parser.add_argument("--part", choices=("fhir", "dicom", "all"), default="all")
+    parser.add_argument("--part", choices=("fhir", "dicom", "worklists", "all"), default="all")
+    parser.add_argument("--at", default=worklists.SIZES, help="Tasks of --part worklists")
+    parser.add_argument("--explain", action="store_true", help="print the plans of worklists")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     results: dict[str, object] = {}
+    if options.part == "worklists":
+        sizes = [int(each) for each in options.at.split(",")]
+        worklists.compare(sizes, 20 * options.rounds, options.explain)
+        return
     with tempfile.TemporaryDirectory(prefix="isocentre-bench-") as name:
         work, data = Path(name), Path(name) / "data"
         data.mkdir()

@@ -107,7 +107,8 @@ def _sort(wanted: Wanted, value: str) -> None:
     for name in value.split(","):
         code = name.removeprefix("-")
         found = parameter(wanted.type, code)
-        if found is None or not is_sortable(found.kind):
+        of_all = wanted.type in TYPES or code in ("_id", "_lastUpdated")
+        if found is None or not is_sortable(found.kind) or not of_all:
             raise Unusable(f"nothing is sorted by {code} here", at="_sort", code="not-supported")
         keys.append(Sort(code, found.kind, name != code))
     if len(keys) > MOST_KEYS:
