@@ -29,7 +29,7 @@ from tests.flows import wire
 from tests.flows.installation import Installation
 from tests.flows.wire import ASSOCIATE_AC, CT, EXPLICIT, Line
 
-KILLS = int(os.environ.get("ISOCENTRE_KILLS", "20"))
+KILLS = int(os.environ.get("ISOCENTRE_KILLS", "40"))
 """About seven seconds each; before a release, ISOCENTRE_KILLS=1000 (threats F1)."""
 IMAGES: Final = 3
 STAGES: Final = ("referred", "authorised", "imaged", "reported", "acknowledged")
