@@ -56,8 +56,8 @@ SECONDS: Final = 4.0
 """No search takes longer: a client would not wait, and others would have to."""
 
 HINT: Final = (
-    "The search takes too long. Name a patient, a date or a status, ask for fewer types, follow"
-    " fewer references, or ask for no total (_total=none)."
+    "The search takes too long. Name a patient, an organisation, a date or a status that fewer"
+    " resources have, ask for fewer types, or follow fewer references."
 )
 
 
