@@ -36,6 +36,16 @@ class Folder:
             raise NotFound("There is no such export.")
         self.path = root / id
 
+    @classmethod
+    def all(cls, root: Path) -> "list[Folder]":
+        """Give the folders of all orders, be they known or not."""
+        return [cls(root, path.name) for path in root.glob("*") if _ID.fullmatch(path.name)]
+
+    @property
+    def id(self) -> str:
+        """The order's id."""
+        return self.path.name
+
     def begin(self) -> None:
         """Make it anew: what an attempt that died has left is of no use."""
         self.remove()

@@ -24,7 +24,7 @@ from fhir_server.audit import ledger
 from fhir_server.context import now
 from fhir_server.export.files import Folder, Lines
 from fhir_server.export.orders import COLUMNS, Order
-from fhir_server.postgres.database import Database
+from fhir_server.postgres.database import Database, Texts
 from fhir_server.search.stored import Stored
 from fhir_server.store import walking
 from fhir_server.store.walking import Place, Walk
@@ -56,6 +56,7 @@ update export set state = $2, manifest = $3 where id = $1 and state = 'running' 
 """
 
 _EXPIRED: Final = "delete from export where expires <= $1 returning id"
+_KNOWN: Final = "select id from export where id = any($1)"
 
 
 class Cancelled(Exception):  # noqa: N818 - nothing went wrong
@@ -65,13 +66,23 @@ class Cancelled(Exception):  # noqa: N818 - nothing went wrong
 async def work(database: Database, root: Path, base_url: str) -> int:
     """Work on all orders that wait, forget those that have expired, and say how many there were."""
     count = 0
-    for (id,) in await database.run(_EXPIRED, (now(),)):
-        await asyncio.to_thread(Folder(root, id).remove)
-        count += 1
+    count += len(await database.run(_EXPIRED, (now(),)))
+    await _sweep(database, root)
     while rows := await database.run(_CLAIM, (now(), now() - DEAD_MICROSECONDS)):
         await _fulfil(database, Order(*rows[0]), root, base_url)
         count += 1
     return count
+
+
+async def _sweep(database: Database, root: Path) -> None:
+    """Remove the folders that belong to no order; an order is there before its folder is."""
+    found = await asyncio.to_thread(Folder.all, root)
+    if found:
+        rows = await database.run(_KNOWN, (Texts([folder.id for folder in found]),))
+        known = {id for (id,) in rows}
+        for folder in found:
+            if folder.id not in known:
+                await asyncio.to_thread(folder.remove)
 
 
 async def _fulfil(database: Database, order: Order, root: Path, base_url: str) -> None:

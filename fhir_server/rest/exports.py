@@ -12,10 +12,10 @@ from typing import Final
 
 from fhir_server.access import gate
 from fhir_server.audit import ledger
-from fhir_server.rest import preconditions
+from fhir_server.rest import outcomes, preconditions
 from fhir_server.rest.exchange import Answer, Interaction, Request, Server
 from fhir_server.rest.outcomes import MethodNotAllowed
-from resources.errors import Conflict, NotFound, Refusal
+from resources.errors import Conflict, Issue, NotFound
 
 PLACE: Final = "_export"
 """Below the FHIR base: the address of an order is ``_export/[id]``."""
@@ -26,10 +26,7 @@ NAME: Final = "export"
 NDJSON: Final = b"application/fhir+ndjson"
 JSON: Final = b"application/json"
 RETRY_SECONDS: Final = b"1"
-
-
-class Failed(Refusal):
-    """The export ended in a failure of ours."""
+FAILED: Final = Issue("exception", "The export failed; ask for it again.")
 
 
 Answering = Callable[[Server, Request], Awaitable[Answer]]
@@ -55,18 +52,16 @@ def interaction(request: Request, parts: Sequence[str]) -> Interaction:
 
 
 async def status(server: Server, request: Request) -> Answer:
-    """Answer how far an order is, or what came of it.
+    """Answer how far an order is, or what came of it; 500 where that is a failure of ours.
 
     Raises
     ------
     NotFound
         It is not there, or not the asker's own.
-    Failed
-        It ended in a failure; ask again for the whole.
     """
     order = await server.exports.find(request.context, request.id)
     if order.state == "failed":
-        raise Failed("The export failed; ask for it again.", code="exception")
+        return Answer(500, outcomes.outcome([FAILED]))
     if order.manifest is None:
         progress = f"{order.state}, {order.done} resources written".encode()
         return Answer(202, headers=((b"x-progress", progress), (b"retry-after", RETRY_SECONDS)))

@@ -259,6 +259,14 @@ def test_an_order_whose_worker_died_is_done_by_the_next(
     assert json.loads(api.get(output["url"]).text)["id"] == patient["id"]
 
 
+def test_an_order_that_failed_is_told_as_a_failure_of_ours(
+    api: httpx.Client, database_url: str
+) -> None:
+    place = kicked_off(api, "/$export")
+    _run(database_url, "update export set state = 'failed'")
+    refused(api.get(place), 500, "exception")
+
+
 def test_two_workers_do_an_order_once(api: httpx.Client, work: Work) -> None:
     stored(api, a_patient(id=None))
     places = [kicked_off(api, "/$export?_type=Patient") for _ in range(3)]

@@ -70,6 +70,16 @@ async def test_an_order_that_fails_is_told_as_failed_and_leaves_no_file(
     assert (await exports.find(context(), id)).state == "failed"
 
 
+async def test_files_of_no_order_are_swept_away(database: Database, tmp_path: Path) -> None:
+    exports = Exports(database, tmp_path, "https://fhir.example/fhir")
+    kept = await exports.take(context(), "a", ["Patient"])
+    await exports.work()
+    lost = Folder(tmp_path, "a" * 36)
+    lost.begin()
+    await exports.work()
+    assert [path.name for path in tmp_path.iterdir()] == [kept]
+
+
 def test_a_long_file_is_followed_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
