@@ -14,7 +14,7 @@ from fhir_server.search import query as queries
 from fhir_server.search.query import Query
 from fhir_server.store.unit_of_work import Work
 from resources.content import Content
-from resources.errors import Invalid, Refusal, Stale, Unsupported
+from resources.errors import Conflict, Invalid, Refusal, Stale, Unsupported
 from resources.models import TYPES
 
 PRESENTATION: Final = frozenset({"_format", "_pretty"})
@@ -46,8 +46,8 @@ def of_reference(server: Server, literal: str) -> Query | None:
 
 async def target(
     work: Work, condition: Query, content: Content, if_match: int | None, at: str
-) -> tuple[str, bool]:
-    """Say which id a conditional update writes, and whether there must be nothing under it yet.
+) -> tuple[str, type[Conflict] | None]:
+    """Say which id a conditional update writes, and what it is if there is something under it.
 
     An empty id stands for one that the server gives. FHIR http, "conditional update".
 
@@ -63,10 +63,10 @@ async def target(
     if found is not None:
         if given not in (None, found.id):
             raise Invalid("The resource that meets the condition has another id.", "id", "value")
-        return found.id, False
+        return found.id, None
     if if_match is not None:
         raise Stale("Nothing meets the condition, so it has no such version.", at)
-    return given or "", True
+    return given or "", Conflict
 
 
 def _condition(server: Server, type: str, pairs: list[tuple[str, str]], at: str) -> Query:

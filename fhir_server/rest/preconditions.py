@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final
 
-from resources.errors import Invalid
+from resources.errors import Conflict, Invalid, Stale, Unsupported
 
 _ETAG: Final = re.compile(r'(?:W/)?"([0-9]{1,9})"')
 
@@ -41,6 +41,24 @@ def if_match(value: str | None, at: str = "If-Match") -> int | None:
     if match is None:
         raise Invalid('If-Match takes one version, such as W/"3".', at, code="value")
     return int(match[1])
+
+
+def only_new(value: str | None, at: str = "If-None-Match") -> type[Conflict] | None:
+    """Read the If-None-Match header of an update: ``*`` is for what is not there yet.
+
+    RFC 9110 Section 13.1.2: "If-None-Match can also be used with a value of "*" to prevent an
+    unsafe request method ... from inadvertently modifying an existing representation".
+
+    Raises
+    ------
+    Unsupported
+        A list of versions that shall not be the present one.
+    """
+    if value is None:
+        return None
+    if value.strip() != "*":
+        raise Unsupported("If-None-Match of an update takes * alone.", at)
+    return Stale
 
 
 def is_held(headers: Mapping[str, str], version: int, instant: int) -> bool:

@@ -23,7 +23,7 @@ from fhir_server.store import ids
 from fhir_server.store.unit_of_work import Work
 from resources import validate
 from resources.content import Content
-from resources.errors import Invalid, Issue, NotFound
+from resources.errors import Conflict, Invalid, Issue, NotFound
 
 OFFERED: Final = frozenset({
     "create", "update", "patch", "delete",
@@ -46,9 +46,11 @@ class Step(NamedTuple):
         The criteria that stand instead of an id, or of If-None-Exist.
     change
         What a patch makes of the present version.
-    first, new, held
-        What a condition has found: there must be nothing yet under the id; the id is one that the
-        server made; or this is there already and nothing is written.
+    first
+        There must be nothing yet under the id; this is raised otherwise.
+    new, held
+        What a condition has found: the id is one that the server made, or this is there already
+        and nothing is written.
     """
 
     entry: Entry
@@ -59,7 +61,7 @@ class Step(NamedTuple):
     if_match: int | None = None
     condition: Query | None = None
     change: Callable[[Stored], Content] | None = None
-    first: bool = False
+    first: type[Conflict] | None = None
     new: bool = False
     held: Stored | None = None
 
@@ -101,7 +103,10 @@ def _update(server: Server, step: Step) -> Step:
         return step._replace(condition=conditions.of_address(server, asked))
     require_valid_id(asked.id, "request.url")
     require_id(content, asked.id, "resource.id")
-    return step._replace(target=f"{asked.type}/{asked.id}")
+    first = preconditions.only_new(
+        asked.headers.get("if-none-match"), asked.place_of("If-None-Match")
+    )
+    return step._replace(target=f"{asked.type}/{asked.id}", first=first)
 
 
 def _patch(server: Server, step: Step) -> Step:

@@ -13,12 +13,15 @@ async def update(server: Server, request: Request) -> Answer:
     """Store the body under the id of the address; 201 if nothing was there, 200 otherwise."""
     require_valid_id(request.id)
     if_match = preconditions.if_match(request.headers.get("if-match"), request.place_of("If-Match"))
+    first = preconditions.only_new(
+        request.headers.get("if-none-match"), request.place_of("If-None-Match")
+    )
     content = await incoming.resource(request)
     incoming.require_id(content, request.id)
 
     request.handed_over = True
     async with server.store.begin(request.context) as work:
-        stored = await work.update(request.type, request.id, content, if_match)
+        stored = await work.update(request.type, request.id, content, if_match, first=first)
 
     return representation.written(server, request, stored)
 

@@ -25,7 +25,7 @@ from fhir_server.audit import ledger, received, render
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Statement
 from fhir_server.search.stored import Stored
-from fhir_server.store import ids, referrers
+from fhir_server.store import ids, referrers, withholding
 from fhir_server.store.draft import Draft, Write
 from fhir_server.store.preceding import FINAL as FINAL
 from fhir_server.store.preceding import Preceding, no_version, nothing
@@ -83,14 +83,14 @@ class Work(Preceding):
         content: Content,
         if_match: int | None = None,
         *,
-        first: bool = False,
+        first: type[Conflict] | None = None,
     ) -> Stored:
         """Write a new version of a resource, or the first one under an id the asker chose.
 
         Parameters
         ----------
         first
-            Only if there is nothing yet under this id.
+            Only if there is nothing yet under this id; otherwise this is raised.
 
         Raises
         ------
@@ -105,8 +105,8 @@ class Work(Preceding):
         before, target = await self._before("u", type, id, if_match)
         if before is None:
             self._permit_first(type, id, if_match)
-        elif first and not before.deleted:
-            raise Conflict(f"There is a {type}/{id}, and it does not meet the condition.")
+        elif first is not None and not before.deleted:
+            raise first(f"There is a {type}/{id} already.")
         else:
             self._require_match(before, if_match)
         return await self._draft(content, id, before, target)
@@ -190,6 +190,8 @@ class Work(Preceding):
             )
             for draft in self._drafts.all
         ]
+        for draft in self._drafts.all:
+            self._own_rows += withholding.statements(draft, self._around.base_url)
         batch = Batch(self._drafts.rows(), [*self._entries, *written])
         if self._transaction is None and not self._own_rows:
             await self._around.write(batch)

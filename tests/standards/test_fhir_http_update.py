@@ -1,5 +1,7 @@
 """FHIR http, "update", "update as create", "Managing Resource Contention"."""
 
+import uuid
+
 import httpx
 import pytest
 
@@ -153,3 +155,25 @@ def test_writes_at_the_same_time_make_one_version_each(api: httpx.Client) -> Non
         "2",
         "1",
     ]
+
+
+@pytest.mark.standard("RFC 9110 13.1.2")
+def test_if_none_match_of_everything_lets_nothing_be_overwritten(api: httpx.Client) -> None:
+    id = f"p-{uuid.uuid4()}"
+    only_new = {"If-None-Match": "*"}
+
+    first = api.put(f"/Patient/{id}", json=a_patient(id), headers=only_new)
+    again = api.put(f"/Patient/{id}", json=a_patient(id), headers=only_new)
+
+    assert first.status_code == 201
+    refused(again, 412, "conflict")
+    request = {"method": "PUT", "url": f"Patient/{id}", "ifNoneMatch": "*"}
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [{"resource": a_patient(id), "request": request}],
+    }
+    refused(api.post("", json=bundle), 412, "conflict")
+    versions = {"If-None-Match": 'W/"1"'}
+    answer = api.put(f"/Patient/{id}", json=a_patient(id), headers=versions)
+    refused(answer, 400, "not-supported", "If-None-Match")
