@@ -56,7 +56,7 @@ RULES: Final = 2
 """To be counted up with a change of what is indexed: the index is then made anew."""
 
 OURS: Final = ""
-PUBLISHED: Final = "published"
+PUBLISHED: Final = "=published"
 """Names in `index_built` for the rules of this server, and for what it has published."""
 
 AT_ONCE: Final = 200
@@ -158,9 +158,7 @@ async def heed(database: Database, then: Callable[[], Awaitable[object]] | None 
 
 
 def _is_usable(definition: Definition) -> bool:
-    return own_parameters.is_wanted(definition) and not any(
-        own_parameters.compiles(definition, base) for base in definition.get("base", ())
-    )
+    return own_parameters.is_wanted(definition) and own_parameters.is_usable(definition)
 
 
 @asynccontextmanager
@@ -190,7 +188,7 @@ async def _build(database: Database, store: Store, base_url: str) -> int:
         await publish(store, database)
         await database.run(KEEP, (PUBLISHED, published, []))
     wanted = await load(database)
-    goal = {each["url"]: _state(each) for each in wanted.values()}
+    goal = {id: _state(each) for id, each in wanted.items()}
     goal[OURS] = _digest(f"{RULES} {published}".encode()), frozenset()
     wrong = {name for name in goal.keys() | built.keys() if goal.get(name) != built.get(name)}
     count = 0

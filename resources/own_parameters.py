@@ -9,7 +9,7 @@ References
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -17,6 +17,7 @@ import orjson
 from resources import codes, paths, search_parameters, structures
 from resources.errors import Issue, Unprocessable
 from resources.models import DATATYPES, TYPES
+from resources.search_parameters import SearchParameter
 
 BUILDING: Final = {"system": f"{codes.BASE}/CodeSystem/search-index", "code": "building"}
 """The tag of a definition that is active once its index is complete."""
@@ -65,9 +66,14 @@ def check(definition: Mapping[str, Any]) -> None:
     Unprocessable
         With an issue for everything that is wrong.
     """
-    issues = [*_issues(definition)]
+    issues = [*_issues(definition, search_parameters.indexed)]
     if issues:
         raise Unprocessable(issues=issues)
+
+
+def is_usable(definition: Mapping[str, Any]) -> bool:
+    """Whether resources can be indexed by a definition that is stored, however it came there."""
+    return not [*_issues(definition, search_parameters.of_the_server)]
 
 
 def compiles(definition: Mapping[str, Any], type: str) -> str:
@@ -79,7 +85,11 @@ def compiles(definition: Mapping[str, Any], type: str) -> str:
     return "" if path.branches else f"the expression says nothing of {type}"
 
 
-def _issues(definition: Mapping[str, Any]) -> Iterator[Issue]:
+def _issues(
+    definition: Mapping[str, Any], of: Callable[[str], Mapping[str, SearchParameter]]
+) -> Iterator[Issue]:
+    """Find what is wrong; `of` names the parameters that a type has already."""
+
     def issue(text: str, member: str) -> Issue:
         return Issue("invalid", text, f"SearchParameter.{member}")
 
@@ -97,7 +107,7 @@ def _issues(definition: Mapping[str, Any]) -> Iterator[Issue]:
         if base not in TYPES or base == "AuditEvent":
             yield issue(f"resources of type {base} are not searched here", "base")
             continue
-        known = search_parameters.indexed(base).get(code)
+        known = of(base).get(code)
         if known is not None and known.url != definition.get("url"):
             yield issue(f"{base} has a parameter {code} already", "code")
         elif why := compiles(definition, base):

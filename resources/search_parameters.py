@@ -138,14 +138,15 @@ def parameters(type: str) -> Mapping[str, SearchParameter]:
 @cache
 def indexed(type: str) -> Mapping[str, SearchParameter]:
     """Every parameter that resources of a type are indexed by: those being built besides."""
-    rows = dict(_of_the_server(type))
+    rows = dict(of_the_server(type))
     for definition in _added.by_base.get(type, ()):
         rows.setdefault(definition["code"], _row(definition, type, _added.choices))
     return MappingProxyType(rows)
 
 
 @cache
-def _of_the_server(type: str) -> Mapping[str, SearchParameter]:
+def of_the_server(type: str) -> Mapping[str, SearchParameter]:
+    """Every parameter of a type that the server itself defines."""
     rows = {}
     for base in ("Resource", "DomainResource", type):
         for definition in _by_base().get(base, ()):
@@ -154,7 +155,7 @@ def _of_the_server(type: str) -> Mapping[str, SearchParameter]:
             ):
                 row = _row(definition, type)
                 rows[row.code] = row
-    return rows
+    return MappingProxyType(rows)
 
 
 class _Added(NamedTuple):

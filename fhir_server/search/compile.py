@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from fhir_server.access.gate import Reach
 from fhir_server.search import hops, include, page, reach
-from fhir_server.search.criteria import BY_TERMS
+from fhir_server.search.criteria import BY_TERMS, CHECKED, CHECKS
 from fhir_server.search.criterion import Criterion
 from fhir_server.search.hops import Node
 from fhir_server.search.include import Included
@@ -164,7 +164,7 @@ def _slots(
     led = pinned is not None or any(_finds(each) for each in query.criteria)
     slots = []
     for criterion in query.criteria:
-        can_lead = criterion.modifier != "missing" and criterion.code != "_lastUpdated"
+        can_lead = criterion.modifier not in CHECKS and criterion.code not in CHECKED
         slots.append(hops.node(criterion, can_lead and not led, reaches))
         led = led or can_lead
     return tuple(slots)

@@ -20,9 +20,13 @@ from fhir_server.search.reach import Place
 from fhir_server.search.terms import MARK, NOT_INDEXED, VALUED, initials
 from fhir_server.search.token import Token
 from fhir_server.search.values import form
-from resources.search_parameters import CHIEF_DATE
+from resources.search_parameters import CHIEF_DATE, PRIORITY_RANK
 
 BY_TERMS: Final = frozenset({"token", "reference", "uri"})
+
+CHECKS: Final = frozenset({"missing", "not", "text", "below"})
+CHECKED: Final = frozenset({"_lastUpdated", PRIORITY_RANK})
+"""Modifiers and parameters that no index finds the rows by: they check what others find."""
 
 
 class Slot(NamedTuple):

@@ -8,6 +8,7 @@ string_term folded texts of the current state, for string parameters
 value_term  numbers, quantities, composites and places of the current state
 index_built which rules and which parameters of clients the index was made by
 relation    which organisation is party to which resource about which patient
+withheld    what a patient's dissent, or a label, keeps from other organisations
 change      the change log: one line a version, read in order by those who follow it
 log         the number of this log; a new number after a restore (see `changes`)
 =========== ====================================================================================
@@ -152,7 +153,8 @@ class ValueTerm(SQLModel, table=True):
 class IndexBuilt(SQLModel, table=True):
     """What the index holds: by the rules of this server (an empty name), or a client's parameter.
 
-    `digest` is of the rules or of the definition, `types` are those whose resources it concerns.
+    The name of a parameter is its id, `digest` is of the rules or of the definition, `types` are
+    those whose resources it concerns.
     """
 
     __tablename__ = "index_built"
@@ -171,6 +173,26 @@ class Relation(SQLModel, table=True):
     patient: str = Field(sa_type=KeyText, primary_key=True)
     type: str = Field(sa_type=KeyText, primary_key=True)
     id: str = Field(sa_type=KeyText, primary_key=True)
+    until: int = Field(sa_type=BigInteger)
+
+
+class Withheld(SQLModel, table=True):
+    """Something about a patient is kept from an organisation, for a time.
+
+    An empty `organization` is all of them, an empty `type` and `id` all there is of the patient;
+    `by_type` and `by_id` are the Consent that says so, or what bears the label.
+    """
+
+    __tablename__ = "withheld"
+    __table_args__ = (Index("withheld_by", "by_type", "by_id"),)
+
+    patient: str = Field(sa_type=KeyText, primary_key=True)
+    organization: str = Field(sa_type=KeyText, primary_key=True)
+    by_type: str = Field(sa_type=KeyText, primary_key=True)
+    by_id: str = Field(sa_type=KeyText, primary_key=True)
+    type: str = Field(sa_type=KeyText)
+    id: str = Field(sa_type=KeyText, primary_key=True)
+    since: int = Field(sa_type=BigInteger)
     until: int = Field(sa_type=BigInteger)
 
 

@@ -15,6 +15,7 @@ from fhir_server.search import query
 from fhir_server.search.stored import Stored
 from fhir_server.store import upkeep
 from fhir_server.store.store import Store
+from fhir_server.store.unit_of_work import Hooks
 from fhir_server.workflow import Workflow
 from resources import content, search_parameters
 from resources.errors import Forbidden, Refusal, Unprocessable
@@ -232,3 +233,24 @@ async def test_an_index_made_by_other_rules_is_made_anew(store: Store, database:
 
     assert await upkeep.problems(database, BASE_URL) == []
     assert await own_parameters.build(database, store, BASE_URL) == 0
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"expression": None},
+        {"type": "composite"},
+        {"code": "status", "base": ["Task"]},
+        {"expression": "Device.udi"},
+        {"type": "special", "code": "near"},
+    ],
+)
+async def test_what_came_past_the_check_is_not_indexed_and_hurts_nobody(
+    database: Database, members: dict[str, Any]
+) -> None:
+    plain = Store(database, Ledger(database), Hooks(), BASE_URL, rules="base")
+    definition = {key: value for key, value in (DEFINITION | members).items() if value is not None}
+    await create(plain, definition)
+
+    assert await own_parameters.load(database) == {}
+    assert search_parameters.parameter("Task", "status") is not None
