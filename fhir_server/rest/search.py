@@ -18,7 +18,7 @@ from fhir_server.rest.exchange import Answer, Request, Server, decoded
 from fhir_server.rest.negotiate import check_form, preference
 from fhir_server.rest.operations import shelves
 from fhir_server.rest.summary import Parts
-from fhir_server.search import include, modifiers
+from fhir_server.search import find, include, modifiers
 from fhir_server.search import query as queries
 from fhir_server.search.find import Page
 from fhir_server.search.query import Query
@@ -98,7 +98,7 @@ def searchset(
         matches, included = list(map(parts.cut, matches)), list(map(parts.cut, included))
     entries = bundles.hits(base, matches, b"match")
     entries += bundles.hits(base, included, b"include")
-    if issues := _issues(query, page):
+    if issues := _issues(request, query, page):
         entries.append(bundles.remark(outcomes.outcome(issues, severity="warning")))
     links = _links(server, request, asked, query, page)
     return bundles.bundle(b"searchset", entries, total=page.total, links=links)
@@ -136,12 +136,17 @@ def _types(query: Query, compartment: str) -> tuple[str, ...]:
     return tuple(each for each in types if each != APART)
 
 
-def _issues(query: Query, page: Page) -> list[Issue]:
+def _issues(request: Request, query: Query, page: Page) -> list[Issue]:
     """Tell what was not done as asked."""
     issues = [
         Issue(each.code, f"Parameter {each.name} is ignored: {each.why}.", each.name)
         for each in query.ignored
     ]
+    if query.includes or query.revincludes:
+        issues += [
+            Issue("suppressed", f"No {type} is included: the token does not let it be read.")
+            for type in find.unseen(query, request.context)
+        ]
     if page.cut:
         issues.append(
             Issue("incomplete", f"More than {include.MOST} were to be included: some are not here.")

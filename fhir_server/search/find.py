@@ -20,6 +20,7 @@ from fhir_server.context import RequestContext
 from fhir_server.search import include, page
 from fhir_server.search.compile import Row, statement
 from fhir_server.search.query import Group, Query
+from fhir_server.search.returned import included_types
 from fhir_server.search.stored import Stored
 from fhir_server.search.terms import initials
 from resources.errors import Exhausted, Forbidden
@@ -194,6 +195,16 @@ def _apart(types: Sequence[str]) -> list[tuple[str, ...]]:
 def reached(query: Query, context: RequestContext) -> Mapping[str, Reach | None]:
     """Ask the gate how far the other types are seen that a query touches."""
     return _reached(context.principal, query.touches)
+
+
+def unseen(query: Query, context: RequestContext) -> list[str]:
+    """Name the types that were asked to be included by name and may not be seen at all."""
+    reaches = reached(query, context)
+    named = [each.source for each in query.revincludes]
+    for each in query.includes:
+        brought_in = included_types(each)
+        named += brought_in if len(brought_in) == 1 else ()
+    return [type for type in dict.fromkeys(named) if reaches.get(type) is None]
 
 
 @lru_cache(maxsize=1000)

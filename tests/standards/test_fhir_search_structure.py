@@ -192,6 +192,22 @@ def test_a_wildcard_includes_whatever_is_referred_to(api: httpx.Client, world: W
     assert found(back, "include") == {f"DiagnosticReport/{world.report}"}
 
 
+@pytest.mark.standard("SMART App Launch 2.2 scopes")
+def test_what_the_scopes_do_not_grant_is_not_included_and_that_is_said(
+    shared_server: Server, api: httpx.Client, world: World
+) -> None:
+    narrow = shared_server.client(scope="system/Task.rs system/ServiceRequest.rs")
+    asked = f"/Task?_id={world.step}&_include=Task:patient&_include=Task:based-on:ServiceRequest"
+
+    bundle = ask(narrow, asked)
+
+    assert found(bundle, "include") == {f"ServiceRequest/{world.request}"}
+    (outcome,) = [e for e in bundle["entry"] if e["search"]["mode"] == "outcome"]
+    (issue,) = outcome["resource"]["issue"]
+    assert issue["code"] == "suppressed"
+    assert "Patient" in issue["details"]["text"]
+
+
 # --- contexts ------------------------------------------------------------------------------------
 
 
