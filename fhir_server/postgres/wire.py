@@ -58,6 +58,7 @@ class Wire:
     """One connection; who has it from the pool has it alone."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection  # it would complain of being forgotten
         self._pgconn = connection.pgconn
         self._loop = asyncio.get_running_loop()
         self._values = Transformer(connection)

@@ -84,14 +84,15 @@ class Wires:
         """Connect; the place of the new wire is already ours."""
         loop = asyncio.get_running_loop()
         try:
-            while True:
+            while not self._closed:
                 try:
                     async with asyncio.timeout_at(until):
                         return await self._connect()
                 except psycopg.OperationalError:
-                    if loop.time() + RETRY_SECONDS > until or self._closed:
+                    if loop.time() + RETRY_SECONDS > until:
                         raise
                 await asyncio.sleep(RETRY_SECONDS)
+            raise psycopg.OperationalError("the pool is closed")
         except TimeoutError:
             self._pass_on(None)
             raise psycopg.OperationalError("the database does not answer") from None

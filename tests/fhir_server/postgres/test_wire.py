@@ -278,3 +278,19 @@ async def test_who_gets_no_connection_in_time_is_refused_and_takes_none(
         assert await one.run("select 3") == [(3,)]
     finally:
         await one.close()
+
+
+async def test_who_still_waits_when_the_database_is_closed_is_refused_at_once(
+    database_url: str,
+) -> None:
+    one = Database(database_url, size=1)
+    async with one.transaction() as transaction:
+        await transaction.run("select 1")
+        waiting = [asyncio.create_task(one.run("select 2")) for _ in range(3)]
+        await asyncio.sleep(0)
+        await one.close()
+
+    began = time.monotonic()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Exhausted] * 3
+    assert time.monotonic() - began < 2
