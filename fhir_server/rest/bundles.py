@@ -14,9 +14,10 @@ import orjson
 from fhir_server.rest.exchange import Answer
 from fhir_server.rest.outcomes import REASONS
 from fhir_server.search.stored import Stored
+from fhir_server.store import ids
 
-METHODS: Final = {"C": b"POST", "U": b"PUT", "D": b"DELETE"}
-"""What made a version, as Bundle.entry.request.method of a history."""
+METHODS: Final = {"C": b"PUT", "U": b"PUT", "D": b"DELETE"}
+"""What made a version, as Bundle.entry.request.method of a history; but a create is a POST."""
 
 STATUSES: Final = {"C": b"201 Created", "U": b"200 OK", "D": b"204 No Content"}
 """How it was answered, as Bundle.entry.response.status of a history."""
@@ -67,9 +68,14 @@ def remark(outcome: bytes) -> bytes:
 
 
 def past(base: bytes, row: Stored) -> bytes:
-    """Write one version of a history: what it was, what made it, how that was answered."""
+    """Write one version of a history: what it was, what made it, how that was answered.
+
+    What a create made has an id of ours; under an id of a client's choice, and after a deletion, it
+    was an update that made it.
+    """
     address = f"{row.type}/{row.id}".encode()
-    asked = row.type.encode() if row.interaction == "C" and row.version == 1 else address
+    posted = row.interaction == "C" and row.version == 1 and ids.is_ours(row.id)
+    asked = row.type.encode() if posted else address
     content = b'"resource":' + row.text + b"," if not row.deleted else b""
     return (
         b'{"fullUrl":"%b/%b",%b"request":{"method":"%b","url":"%b"},'
@@ -78,7 +84,7 @@ def past(base: bytes, row: Stored) -> bytes:
         base,
         address,
         content,
-        METHODS[row.interaction],
+        b"POST" if posted else METHODS[row.interaction],
         asked,
         STATUSES[row.interaction],
         row.version,

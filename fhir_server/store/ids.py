@@ -7,7 +7,11 @@ References
 """
 
 import os
+import re
 import time
+from typing import Final
+
+_OURS: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 def new() -> str:
@@ -24,3 +28,14 @@ def new() -> str:
     bits |= 0b10 << 62 | chance & 0x3FFF_FFFF_FFFF_FFFF
     text = f"{bits:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def is_ours(id: str) -> bool:
+    """Whether the server gave this id, by its looks.
+
+    Examples
+    --------
+    >>> is_ours(new()), is_ours("p1")
+    (True, False)
+    """
+    return _OURS.fullmatch(id) is not None

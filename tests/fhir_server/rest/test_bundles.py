@@ -38,21 +38,26 @@ def test_an_empty_bundle_has_no_empty_array() -> None:
     }
 
 
+OURS = "01936b5e-4a00-7cc2-8d3f-9a8b7c6d5e4f"
+"""A version 7 UUID, as the server gives them."""
+
+
 @pytest.mark.standard("FHIR http history")
 @pytest.mark.parametrize(
-    ("version", "interaction", "method", "url", "status"),
+    ("id", "version", "interaction", "method", "url", "status"),
     [
-        (1, "C", "POST", "Flag", "201 Created"),
-        (3, "C", "POST", "Flag/f1", "201 Created"),
-        (2, "U", "PUT", "Flag/f1", "200 OK"),
-        (2, "D", "DELETE", "Flag/f1", "204 No Content"),
+        (OURS, 1, "C", "POST", "Flag", "201 Created"),
+        (OURS, 3, "C", "PUT", f"Flag/{OURS}", "201 Created"),
+        ("f1", 1, "C", "PUT", "Flag/f1", "201 Created"),
+        ("f1", 2, "U", "PUT", "Flag/f1", "200 OK"),
+        ("f1", 2, "D", "DELETE", "Flag/f1", "204 No Content"),
     ],
 )
 def test_a_version_tells_what_made_it(
-    version: int, interaction: str, method: str, url: str, status: str
+    id: str, version: int, interaction: str, method: str, url: str, status: str
 ) -> None:
     text = b"" if interaction == "D" else b'{"resourceType":"Flag"}'
-    row = Stored("Flag", "f1", version, AT, interaction, text)
+    row = Stored("Flag", id, version, AT, interaction, text)
 
     entry = json.loads(bundles.past(BASE, row))
 
