@@ -106,6 +106,17 @@ class Store:
                 raise
             raise cause from error
 
+    @asynccontextmanager
+    async def rehearse(self, context: RequestContext) -> AsyncIterator[Work]:
+        """Begin a unit of work that is checked on leaving the block, and never written.
+
+        What it would be refused for is raised, and is not an attempt: the asker only asked.
+        """
+        async with AsyncExitStack() as stack:
+            work = Work(self._around, context, stack)
+            yield work
+            await work.check()
+
     async def read(self, context: RequestContext, type: str, id: str) -> Stored:
         """Read the current version.
 

@@ -16,6 +16,7 @@ References
   Contention"
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
@@ -36,6 +37,9 @@ from fhir_server.store.versions import Batch, statement
 from resources import content as contents
 from resources.content import Content
 from resources.errors import Conflict, Gone
+
+LONG: Final = 256 * 1024
+"""Octets from which a change of a resource may hold up the loop."""
 
 KEEP_AUDIT_EVENT: Final = f"{ledger.INSERT} returning instant, n"
 
@@ -141,7 +145,11 @@ class Work(Preceding):
         if before.deleted:
             raise Gone(f"{type}/{id} was deleted.")
         self._require_match(before, if_match)
-        return await self._draft(change(before), id, before, target)
+        if len(before.text) >= LONG:
+            content = await asyncio.to_thread(change, before)
+        else:
+            content = change(before)
+        return await self._draft(content, id, before, target)
 
     async def delete(self, type: str, id: str, if_match: int | None = None) -> Stored:
         """Write a version that says that the resource is no more; its versions stay.
@@ -170,6 +178,17 @@ class Work(Preceding):
         """Write a package's own rows in the same transaction."""
         self._own_rows.append((sql, params))
 
+    async def check(self) -> None:
+        """Check all that leaving the block would, for a unit of work that is never written."""
+        await self._drafts.settle(self._around.targets, self._transaction)
+        await self._require_unreferred()
+
+    async def _require_unreferred(self) -> None:
+        if self._around.strictly and any(write.stored.deleted for write in self.writes):
+            await referrers.require_none(
+                self._transaction or self._around.database, self._drafts.last
+            )
+
     async def finish(self) -> None:
         """Check what is left to check, let follow what follows, and write it all."""
         await self._drafts.settle(self._around.targets, self._transaction)
@@ -177,10 +196,7 @@ class Work(Preceding):
             with self.as_server():
                 await self._around.hooks.follow(self)
                 await self._drafts.settle(self._around.targets, self._transaction)
-        if self._around.strictly and any(write.stored.deleted for write in self.writes):
-            await referrers.require_none(
-                self._transaction or self._around.database, self._drafts.last
-            )
+        await self._require_unreferred()
         written = [
             self._entry(
                 draft.context,

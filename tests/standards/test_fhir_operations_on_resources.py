@@ -90,6 +90,33 @@ def test_a_delete_is_asked_for_without_a_resource(api: httpx.Client) -> None:
 
 
 @pytest.mark.standard("FHIR R4 Resource $validate")
+def test_a_create_that_would_be_refused_is_told_why(api: httpx.Client) -> None:
+    held = stored(api, a_patient(id=None))
+    about = {"reference": f"Patient/{held['id']}"}
+    nowhere = a_study(id=None, subject=about, endpoint=[{"reference": "Endpoint/nowhere"}])
+    create = {"name": "mode", "valueCode": "create"}
+    rows = ({"name": "resource", "resource": nowhere}, create)
+    found = issues(api.post("/ImagingStudy/$validate", json=parameters(*rows)))
+    assert [severity for severity, _, _ in found] == ["error"]
+    assert found[0][2].startswith("ImagingStudy.endpoint")
+    good = a_study(id=None, uid="1.2.99", subject=about)
+    rows = ({"name": "resource", "resource": good}, create)
+    assert (
+        issues(api.post("/ImagingStudy/$validate", json=parameters(*rows)))[0][0] == "information"
+    )
+    assert not api.get("/ImagingStudy?identifier=urn:oid:1.2.99").json().get("entry")
+
+
+@pytest.mark.standard("FHIR R4 Resource $validate")
+def test_a_delete_of_what_is_referred_to_would_be_refused(api: httpx.Client) -> None:
+    held = stored(api, a_patient(id=None))
+    stored(api, a_study(id=None, uid="1.2.98", subject={"reference": f"Patient/{held['id']}"}))
+    found = issues(api.get(f"/Patient/{held['id']}/$validate?mode=delete"))
+    assert [(severity, code) for severity, code, _ in found] == [("error", "conflict")]
+    assert api.get(f"/Patient/{held['id']}").status_code == 200
+
+
+@pytest.mark.standard("FHIR R4 Resource $validate")
 def test_who_may_not_create_is_told_so(shared_server: Server) -> None:
     client = shared_server.client(scope="system/Patient.rs")
     rows = ({"name": "resource", "resource": a_patient()}, {"name": "mode", "valueCode": "create"})
