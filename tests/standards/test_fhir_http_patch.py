@@ -223,6 +223,15 @@ def test_a_narrative_does_not_outlive_what_it_tells_of(
         assert "text" not in answer.json()
 
 
+def test_a_large_resource_is_patched_like_a_small_one(api: httpx.Client) -> None:
+    given = [f"Name {n} of many" for n in range(20_000)]
+    patient = stored(api, a_patient(None, name=[{"given": given}]))
+
+    answer = patch(api, at(patient), {"op": "remove", "path": "/name/0/given/0"})
+
+    assert answer.json()["name"] == [{"given": given[1:]}]
+
+
 @pytest.mark.standard("FHIR http conditional patch")
 def test_a_condition_patches_the_one_that_meets_it(api: httpx.Client) -> None:
     value = str(uuid.uuid4())
