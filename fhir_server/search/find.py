@@ -18,9 +18,10 @@ from fhir_server.access.gate import Reach
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
 from fhir_server.search import include, page
-from fhir_server.search.compile import Row, statement
+from fhir_server.search.compile import statement
 from fhir_server.search.query import Group, Query
 from fhir_server.search.returned import included_types
+from fhir_server.search.shape import Row
 from fhir_server.search.stored import Stored
 from fhir_server.search.terms import initials
 from resources.errors import Exhausted, Forbidden

@@ -7,8 +7,9 @@ import pytest
 from fhir_server.access.gate import Reach
 from fhir_server.postgres.database import Database
 from fhir_server.search import query
-from fhir_server.search.compile import compiled, shape_of, statement
+from fhir_server.search.compile import compiled, statement
 from fhir_server.search.query import Query, parse
+from fhir_server.search.shape import shape_of
 from resources.search_parameters import parameters
 from tests.fhir_server.search.rows import EVERYTHING, pairs
 
