@@ -228,6 +228,24 @@ def test_a_compartment_is_searched_by_get_and_by_post(api: httpx.Client, world: 
 
 
 @pytest.mark.standard("FHIR R4 search, Search Contexts")
+def test_the_audit_of_a_patient_is_in_the_compartment(
+    shared_server: Server, api: httpx.Client, world: World
+) -> None:
+    auditor = shared_server.client("auditor", scope="user/AuditEvent.rs")
+    api.get(f"/Patient/{world.patient}")
+
+    bundle = ask(auditor, f"/Patient/{world.patient}/AuditEvent?action=R")
+
+    whats = [
+        entity["what"]["reference"]
+        for entry in bundle["entry"]
+        for entity in entry["resource"]["entity"]
+        if "reference" in entity.get("what", {})
+    ]
+    assert f"Patient/{world.patient}" in {each.partition("/_history")[0] for each in whats}
+
+
+@pytest.mark.standard("FHIR R4 search, Search Contexts")
 def test_several_types_are_searched_by_what_they_have_in_common(
     api: httpx.Client, world: World
 ) -> None:
