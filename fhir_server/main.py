@@ -238,6 +238,7 @@ def dicom(settings: Settings, database_url: str, seat: Seat) -> None:
         address = settings.dicom_address
         async with opened(settings, database_url) as core:
             core.bridge.counting = Counting(meter.count)
+            heeding = asyncio.create_task(own_parameters.heed(core.database))
             gc.collect()
             gc.freeze()
             await _until_told(
@@ -249,6 +250,7 @@ def dicom(settings: Settings, database_url: str, seat: Seat) -> None:
                     ready=lambda port: seat.ready(),
                 )
             )
+            heeding.cancel()
 
     uvloop.run(run())
 
