@@ -10,7 +10,7 @@ References
 """
 
 import re
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, Final, NamedTuple
 
 from resources.errors import Invalid
@@ -38,6 +38,9 @@ MOST_EXPONENT: Final = 300
 
 BOTTOM: Final = Decimal("-Infinity")
 TOP: Final = Decimal("Infinity")
+
+_EXACTLY: Final = Context(prec=2 * MOST_EXPONENT + 2 * LONGEST)
+"""Digits enough for any number that is read, with the range around it."""
 
 _NUMBER: Final = re.compile(r"([+-]?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d{1,4}))?", re.ASCII)
 
@@ -78,8 +81,8 @@ def read(text: str, code: str = "") -> Amount:
     exact = Decimal(number)
     slack = _half(parts)
     if prefix == "ap":
-        slack = max(slack, abs(exact) / APPROXIMATELY)
-    return Amount(prefix, exact, exact - slack, exact + slack)
+        slack = max(slack, _EXACTLY.divide(_EXACTLY.abs(exact), Decimal(APPROXIMATELY)))
+    return Amount(prefix, exact, _EXACTLY.subtract(exact, slack), _EXACTLY.add(exact, slack))
 
 
 def range(element: Any) -> tuple[Decimal, Decimal] | None:

@@ -100,6 +100,14 @@ async def test_a_number_is_as_precise_as_it_is_written(database: Database) -> No
 
 
 @pytest.mark.standard("FHIR search number")
+def test_the_range_of_a_long_number_is_exact() -> None:
+    long = number.read("1234567890123456789012345678901234567890.25")
+
+    assert long.low == Decimal("1234567890123456789012345678901234567890.245")
+    assert str(long.high) == "1234567890123456789012345678901234567890.255"
+
+
+@pytest.mark.standard("FHIR search number")
 @pytest.mark.parametrize("text", ["", "x", "gt", "1e", "1.", "0x1", "1e9999", "9" * 70, "nan", "²"])
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(Invalid):
