@@ -12,6 +12,7 @@ import pytest
 
 from fhir_server.access.gate import Reach
 from fhir_server.postgres.database import Database
+from fhir_server.search import compile, include
 from tests.fhir_server.search.rows import delete, ids, put, search
 
 pytestmark = pytest.mark.anyio
@@ -227,3 +228,28 @@ def _a_task(rng: random.Random, id: str) -> dict[str, Any]:
         "restriction": day and {"period": {"end": day}},
     }  # fmt: skip
     return {name: value for name, value in made.items() if value}
+
+
+# --- more to include than one page may have ------------------------------------------------------
+
+
+@pytest.mark.standard("FHIR R4 search, Including other resources in result")
+async def test_a_page_tells_when_there_was_more_to_include(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(5):
+        request = {"resourceType": "ServiceRequest", "id": f"r{n}", "status": "active"}
+        based_on = [{"reference": f"ServiceRequest/r{n}"}]
+        task = {"resourceType": "Task", "id": f"t{n}", "status": "ready", "basedOn": based_on}
+        await put(database, request, task)
+    asked = "_include=Task:based-on:ServiceRequest&_include:iterate=ServiceRequest:based-on"
+    monkeypatch.setattr(include, "MOST", 3)
+    compile.compiled.cache_clear()
+    try:
+        page = await search(database, "Task", asked)
+        few = await search(database, "Task", f"{asked}&_count=3")
+    finally:
+        compile.compiled.cache_clear()
+
+    assert (len(page.included), page.cut) == (3, True)
+    assert (len(few.included), few.cut) == (3, False)
