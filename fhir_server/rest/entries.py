@@ -114,7 +114,7 @@ def _without_request(listed: Any) -> list[Issue]:
     """Name the entries that ask for nothing: bdl-3 would name only the Bundle."""
     return [
         Issue("required", "The entry needs a request.", f"Bundle.entry[{position}].request")
-        for position, entry in enumerate(listed)
+        for position, entry in enumerate(listed if isinstance(listed, list) else ())
         if isinstance(entry, dict) and "request" not in entry
     ]
 

@@ -111,3 +111,11 @@ def test_a_resource_whose_type_is_no_name_is_refused(
     answer = api.post("/", json={"resourceType": "Bundle", "type": kind, "entry": [entry]})
 
     refused(answer, 400, "structure", "Bundle.entry[0].resource")
+
+
+@pytest.mark.parametrize("entry", [None, True, 1, "x", {}, [None], [1], [[]]], ids=repr)
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+def test_entries_that_are_none_are_refused(api: httpx.Client, kind: str, entry: object) -> None:
+    answer = api.post("/", json={"resourceType": "Bundle", "type": kind, "entry": entry})
+
+    refused(answer, 400)
