@@ -17,7 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fhir_server import own_parameters, reporting
+from fhir_server.access import withdrawn
 from fhir_server.acts import Recorder
+from fhir_server.context import RequestContext
 from fhir_server.naming import held as pin
 from fhir_server.naming import local, normal, split
 from fhir_server.search.query import parse
@@ -27,8 +29,10 @@ from fhir_server.store.unit_of_work import Hooks, Work
 from resources import (
     agreement,
     codes,
+    consent,
     content,
     elements,
+    emergency_review,
     imaging_study,
     organization,
     pathway,
@@ -74,12 +78,13 @@ class Workflow:
         """The rules, completions and consequences that the store runs."""
         return Hooks(
             rules={
+                "Consent": consent.rule,
                 "DiagnosticReport": report.rule,
                 "Organization": organization.rule,
                 "Patient": patient.rule,
                 "Provenance": self._recorder.rule,
                 "SearchParameter": own_parameters.rule,
-                "Task": task.rule,
+                "Task": _task_rule,
             },
             completions={
                 "DiagnosticReport": self.complete_report,
@@ -102,6 +107,10 @@ class Workflow:
             for write in work.writes:
                 if write.stored.deleted:
                     await self._keep(work, write)
+        for write in written:
+            if emergency_review.is_review(write.after) and write.after["status"] == "rejected":
+                ended = (write.stored.id, work.context.instant)
+                work.add(withdrawn.WITHDRAW_EMERGENCY, ended)
         requests = sorted({id for write in written for id in self._requests(write)})
         reports = [write for write in written if _reports_a_study(write)]
         if not requests and not reports:
@@ -284,6 +293,13 @@ class Workflow:
         role = await self._resource(work, party)
         organization = local(role.get("organization", {}).get("reference", ""), self._base)
         return organization == f"Organization/{principal.organization}"
+
+
+def _task_rule(
+    before: dict[str, Any] | None, after: dict[str, Any], context: RequestContext
+) -> None:
+    emergency_review.rule(before, after, context)
+    task.rule(before, after, context)
 
 
 def _reports_a_study(write: Write) -> bool:

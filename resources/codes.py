@@ -86,6 +86,7 @@ V3_ROLE_CLASS: Final = "http://terminology.hl7.org/CodeSystem/v3-RoleClass"
 AUDIT_ENTITY_TYPE: Final = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
 AUDIT_EVENT_TYPE: Final = "http://terminology.hl7.org/CodeSystem/audit-event-type"
 BALP_ENTITY_TYPE: Final = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType"
+CONSENT_SCOPE: Final = "http://terminology.hl7.org/CodeSystem/consentscope"
 BALP_USER_TYPE: Final = "https://profiles.ihe.net/ITI/BALP/CodeSystem/UserAgentTypes"
 DATA_ABSENT_REASON: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 ENDPOINT_CONNECTION: Final = "http://terminology.hl7.org/CodeSystem/endpoint-connection-type"
@@ -99,7 +100,9 @@ RESOURCE_TYPES: Final = "http://hl7.org/fhir/resource-types"
 # --- our own code systems ----------------------------------------------------------------------
 
 CORRECTION_KIND: Final = f"{BASE}/CodeSystem/correction-kind"
+EMERGENCY_REASON: Final = f"{BASE}/CodeSystem/emergency-reason"
 EVIDENCE_ROLE: Final = f"{BASE}/CodeSystem/evidence-role"
+GOVERNANCE_TASK: Final = f"{BASE}/CodeSystem/governance-task"
 IMAGING_STEP: Final = f"{BASE}/CodeSystem/imaging-step"
 LIST_KIND: Final = f"{BASE}/CodeSystem/list-kind"
 NICIP: Final = f"{BASE}/CodeSystem/nicip"  # no FHIR URI is published for NICIP short codes
@@ -109,6 +112,14 @@ REPORT_URGENCY: Final = f"{BASE}/CodeSystem/report-urgency"
 REQUEST_KIND: Final = f"{BASE}/CodeSystem/request-kind"
 STEP_BUSINESS_STATUS: Final = f"{BASE}/CodeSystem/step-business-status"
 STEP_IO: Final = f"{BASE}/CodeSystem/step-io"
+
+# --- governance --------------------------------------------------------------------------------
+
+EMERGENCY_TREATMENT: Final = Coding(V3_ACT_REASON, "ETREAT", "Emergency Treatment")
+BREAK_THE_GLASS: Final = Coding(V3_ACT_REASON, "BTG", "break the glass")
+REVIEW_EMERGENCY_ACCESS: Final = Coding(
+    GOVERNANCE_TASK, "review-emergency-access", "Look at an emergency access"
+)
 
 # --- identifier systems ------------------------------------------------------------------------
 

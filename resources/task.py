@@ -110,7 +110,7 @@ PERFORMERS: Final[Mapping[str, frozenset[str]]] = {
     "post-process": frozenset({"operator", "device", "application"}),
     "report": frozenset({"reporter", "application"}),
     "addendum": frozenset({"reporter", "application"}),
-    "acknowledge": frozenset({"referrer", "coordinator", "application"}),
+    "acknowledge": frozenset({"referrer", "delegate", "coordinator", "application"}),
 }
 """Who does which step: the actors of IR(ME)R; an application acts for its organisation."""
 

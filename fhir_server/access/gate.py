@@ -5,12 +5,14 @@ Four questions, in this order, and the first "no" names itself in the refusal an
 1. **scope**: does the token grant this letter on this type?
 2. **patient**: a ``patient/`` scope grants only what is about the patient in the token's context;
 3. **role**: may somebody in this role do it?
-4. **relationship**: has the organisation to do with the patient, or with the resource itself?
+4. **relationship**: has the organisation to do with the patient, or with the resource itself, and
+   is it not withheld from it (`withheld`)?
 
 `reach` answers the first three and says what the fourth asks of the rows of a query; `permit`
 answers all four for one resource; `narrow` fastens the reach to a query. ``user/`` and
 ``system/`` scopes differ in who may be given them, which is for the authorisation server to
-decide; here the role limits both.
+decide; here the role limits both. Emergency access stands in place of a relationship, for reading
+what there is of one patient (`emergency`).
 
 SMART App Launch 2.2, "Scopes and Launch Context".
 """
@@ -19,7 +21,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from fhir_server.access import roles
+from fhir_server.access import emergency, roles
 from fhir_server.access.principal import Principal
 from fhir_server.access.relationship import OPEN_TYPES
 from fhir_server.access.scopes import Only
@@ -56,6 +58,8 @@ class Reach(NamedTuple):
         Rows about no patient are seen as well.
     only
         What a row must match, one of these alternatives; empty for no such demand.
+    emergency
+        Every row about `patient`, whoever has to do with them and whatever is withheld.
     """
 
     everything: bool
@@ -63,6 +67,7 @@ class Reach(NamedTuple):
     patient: str | None
     open: bool
     only: tuple[Only, ...] = ()
+    emergency: bool = False
 
 
 class Permit:
@@ -105,7 +110,7 @@ def reach(context: RequestContext, letter: str, type: str) -> Reach:
     Raises
     ------
     Forbidden
-        Its `step` is ``scope``, ``patient`` or ``role``.
+        Its `step` is ``scope``, ``patient``, ``role`` or ``emergency``.
     """
     principal = context.principal
     if principal.role == "system":
@@ -113,6 +118,11 @@ def reach(context: RequestContext, letter: str, type: str) -> Reach:
     patient, only = _granted(principal, letter, type)
     if letter not in roles.letters(principal.role, type):
         raise Forbidden(f"a {principal.role} may not {_VERBS[letter]} {type}", step="role")
+    if principal.emergency is not None:
+        _check_emergency(context, letter)
+        return Reach(
+            False, principal.organization, principal.patient, type in OPEN_TYPES, only, True
+        )
     return Reach(False, principal.organization, patient, type in OPEN_TYPES, only)
 
 
@@ -155,6 +165,7 @@ def permit(
         unbound = patient is None and extent.open
         if extent.patient not in (None, patient) and not unbound:
             raise Forbidden(f"this {type} is not about the token's patient", step="patient")
+        related = related or extent.emergency
         if not _related(context.principal, letter, type, patient, organizations, related):
             raise Forbidden(
                 f"the organisation has nothing to do with this {type}", step="relationship"
@@ -168,6 +179,16 @@ def narrow(context: RequestContext, query: AnyQuery) -> AnyQuery:
 
 
 _VERBS: Final = {"c": "create", "r": "read", "u": "update", "d": "delete", "s": "search"}
+
+
+def _check_emergency(context: RequestContext, letter: str) -> None:
+    """Refuse what an emergency access is not for, and all of it when it has ended."""
+    principal = context.principal
+    emergency.check_role(principal.role)
+    if principal.emergency is None or context.instant >= principal.emergency.until:
+        raise Forbidden("the emergency access has ended", step="emergency")
+    if letter not in emergency.LETTERS:
+        raise Forbidden("emergency access is for reading", step="emergency")
 
 
 def _granted(principal: Principal, letter: str, type: str) -> tuple[str | None, tuple[Only, ...]]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from fhir_server.access.emergency import Emergency
 from fhir_server.access.scopes import EVERYTHING, Scopes
 
 
@@ -29,6 +30,8 @@ class Principal:
         Seconds since 1970 UTC; 0 means never (peers, the system).
     withdrawable
         Ids by which its token may be withdrawn: the token's own, and its authorisation's.
+    emergency
+        The emergency access that it was given to `patient`, if it was.
     """
 
     subject: str
@@ -39,6 +42,7 @@ class Principal:
     client: str = ""
     expires: int = 0
     withdrawable: tuple[str, ...] = ()
+    emergency: Emergency | None = None
 
     @classmethod
     def system(cls, name: str) -> Self:

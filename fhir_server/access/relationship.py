@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from fhir_server.access.roles import DEFINITIONS, DIRECTORY
+from resources.emergency_review import is_review
 
 FOREVER: Final = 2**63 - 1
 DAY: Final = 86_400_000_000
@@ -132,6 +133,14 @@ def named(json: Mapping[str, Any], base_url: str = "") -> set[str]:
         for reference in _references(json, path.split("."))
         if not reference.startswith("#")
     }
+
+
+def relates(json: Mapping[str, Any]) -> bool:
+    """Say whether the parties to a resource have to do with its patient because of it.
+
+    Who is told of an emergency access, to look at it, gets to see no more for it.
+    """
+    return json["resourceType"] in RELATING and not is_review(json)
 
 
 def until(json: Mapping[str, Any], instant: int, keep_days: int) -> int:

@@ -75,10 +75,12 @@ ROLES: Final[Mapping[str, Mapping[str, str]]] = {
         ("DiagnosticReport", CRSU), ("ImagingStudy", RSU), ("Composition", CRSU), ("List", CRSU)),
     "reviewer": _clinician(
         ("DiagnosticReport", CRSU), ("ImagingStudy", RSU), ("Composition", CRSU), ("List", CRSU)),
+    "delegate": _clinician(
+        (CLINICAL_NOTES, "rs"), ("Communication", CRSU), ("Appointment", CRSU), ("List", CRSU)),
     "coordinator": _clinician((MEETING, CRSU), ("ServiceRequest", RSU)),
     "auditor": _row(
-        (DIRECTORY | DEFINITIONS, "rs"), (frozenset({"AuditEvent", "Provenance", "Task"}), "rs"),
-        ("MeasureReport", CRSU), default=""),
+        (DIRECTORY | DEFINITIONS, "rs"), (frozenset({"AuditEvent", "Provenance"}), "rs"),
+        ("Task", RSU), ("MeasureReport", CRSU), default=""),
     "safety-officer": _row(
         (frozenset({"AdverseEvent", "Communication", "Flag", "Task"}), CRSU),
         ("Provenance", CRS), ("AuditEvent", "rs"), default="rs"),

@@ -23,6 +23,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, RSAKey
 
 from fhir_server.access import roles, scopes
+from fhir_server.access.emergency import Emergency
 from fhir_server.access.principal import Principal
 from fhir_server.access.withdrawn import Withdrawn
 from resources.errors import Invalid, Unauthenticated
@@ -79,6 +80,7 @@ def mint(
     patient: str | None = None,
     fhir_user: str | None = None,
     authorized: str | None = None,
+    emergency: Emergency | None = None,
     lifetime: int = 300,
     at: int | None = None,
 ) -> str:
@@ -92,6 +94,8 @@ def mint(
         ``PractitionerRole/x`` for a user, ``Client/x`` for a client of its own.
     authorized
         Id of the authorisation that it comes from, with which it can be withdrawn.
+    emergency
+        The emergency access to `patient` that it gives.
     lifetime
         Seconds.
     at
@@ -113,6 +117,7 @@ def mint(
         "patient": patient,
         "fhirUser": fhir_user,
         "authorized": authorized,
+        "emergency": None if emergency is None else emergency.claim,
     }
     return keys.sign({name: value for name, value in claims.items() if value is not None})
 
@@ -205,8 +210,12 @@ class TokenChecker:
             raise _refused()
         try:
             granted = scopes.parse(str(words["scope"]))
+            claim = claims.get("emergency")
+            emergency = None if claim is None else Emergency.read(claim)
         except Invalid as error:
             raise _refused() from error
+        if emergency is not None and optional["patient"] is None:
+            raise _refused()
         return Principal(
             subject=str(words["sub"]),
             organization=optional["organization"],
@@ -216,6 +225,7 @@ class TokenChecker:
             client=str(words["client_id"]),
             expires=claims["exp"],
             withdrawable=tuple(filter(None, (str(words["jti"]), optional["authorized"]))),
+            emergency=emergency,
         )
 
 

@@ -24,6 +24,19 @@ WITH added AS (
 SELECT pg_notify('withdrawn', $1)
 """
 """Withdraw a token by its jti, or all of an authorisation by its id; the rows end with them."""
+WITHDRAW_EMERGENCY: Final = """
+WITH found AS (
+    SELECT authorized, until FROM emergency WHERE id = $1
+), ended AS (
+    UPDATE authorized SET withdrawn = $2 WHERE id IN (SELECT authorized FROM found)
+        AND withdrawn IS NULL
+), added AS (
+    INSERT INTO withdrawn (id, expires) SELECT authorized, until FROM found
+    ON CONFLICT (id) DO NOTHING
+)
+SELECT pg_notify('withdrawn', authorized) FROM found
+"""
+"""Withdraw the tokens of an emergency access by the id of its review."""
 ALL: Final = "SELECT id FROM withdrawn WHERE expires > %s"
 
 _log = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
+from fhir_server.access import emergency
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Blobs, Database, Integers, Texts, unnest
 from fhir_server.postgres.gathering import Gathering
@@ -104,7 +105,7 @@ def entry(
         who.subject,
         who.organization,
         who.client or None,
-        who.role,
+        who.role if who.emergency is None else emergency.told(who.role, who.emergency),
         context.origin,
         context.request_id,
         type,

@@ -11,6 +11,7 @@ import ipaddress
 import re
 from typing import Any, Final, NamedTuple
 
+from fhir_server.access import emergency
 from fhir_server.audit import events
 from fhir_server.audit.events import Code, Event
 from fhir_server.search.stored import Stored
@@ -120,7 +121,12 @@ def render(line: Line) -> dict[str, Any]:
     resource |= {"action": event.action, "recorded": at, "outcome": str(line.outcome)}
     if line.detail is not None:
         resource["outcomeDesc"] = line.detail
-    resource["agent"] = _agents(line, event)
+    role, reason = emergency.read_told(line.role)
+    if reason is not None:
+        resource["purposeOfEvent"] = [_purpose(reason)]
+    resource["agent"] = _agents(line._replace(role=role), event)
+    if reason is not None:
+        resource["agent"][2]["purposeOfUse"] = [_purpose(reason)]
     resource["source"] = {
         "observer": {"display": SERVER_NAME},
         "type": [_coding(APPLICATION_SERVER)],
@@ -166,6 +172,13 @@ def _agents(line: Line, event: Event) -> list[dict[str, Any]]:
         who = {"reference": f"Organization/{line.organization}"}
         agents.append({"type": _concept(PROVIDER), "who": who, "requestor": False})
     return agents
+
+
+def _purpose(reason: codes.Coding) -> dict[str, Any]:
+    """Say that something was done in an emergency, and for which reason."""
+    return codes.concept(
+        codes.EMERGENCY_TREATMENT, codes.BREAK_THE_GLASS, reason, text=reason.display
+    )
 
 
 def _entities(line: Line) -> list[dict[str, Any]]:

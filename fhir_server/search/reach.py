@@ -11,6 +11,7 @@ References
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
+from fhir_server.access import withheld
 from fhir_server.access.gate import Reach
 from fhir_server.search import reference, token
 from fhir_server.search.escaping import split
@@ -32,6 +33,7 @@ class Extent(NamedTuple):
     patient: bool
     open: bool
     only: tuple[int, ...]
+    emergency: bool
 
 
 def predicate(reach: Reach, alias: str, params: list[Any], *, type: str, instant: int) -> str:
@@ -66,6 +68,7 @@ def extent(reach: Reach) -> Extent:
         reach.patient is not None,
         reach.open,
         tuple(len(alternative) for alternative in reach.only),
+        reach.emergency,
     )
 
 
@@ -94,8 +97,11 @@ def text(extent: Extent, alias: str, name: str, place: Place, about: str | None 
         up once and not once a row.
     """
     conditions = []
-    if not extent.everything:
+    if not extent.everything and not extent.emergency:
         conditions.append(_related(extent, alias, name, place, about))
+        if extent.organization:
+            organization, instant = place(name + "organization"), place(name + "instant")
+            conditions.append(withheld.seen(alias, f"{organization}::text", f"{instant}::bigint"))
     if extent.patient:
         same = f"{alias}.patient = {place(name + 'patient')}"
         conditions.append(f"({same} or {alias}.patient is null)" if extent.open else same)

@@ -35,6 +35,7 @@ class Admission:
 
     def permit(self, context: RequestContext, letter: str, target: Target) -> None:
         """Ask the gate about a resource that exists."""
+        _require_shown(context, target)
         related = target.related or self.is_related(context, target.patient)
         stored = target.stored
         json = stored.json if stored is not None and not stored.deleted else {}
@@ -77,6 +78,7 @@ class Admission:
         if before is None:
             letter, parties = "c", draft.standing.parties
         else:
+            _require_shown(context, before)
             letter = "d" if draft.write.stored.deleted else "u"
             parties = before.parties
             if patient == before.patient or patient is None:
@@ -111,6 +113,12 @@ class Admission:
             id=id,
             terms=index(json, self._base_url).terms if restricted else None,
         )
+
+
+def _require_shown(context: RequestContext, target: Target) -> None:
+    """Refuse what is withheld from the asker."""
+    if target.withheld and context.principal.role != "system":
+        raise Forbidden(f"this {target.type} is withheld", step="relationship")
 
 
 def _keep_parties(draft: Draft, before: Target) -> None:

@@ -226,7 +226,7 @@ class Drafts:
         return (
             key == about
             or target.is_seen(context)
-            or self.admission.is_related(context, target.patient)
+            or (not target.withheld and self.admission.is_related(context, target.patient))
         )
 
     def _existed(self, key: Key) -> bool:

@@ -12,6 +12,7 @@ References
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from fhir_server.access import withheld
 from fhir_server.access.gate import Reach
 from fhir_server.audit import ledger
 from fhir_server.audit.ledger import Entry
@@ -50,6 +51,9 @@ _KNOWN: Final = (
 )  # fmt: skip
 """Columns of an audit row that are known before the answer is; each costs an array."""
 
+IN_EMERGENCY: Final = 2
+"""How far an emergency access sees of the patient it is for: 1 is everything, 0 by relation."""
+
 _ENTRY_AT: Final = 8
 AFTER_GATED: Final = _ENTRY_AT + len(_KNOWN)
 """Number of the first parameter after those of `GATED`."""
@@ -68,10 +72,12 @@ with q as materialized (
     coalesce(
       q.everything = 1
       or (q.patient is null or c.patient = q.patient or c.patient is null and q.open = 1)
-         and (q.organization = any(c.organizations) or c.patient is null and q.open = 1
-              or exists (select from relation as r
-                         where r.organization = q.organization and r.patient = c.patient
-                           and r.until > e.instant)),
+         and (q.everything = {IN_EMERGENCY}
+              or (q.organization = any(c.organizations) or c.patient is null and q.open = 1
+                  or exists (select from relation as r
+                             where r.organization = q.organization and r.patient = c.patient
+                               and r.until > e.instant))
+                 and {withheld.seen("c", "q.organization", "e.instant")}),
       false) and c.key is not null as seen
   from q join e on e.n = q.n
   left join lateral (select * from current where type = q.type and id = q.id limit 1) as c on true
@@ -111,12 +117,16 @@ def parameters(asked: Sequence[Asked]) -> list[Any]:
         Texts([ask.type for ask in asked]),
         Texts([ask.id for ask in asked]),
         Integers([ask.version for ask in asked]),
-        Integers([int(ask.reach.everything) for ask in asked]),
+        Integers([_extent(ask.reach) for ask in asked]),
         Texts([ask.reach.organization for ask in asked]),
         Texts([ask.reach.patient for ask in asked]),
         Integers([int(ask.reach.open) for ask in asked]),
         *ledger.arrays([ask.entry for ask in asked], _KNOWN),
     ]
+
+
+def _extent(reach: Reach) -> int:
+    return IN_EMERGENCY if reach.emergency else int(reach.everything)
 
 
 def _answer(ask: Asked, row: tuple[Any, ...], base_url: str) -> Found | Exception:

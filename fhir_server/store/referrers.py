@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
-from fhir_server.access import gate
+from fhir_server.access import gate, withheld
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Texts
 from fhir_server.search.terms import initials
@@ -26,7 +26,9 @@ NAMED: Final = 20
 """Referrers looked at to name one that the asker may see."""
 
 REFERRERS: Final = f"""
-select type, id, patient, organizations from current
+select c.type, c.id, c.patient, c.organizations,
+  $4::text is null or {withheld.seen("c", "$4::text", "$5::bigint")}
+from current as c
 where terms && $1::text[] and not deleted
   and (type, id) not in (select * from unnest($2::text[], $3::text[]))
 limit {NAMED}
@@ -59,6 +61,8 @@ async def require_none(runs: Runs, drafts: Mapping[Key, Draft]) -> None:
                 Texts(sought(*draft.key)),
                 Texts([type for type, _ in keys]),
                 Texts([id for _, id in keys]),
+                draft.context.principal.organization,
+                draft.context.instant,
             ),
         )
         if rows:
@@ -94,13 +98,14 @@ def _names(target: str, generation: int) -> list[str]:
 
 def _sees(context: RequestContext, row: Iterable[Any]) -> bool:
     """Whether the asker certainly sees a referrer: its organisation is a party to it."""
-    type, _, patient, organizations = row
+    type, _, patient, organizations, is_shown = row
     try:
         reach = gate.reach(context, "r", type)
     except Forbidden:
         return False
     return reach.everything or (
-        not reach.only
+        is_shown
+        and not reach.only
         and reach.patient in (None, patient)
         and reach.organization in (organizations or ())
     )

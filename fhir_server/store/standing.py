@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from fhir_server.access import relationship
-from fhir_server.access.relationship import ACTS_FOR, DAY, RELATING
+from fhir_server.access.relationship import ACTS_FOR, DAY
 from fhir_server.context import RequestContext
 from fhir_server.store.targets import Target
 from resources import compartments, references
@@ -85,7 +85,7 @@ def relations(
     did can still be looked at; but when the resource turns out to be about another patient, they
     never had to do with the first. What is deleted relates nobody any more.
     """
-    if json["resourceType"] not in RELATING:
+    if not relationship.relates(json):
         return []
     until = instant if deleted else relationship.until(json, instant, keep_days)
     organizations = (after.parties | {creator}) - {""}

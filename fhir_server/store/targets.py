@@ -12,6 +12,7 @@ References
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from fhir_server.access import withheld
 from fhir_server.access.relationship import OPEN_TYPES
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database, Integers, Texts, Transaction, unnest
@@ -50,6 +51,8 @@ class Target(NamedTuple):
         even if there is none under this id.
     has_version
         The version asked for exists.
+    withheld
+        It is kept from the asking organisation, whatever its relations.
     """
 
     type: str
@@ -62,6 +65,7 @@ class Target(NamedTuple):
     acts_for: str | None
     related: bool
     has_version: bool
+    withheld: bool
     stored: Stored | None
 
     @property
@@ -87,6 +91,8 @@ class Target(NamedTuple):
         is_open = self.patient is None and self.type in OPEN_TYPES
         if who.patient not in (None, self.patient) and not is_open:
             return False
+        if self.withheld:
+            return False
         return is_open or self.related or who.organization in self.organizations
 
 
@@ -102,6 +108,8 @@ select q.n, c.key, c.version, c.deleted, c.patient, c.organizations,
     or exists (select from version as v
                where v.type = q.type and v.id = q.id and v.version = q.version
                  and v.interaction <> 'D'),
+  c.key is not null and q.organization is not null
+    and not {withheld.seen("c", "q.organization", "q.instant")},
   w.instant, w.interaction, w.body
 from {unnest("text[]", "text[]", "bigint[]", "bigint[]", "text[]", "bigint[]")}
   with ordinality as q(type, id, version, whole, organization, instant, n)
@@ -158,15 +166,18 @@ async def look_up(database: Database | Transaction, questions: Sequence[Question
     )
     answers: list[Answer] = [{} for _ in questions]
     for row in rows:
-        n, _, want = asked[row[0] - 1]
+        n, context, want = asked[row[0] - 1]
         target = _target(want, row)
+        if context.principal.emergency is not None:
+            target = _in_emergency(context, target)
         same = answers[n].get((want.type, want.id))
         answers[n][want.type, want.id] = target if same is None else _merged(same, target)
     return answers
 
 
 def _target(want: Wanted, row: tuple[Any, ...]) -> Target:
-    _, key, version, deleted, patient, organizations, acts_for, related, has_version, *whole = row
+    _, key, version, deleted, patient, organizations, acts_for, related, *more = row
+    has_version, withheld, *whole = more
     instant, interaction, body = whole
     return Target(
         want.type,
@@ -179,10 +190,19 @@ def _target(want: Wanted, row: tuple[Any, ...]) -> Target:
         acts_for,
         related,
         has_version,
+        bool(withheld),
         None
         if instant is None
         else Stored(want.type, want.id, version, instant, interaction, body or b""),
     )
+
+
+def _in_emergency(context: RequestContext, target: Target) -> Target:
+    """What an emergency access is for is neither unrelated to whoever has it nor withheld."""
+    about = target.id if target.type == "Patient" else target.patient
+    if about is None or about != context.principal.patient:
+        return target._replace(related=False)
+    return target._replace(related=True, withheld=False)
 
 
 def _merged(one: Target, other: Target) -> Target:

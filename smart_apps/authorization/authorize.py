@@ -16,21 +16,25 @@ from urllib.parse import urlencode
 from authlib.oauth2 import OAuth2Error
 from starlette.responses import Response
 
+from fhir_server.access import emergency
 from fhir_server.audit import ledger
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
+from fhir_server.emergencies import Wish
 from fhir_server.store.store import Store
 from resources.errors import Invalid
 from smart_apps import users
 from smart_apps.authorization import (
     asking,
     authorizations,
+    emergency_desk,
     launches,
     pages,
     secret,
     sign_ins,
 )
 from smart_apps.authorization.authorizations import Authorized
+from smart_apps.authorization.emergency_desk import EmergencyDesk
 from smart_apps.authorization.exchange import Asked
 from smart_apps.authorization.pages import Form
 from smart_apps.authorization.server import SmartServer
@@ -93,6 +97,7 @@ class Authorize:
         self._database = server.database
         self._store = store
         self._ledger = ledger
+        self._desk = EmergencyDesk(server.database, store, ledger)
 
     async def next(self, asked: Asked, step: Step) -> Page | Response:
         """Give the next page, or send the person back to the client.
@@ -116,21 +121,34 @@ class Authorize:
             _require_page(asked, grant, "interaction_required")
             acting = await users.acting(self._database, signed_in.login)
             return Page(pages.choose_role(form, await asking.roles(self._store, acting)))
+        fields = step.fields or {}
         context: dict[str, Any] = dict(launch.context) if launch else {}
+        wish: Wish | None = None
         if "patient" not in context and _wants_patient(asked.scope):
-            if not await self._may_choose(user, step.patient, asked.origin):
+            if emergency_desk.is_asked_for(user, fields):
+                wished = await self._desk.wish(form, user, fields, asked)
+                if isinstance(wished, emergency_desk.Page):
+                    return Page(*wished)
+                wish = wished
+                context["patient"] = wish.patient
+            elif not await self._may_choose(user, step.patient, asked.origin):
                 _require_page(asked, grant, "interaction_required")
                 return await self._patients(form, user, step, asked.origin)
-            context["patient"] = step.patient
+            else:
+                context["patient"] = step.patient
         granted = await self._granted(asked, client, user, signed_in, context)
         if step.decision == "deny":
             await self._note(granted, asked, "denied", ledger.MINOR_FAILURE)
             return await self._server.authorize(asked, grant, None)
         if step.decision != "allow":
-            asks = _prompts(asked, "consent")
+            asks = _prompts(asked, "consent") or wish is not None
             if asks or not await authorizations.is_remembered(self._database, granted.authorized):
                 _require_page(asked, grant, "consent_required")
-                return Page(await self._consent(form, client, granted, asked))
+                patient = str(context.get("patient", ""))
+                kept = emergency_desk.kept(fields) if wish else {"patient": patient}
+                return Page(await self._consent(form, client, granted, asked, kept))
+        if wish is not None:
+            granted = await self._desk.opened(granted, asked, wish)
         answer = await self._server.authorize(asked, grant, granted)
         await self._note(granted, asked, "authorised", ledger.SUCCESS)
         return answer
@@ -165,14 +183,16 @@ class Authorize:
         )
 
     async def _patients(self, form: Form, user: User, step: Step, origin: str) -> Page:
-        fields = step.fields or {}
+        fields, offers = step.fields or {}, user.role in emergency.ROLES
         if not {"nhs", "family", "born"} & set(fields):
-            return Page(pages.choose_patient(form, None))
+            return Page(pages.choose_patient(form, None, offers_emergency=offers))
         try:
             found = await asking.patients(self._store, user, fields, origin)
         except Invalid as refusal:
-            return Page(pages.choose_patient(form, None, refusal.reason), 400)
-        return Page(pages.choose_patient(form, found))
+            return Page(
+                pages.choose_patient(form, None, refusal.reason, offers_emergency=offers), 400
+            )
+        return Page(pages.choose_patient(form, found, offers_emergency=offers))
 
     async def _granted(
         self, asked: Asked, client: Client, user: User, signed_in: SignIn, context: dict[str, Any]
@@ -191,19 +211,24 @@ class Authorize:
         )
         return Granted(user, authorized)
 
-    async def _consent(self, form: Form, client: Client, granted: Granted, asked: Asked) -> bytes:
+    async def _consent(
+        self, form: Form, client: Client, granted: Granted, asked: Asked, kept: Mapping[str, str]
+    ) -> bytes:
         user = granted.user
         ((_, role, organization),) = await asking.roles(self._store, [user])
         told = {"Application": client.id, "You act as": f"{role}, {organization}"}
-        patient = str(granted.authorized.context.get("patient", ""))
-        if patient:
+        if emergency_desk.FIELD in kept:
+            told |= emergency_desk.told(kept)
+        elif patient := kept.get("patient", ""):
             told["Patient"] = await asking.name_of(self._store, user, patient, asked.origin)
-        return pages.consent(form, told, granted.authorized.scope, patient)
+        return pages.consent(form, told, granted.authorized.scope, kept)
 
     async def _note(self, granted: Granted, asked: Asked, what: str, outcome: int) -> None:
         """Audit what a person has let a client do, or has not."""
         user, authorized = granted
-        principal = replace(user.principal(authorized.scope), client=authorized.client)
+        principal = replace(
+            user.principal(authorized.scope, authorized.client), emergency=granted.emergency
+        )
         context = RequestContext(principal, "login", asked.origin, instant=asked.instant)
         patient = authorized.context.get("patient")
         row = ledger.entry(

@@ -173,4 +173,6 @@ def still_there(server: Any, authorized: Authorized) -> Granted | None:
     found = from_thread.run(
         users.acting, server.database, authorized.login, authorized.practitioner_role
     )
-    return Granted(found[0], authorized) if found else None
+    granted = Granted(found[0], authorized) if found else None
+    # An emergency access that has ended is not begun again with a refresh token.
+    return granted if granted is not None and granted.seconds > 0 else None

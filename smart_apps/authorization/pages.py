@@ -78,7 +78,11 @@ def choose_role(form: Form, roles: Iterable[tuple[str, str, str]]) -> bytes:
 
 
 def choose_patient(
-    form: Form, found: Sequence[tuple[str, str, str]] | None, problem: str = ""
+    form: Form,
+    found: Sequence[tuple[str, str, str]] | None,
+    problem: str = "",
+    *,
+    offers_emergency: bool = False,
 ) -> bytes:
     """Ask for a patient; `found` are rows of id, name and what tells them apart."""
     inside = (
@@ -100,19 +104,65 @@ def choose_patient(
             for id, name, more in found
         )
         body += f"<h2>Found</h2>{form.to('patient', rows)}"
+    if offers_emergency:
+        ask = '<button class="other" name="emergency" value="yes">Ask for emergency access</button>'
+        body += f"<h2>Somebody you may not see?</h2>{form.to('patient', ask)}"
     return page("Which patient?", body, problem)
 
 
-def consent(form: Form, asked: Mapping[str, str], scope: str, patient: str) -> bytes:
-    """Ask whether a client may do what it asks for; `asked` are terms and what stands for them."""
+def ask_for_emergency(
+    form: Form, reasons: Iterable[tuple[str, str]], given: Mapping[str, str], problem: str = ""
+) -> bytes:
+    """Ask whom emergency access is needed to, and why; `reasons` are codes and words."""
+    options = "".join(
+        f'<option value="{escape(code)}"{" selected" if code == given.get("reason") else ""}>'
+        f"{escape(words)}</option>"
+        for code, words in reasons
+    )
+    inside = (
+        '<input type="hidden" name="emergency" value="yes">'
+        '<label for="nhs">NHS number</label>'
+        '<input type="text" id="nhs" name="nhs" inputmode="numeric" autocomplete="off" required '
+        f'value="{escape(given.get("nhs", ""))}">'
+        '<label for="born">Date of birth</label>'
+        '<input type="date" id="born" name="born" required '
+        f'value="{escape(given.get("born", ""))}">'
+        '<label for="reason">Reason</label>'
+        f'<select id="reason" name="reason" required><option value=""></option>{options}</select>'
+        '<label for="said">Why you need it, in your own words</label>'
+        '<textarea id="said" name="said" rows="4" minlength="10" maxlength="500" required>'
+        f"{escape(given.get('said', ''))}</textarea>"
+        "<button>Go on</button>"
+    )
+    told = (
+        "<p>You will see all there is of this one patient, for an hour at most. What you do is "
+        "recorded, and a privacy officer will ask about it.</p>"
+    )
+    return page("Emergency access", told + form.to("patient", inside), problem)
+
+
+def consent(form: Form, asked: Mapping[str, str], scope: str, kept: Mapping[str, str]) -> bytes:
+    """Ask whether a client may do what it asks for.
+
+    Parameters
+    ----------
+    asked
+        Terms, and what stands for them.
+    kept
+        Fields of the steps before, to be sent with the decision.
+    """
     rows = "".join(
         f"<dt>{escape(term)}</dt><dd>{escape(told)}</dd>" for term, told in asked.items()
     )
     wishes = "".join(
         f"<li>{escape(wish)}</li>" for wish in dict.fromkeys(map(wish_of, scope.split()))
     )
+    hidden = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+        for name, value in kept.items()
+    )
     inside = (
-        f'<input type="hidden" name="patient" value="{escape(patient)}">'
+        f"{hidden}"
         '<button name="decision" value="allow">Allow</button>'
         '<button class="other" name="decision" value="deny">Do not allow</button>'
     )

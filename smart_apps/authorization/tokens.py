@@ -7,9 +7,11 @@ RFC 6749 Section 5.1; SMART App Launch 2.2, "Obtain access token", "Scopes and L
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from fhir_server.access import token
+from fhir_server.access import emergency, token
+from fhir_server.access.emergency import Emergency
 from fhir_server.access.token import Keys
 from fhir_server.context import now
+from resources.content import written_instant
 from smart_apps.authorization.authorizations import Authorized
 from smart_apps.clients import Client
 from smart_apps.users import User
@@ -28,6 +30,18 @@ class Granted(NamedTuple):
 
     user: User
     authorized: Authorized
+
+    @property
+    def emergency(self) -> Emergency | None:
+        """The emergency access that it is for, if it is for one."""
+        claim = self.authorized.context.get(HIDDEN, {}).get("emergency")
+        return None if claim is None else Emergency.read(claim)
+
+    @property
+    def seconds(self) -> int:
+        """How long an access token lives from now on; one of an emergency as long as that."""
+        opened = self.emergency
+        return USER_SECONDS if opened is None else max((opened.until - now()) // 1_000_000, 0)
 
 
 class Issuer(NamedTuple):
@@ -61,6 +75,7 @@ class Issuer(NamedTuple):
         context = {name: value for name, value in authorized.context.items() if name != HIDDEN}
         hidden: Mapping[str, Any] = authorized.context.get(HIDDEN, {})
         fhir_user = f"{self.fhir_base}/{hidden['practitioner']}"
+        seconds, opened = granted.seconds, granted.emergency
         access = token.mint(
             self.keys,
             self.public_url,
@@ -72,9 +87,12 @@ class Issuer(NamedTuple):
             patient=context.get("patient"),
             fhir_user=fhir_user,
             authorized=authorized.id,
-            lifetime=USER_SECONDS,
+            emergency=opened,
+            lifetime=seconds,
         )
-        answer = _response(access, scope, USER_SECONDS) | context
+        answer = _response(access, scope, seconds) | context
+        if opened is not None:
+            answer["emergency"] = _banner(opened)
         if "patient" in context:
             answer["need_patient_banner"] = True
             answer["smart_style_url"] = f"{self.public_url}/auth/style.json"
@@ -103,6 +121,15 @@ class Issuer(NamedTuple):
         if {"fhirUser", "profile"} & set(scope.split()):
             claims["fhirUser"] = fhir_user
         return self.keys.sign(claims, type="JWT")
+
+
+def _banner(opened: Emergency) -> dict[str, Any]:
+    """What an application shows as long as it looks at somebody in an emergency."""
+    return {
+        "until": written_instant(opened.until),
+        "reason": emergency.REASONS[opened.reason].json,
+        "review": f"Task/{opened.id}",
+    }
 
 
 def _response(access: str, scope: str, seconds: int) -> dict[str, Any]:

@@ -47,8 +47,8 @@ def allowed(
 
 def test_the_first_no_names_itself() -> None:
     nothing = context_of(role="auditor", scope="user/Patient.r", patient=None)
-    bound = context_of(role="auditor", scope="patient/Task.u", patient=None)
-    role = context_of(role="auditor", scope="user/Task.u")
+    bound = context_of(role="administrator", scope="patient/Task.u", patient=None)
+    role = context_of(role="administrator", scope="user/Task.u")
     stranger = context_of(role="practitioner", scope="user/Task.u")
 
     assert allowed(nothing, "u", "Task") == "scope"

@@ -15,7 +15,10 @@ from fhir_server.access import roles
         ("practitioner", "u", "Task", True),
         ("operator", "u", "Task", True),
         ("referrer", "u", "Task", True),
-        ("auditor", "u", "Task", False),
+        ("auditor", "u", "Task", True),  # the reviews of emergencies; see emergency_review.rule
+        ("auditor", "c", "Task", False),
+        ("delegate", "u", "Task", True),
+        ("delegate", "c", "ServiceRequest", False),
         ("administrator", "u", "Task", False),
         ("reporter", "c", "DiagnosticReport", True),
         ("reviewer", "c", "DiagnosticReport", True),

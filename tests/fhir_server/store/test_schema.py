@@ -21,7 +21,7 @@ from tests.conftest import renamed
 
 OURS = {table.name for table in SQLModel.metadata.tables.values()} & {
     "version", "current", "date_term", "string_term", "relation", "change", "log", "audit",
-    "audit_seal",
+    "audit_seal", "withheld",
 }  # fmt: skip
 
 
