@@ -82,9 +82,7 @@ def test_the_self_link_holds_what_was_used_and_nothing_else(
 
 @pytest.mark.standard("FHIR Search unknown parameters")
 def test_what_was_ignored_is_told(api: httpx.Client, patient: str) -> None:
-    answer = api.get(
-        "/ServiceRequest", params={"patient": patient, "wings": "2", "_sort": "wings"}
-    )
+    answer = api.get("/ServiceRequest", params={"patient": patient, "wings": "2", "_sort": "wings"})
 
     (outcome,) = found(answer.json(), "outcome")
     assert outcome["resourceType"] == "OperationOutcome"
