@@ -175,7 +175,14 @@ def _slice(
 def _stand_in() -> Dataset:
     """One CT slice of pydicom's test files, stripped of the patient it names."""
     path: Any = get_testdata_file("CT_small.dcm")
-    ds = dcmread(path)
+    ds = without_patient(dcmread(path))
+    ds.SOPInstanceUID = UID(new_uid())
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    return ds
+
+
+def without_patient(ds: Dataset) -> Dataset:
+    """Take from an image whom it is of, who ordered and made it, and what is private."""
     for keyword in (
         "PatientName",
         "PatientID",
@@ -193,8 +200,6 @@ def _stand_in() -> Dataset:
     ):
         if keyword in ds:
             del ds[keyword]
-    ds.SOPInstanceUID = UID(new_uid())
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     ds.remove_private_tags()
     return ds
 

@@ -106,10 +106,11 @@ def _described(settings: Settings, path: Path) -> dict[str, Any]:
 
 
 def note_study(data_dir: Path, study: dict[str, Any]) -> None:
-    """Add a study to ``demo.json``."""
+    """Add a study to ``demo.json``, in the place of what it said of it before."""
     path = data_dir / "demo.json"
     described = json.loads(path.read_text())
-    described["studies"] = [*described.get("studies", []), study]
+    others = [one for one in described.get("studies", []) if one["uid"] != study["uid"]]
+    described["studies"] = [*others, study]
     _replace(path, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
-from demo import load, play
+from demo import load, play, priors
 from fhir_server.commands.beside import data_dir_option, settings_of
 from fhir_server.commands.cores import with_core
+from fhir_server.main import Core
 from resources.errors import Conflict
 
 
@@ -19,13 +20,14 @@ def demo() -> None:
 @demo.command("load")
 @data_dir_option
 def load_demo(data_dir: Path | None) -> None:
-    """Load organisations, people, patients, logins, clients and peers; again is harmless."""
-    click.echo(
-        with_core(
-            settings_of(data_dir),
-            lambda core: load.load(core.settings, core.database, core.store),
-        )
-    )
+    """Load organisations, people, patients, studies, logins, clients, peers; again is harmless."""
+
+    async def loaded(core: Core) -> Path:
+        path = await load.load(core.settings, core.database, core.store)
+        await priors.load(core.bridge, core.settings.data_dir)
+        return path
+
+    click.echo(with_core(settings_of(data_dir), loaded))
 
 
 @demo.command("play")

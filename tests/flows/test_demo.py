@@ -30,6 +30,8 @@ def test_the_demonstration_plays_to_its_end_on_real_images(tmp_path: Path) -> No
     )
 
     assert played.returncode == 0, played.stdout + played.stderr
-    (study,) = json.loads((tmp_path / "demo.json").read_text())["studies"]
+    *priors, study = json.loads((tmp_path / "demo.json").read_text())["studies"]
     assert study["instances"] > 0
+    assert study["report"]
+    assert {prior["patient"] for prior in priors} == {"brook", "quist"}
     assert "23 of 23 done and read back" in played.stdout
