@@ -32,12 +32,15 @@ class Server:
     ----------
     address
         ``http://127.0.0.1:port``; `base` is the FHIR base below it.
+    exports
+        Where it keeps the files of its exports.
     """
 
-    def __init__(self, address: str, keys: Keys) -> None:
+    def __init__(self, address: str, keys: Keys, exports: Path) -> None:
         self.address = address
         self.base = f"{address}/fhir"
         self.keys = keys
+        self.exports = exports
         self._clients: dict[tuple[Any, ...], httpx.Client] = {}
 
     @property
@@ -95,17 +98,21 @@ class Server:
 @contextmanager
 def running(database_url: str, keys: Keys) -> Iterator[Server]:
     """Run a server on a free port of loopback until the block is left."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with (
+        tempfile.TemporaryDirectory(prefix="isocentre-test-") as folder,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        application = _application(database_url, address, keys)
+        exports = Path(folder)
+        application = _application(database_url, address, keys, exports)
         config = uvicorn.Config(application, log_level="warning", lifespan="on")
         process = uvicorn.Server(config)
         thread = threading.Thread(
             target=asyncio.run, args=(process.serve(sockets=[listener]),), daemon=True
         )
         thread.start()
-        server = Server(address, keys)
+        server = Server(address, keys, exports)
         try:
             _wait(server)
             yield server
@@ -115,18 +122,13 @@ def running(database_url: str, keys: Keys) -> Iterator[Server]:
             thread.join(10)
 
 
-def exports_of(database_url: str) -> Path:
-    """Where the server of a database keeps the files of its exports."""
-    return Path(tempfile.gettempdir()) / f"isocentre-exports-{database_url.rpartition('/')[2]}"
-
-
-def _application(url: str, address: str, keys: Keys) -> Starlette:
+def _application(url: str, address: str, keys: Keys, folder: Path) -> Starlette:
     database = Database(url, size=6)
     ledger = Ledger(database)
     base_url = f"{address}/fhir"
     store = Store(database, ledger, Workflow(base_url).hooks(), base_url)
     checker = TokenChecker(keys, address)
-    exports = Exports(database, exports_of(url), base_url)
+    exports = Exports(database, folder, base_url)
     routes = router.routes(
         store, checker, ledger, exports, base_url=base_url, body_limit=BODY_LIMIT
     )

@@ -4,7 +4,6 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 import pytest
@@ -13,7 +12,7 @@ from fhir_server.export.exports import Exports
 from fhir_server.export.work import PAGE
 from fhir_server.postgres.database import Database
 from tests.build import a_patient, an_organization
-from tests.server import Server, exports_of
+from tests.server import Server
 from tests.standards.asking import Json, put, refused, stored
 
 Work = Callable[[], int]
@@ -34,7 +33,7 @@ def work(server: Server, database_url: str) -> Work:
         database = Database(database_url, size=2)
         await database.open()
         try:
-            return await Exports(database, exports_of(database_url), server.base).work()
+            return await Exports(database, server.exports, server.base).work()
         finally:
             await database.close()
 
@@ -231,7 +230,7 @@ def test_whose_record_was_exported_stands_in_the_audit(
 
 @pytest.mark.standard("HL7 Bulk Data 2.0 delete request")
 def test_an_order_that_is_cancelled_is_gone_with_its_files(
-    api: httpx.Client, work: Work, database_url: str
+    api: httpx.Client, work: Work, server: Server
 ) -> None:
     stored(api, a_patient(id=None))
     under_way = kicked_off(api, "/$export")
@@ -243,8 +242,7 @@ def test_an_order_that_is_cancelled_is_gone_with_its_files(
     assert api.delete(complete).status_code == 202
     refused(api.get(output["url"]), 404)
     work()
-    root: Path = exports_of(database_url)
-    assert not [each for each in root.glob("*") if each.name in under_way + complete]
+    assert not [each for each in server.exports.glob("*") if each.name in under_way + complete]
     refused(api.delete(complete), 404)
 
 
