@@ -7,18 +7,16 @@ delete", "conditional patch".
 """
 
 from dataclasses import replace
-from typing import Final
+
 
 from fhir_server.rest.exchange import Request, Server, decoded
+from fhir_server.rest.known import PRESENTATION
 from fhir_server.search import query as queries
 from fhir_server.search.query import Query
 from fhir_server.store.unit_of_work import Work
 from resources.content import Content
 from resources.errors import Conflict, Invalid, Refusal, Stale, Unsupported
 from resources.models import TYPES
-
-PRESENTATION: Final = frozenset({"_format", "_pretty"})
-"""Parameters of an address that are about the answer."""
 
 
 def of_address(server: Server, request: Request) -> Query:

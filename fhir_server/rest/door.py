@@ -18,7 +18,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import Scopes
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext, now
-from fhir_server.rest import binary, body, exports, negotiate, outcomes
+from fhir_server.rest import binary, body, exports, known, negotiate, outcomes
 from fhir_server.rest.exchange import FHIR_JSON, Answer, Interaction, Request, Server
 from fhir_server.rest.ids import is_id
 from fhir_server.rest.outcomes import QueryTooLong
@@ -96,6 +96,7 @@ class Door:
         if (request.type == "Binary" and name in binary.READS) or name == exports.NAME:
             accept = None  # it may be of any type: what is accepted is asked when it is read
         negotiate.check_accept(accept, _format(request))
+        known.check(request)
         return found
 
     def _looked_up(self, request: Request, address: str) -> Interaction | Refusal:
@@ -116,6 +117,7 @@ async def dispatch(server: Server, request: Request, address: str) -> Answer:
     try:
         row = server.route(request, address)
         request.context = replace(request.context, interaction=row.name, instant=now())
+        known.check(request)
         return await row.answer(server, request)
     except Exception as problem:
         if isinstance(problem, Refusal):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from fhir_server.access import gate
-from fhir_server.rest import conditions, patch, preconditions
+from fhir_server.rest import conditions, known, patch, preconditions
 from fhir_server.rest import search as searches
 from fhir_server.rest.entries import Entry, within
 from fhir_server.rest.exchange import Interaction, Request, Server
@@ -74,6 +74,7 @@ def understood(server: Server, request: Request, entry: Entry) -> Step:
         asked = entry.as_request(request, method, query)
         row = server.route(asked, address)
         asked.context = replace(asked.context, interaction=row.name)
+        known.check(asked)
         searching = row.name in ("search-type", "search-system")
         if row.name not in OFFERED or (searching and method == "POST"):
             raise NotOffered("This cannot be part of a transaction.", "request.url")

@@ -203,3 +203,48 @@ def test_a_report_of_imaging_without_its_study_is_unprocessable(api: httpx.Clien
     )
 
     refused(api.post("/DiagnosticReport", json=report), 422)
+
+
+@pytest.mark.standard("FHIR http conditional create")
+def test_criteria_in_the_address_of_a_create_are_not_passed_over(api: httpx.Client) -> None:
+    answer = api.post("/Patient?identifier=urn:x|1", json=a_patient(None))
+
+    issue = refused(answer, 400, "not-supported", "identifier")
+    assert "If-None-Exist" in issue["details"]["text"]
+
+
+@pytest.mark.standard("FHIR http transaction")
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+def test_nor_are_they_in_a_bundle(api: httpx.Client, kind: str) -> None:
+    asked = {"method": "POST", "url": "Patient?identifier=urn:x|1"}
+    bundle = {
+        "resourceType": "Bundle",
+        "type": kind,
+        "entry": [{"request": asked, "resource": a_patient(None)}],
+    }
+
+    answer = api.post("/", json=bundle)
+
+    if kind == "batch":
+        response = answer.json()["entry"][0]["response"]
+        assert response["status"].startswith("400")
+        (issue,) = response["outcome"]["issue"]
+        assert issue["expression"] == ["Bundle.entry[0].request.url"]
+    else:
+        refused(answer, 400, "not-supported", "Bundle.entry[0].request.url")
+
+
+@pytest.mark.standard("FHIR http")
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_a_parameter_that_means_nothing_to_one_resource_is_refused(
+    api: httpx.Client, method: str
+) -> None:
+    patient = stored(api, a_patient(None))
+    address = f"/Patient/{patient['id']}"
+    body = json.dumps(patient) if method == "PUT" else None
+
+    answer = api.request(method, f"{address}?wings=2", content=body)
+
+    refused(answer, 400, "not-supported", "wings")
+
+    assert api.get(f"{address}?_format=json&_pretty=true").json() == patient
