@@ -8,7 +8,6 @@ delete", "conditional patch".
 
 from dataclasses import replace
 
-
 from fhir_server.rest.exchange import Request, Server, decoded
 from fhir_server.rest.known import PRESENTATION
 from fhir_server.search import query as queries
