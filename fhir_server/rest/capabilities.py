@@ -113,8 +113,8 @@ def _resource(type: str, offered: Iterable[str]) -> dict[str, Any]:
         "conditionalUpdate": "update" in names,
         "conditionalDelete": "single" if "delete" in names else "not-supported",
         "referencePolicy": ["literal", "logical", "enforced"],
-        **({"searchInclude": includes} if includes else {}),
-        **({"searchRevInclude": reverse_includes} if reverse_includes else {}),
+        **({"searchInclude": ["*", *includes]} if includes else {}),
+        **({"searchRevInclude": ["*", *reverse_includes]} if reverse_includes else {}),
         "searchParam": [
             {"name": row.code, "definition": row.url, "type": row.kind} for row in rows.values()
         ],

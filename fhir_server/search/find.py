@@ -201,7 +201,7 @@ def reached(query: Query, context: RequestContext) -> Mapping[str, Reach | None]
 def unseen(query: Query, context: RequestContext) -> list[str]:
     """Name the types that were asked to be included by name and may not be seen at all."""
     reaches = reached(query, context)
-    named = [each.source for each in query.revincludes]
+    named = [each.source for each in query.revincludes if each.named]
     for each in query.includes:
         brought_in = included_types(each)
         named += brought_in if len(brought_in) == 1 else ()

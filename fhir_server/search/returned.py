@@ -34,12 +34,15 @@ class Include(NamedTuple):
     ----------
     iterate
         It applies to what was included as well, again and again.
+    named
+        The client names the type; otherwise it takes what there is.
     """
 
     source: str
     code: str
     target: str | None = None
     iterate: bool = False
+    named: bool = True
 
 
 class Wanted:
@@ -139,16 +142,24 @@ def _include(wanted: Wanted, value: str) -> None:
 
 
 def _revinclude(wanted: Wanted, value: str) -> None:
-    if value == ANY:
-        raise Unusable(
-            "say which type is to be brought in, as in _revinclude=Provenance:*",
-            at="_revinclude",
-            code="not-supported",
-        )
+    if value == ANY and wanted.type in TYPES:
+        wanted.revincludes += _from_anywhere(wanted.type, wanted.iterate)
+        return
+    value = f"{wanted.type}:{ANY}" if value == ANY else value
     source, target, codes = _references(wanted, value, "_revinclude")
     if target not in (None, wanted.type) and not wanted.iterate:
         raise Unusable(f"a match is no {target}", at="_revinclude", code="not-supported")
     wanted.revincludes += [Include(source, code, target, wanted.iterate) for code in codes]
+
+
+def _from_anywhere(target: str, iterate: bool) -> list[Include]:
+    """Every reference that any type may make to this one."""
+    return [
+        Include(source, each.code, None, iterate, named=False)
+        for source in sorted(types())
+        for each in parameters(source).values()
+        if _leads(each, target)
+    ]
 
 
 def _references(wanted: Wanted, value: str, name: str) -> tuple[str, str | None, list[str]]:

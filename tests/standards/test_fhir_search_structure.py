@@ -190,6 +190,27 @@ def test_a_wildcard_includes_whatever_is_referred_to(api: httpx.Client, world: W
     assert found(some, "include") == {f"ImagingStudy/{world.study}"}
     back = ask(api, f"/ServiceRequest?_id={world.request}&_revinclude=DiagnosticReport:*")
     assert found(back, "include") == {f"DiagnosticReport/{world.report}"}
+    whole = ask(api, f"/ServiceRequest?_id={world.request}&_revinclude=*")
+    assert found(whole, "include") >= {
+        f"DiagnosticReport/{world.report}",
+        f"ImagingStudy/{world.study}",
+        f"Task/{world.step}",
+        f"Task/{world.part}",
+        f"List/{world.list}",
+    }
+    assert "_revinclude=%2A" in link(whole)
+
+
+@pytest.mark.standard("SMART App Launch 2.2 scopes")
+def test_what_refers_to_it_and_is_of_a_type_not_granted_is_left_out_of_all(
+    shared_server: Server, world: World
+) -> None:
+    narrow = shared_server.client(scope="system/List.rs system/ServiceRequest.rs")
+
+    bundle = ask(narrow, f"/ServiceRequest?_id={world.request}&_revinclude=*")
+
+    assert found(bundle, "include") == {f"List/{world.list}"}
+    assert found(bundle, "outcome") == set()
 
 
 @pytest.mark.standard("SMART App Launch 2.2 scopes")
@@ -280,7 +301,7 @@ def test_pages_of_several_types_follow_each_other(api: httpx.Client, world: Worl
 @pytest.mark.parametrize(
     "unusable",
     ["wings=1", "status=", "_filter=status eq ready", "_text=x", "_query=x", "_sort=wings",
-     "_include=Task:wings", "_include=Patient:link", "_revinclude=*", "patient.wings=1",
+     "_include=Task:wings", "_include=Patient:link", "_revinclude=Unicorn:*", "patient.wings=1",
      "_has:AuditEvent:entity:agent=x", "_list=$current-allergies", "_type=Task"],
 )  # fmt: skip
 def test_what_cannot_be_used_is_named_with_the_reason_and_is_not_in_the_self_link(
