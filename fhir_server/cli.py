@@ -70,7 +70,7 @@ def main() -> None:
     except (click.exceptions.Abort, KeyboardInterrupt):
         status = STOPPED
     except click.ClickException as error:
-        error.show()
+        _said(error.format_message())
         status = error.exit_code
     except Exception as error:
         _log.exception("the command failed")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from fhir_server.postgres.embedded import embedded
 from fhir_server.settings import Settings
-from resources.errors import Exhausted
+from resources.errors import Exhausted, NotFound
 
 
 class Served(NamedTuple):
@@ -66,6 +66,19 @@ def is_served(data_dir: Path) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def require_record(settings: Settings) -> None:
+    """Refuse a data folder that nobody has begun, rather than begin it.
+
+    Raises
+    ------
+    NotFound
+        No database is named, none runs, and none is in the folder.
+    """
+    folder = settings.data_dir
+    if not (settings.database_url or (folder / "pg").exists() or is_served(folder)):
+        raise NotFound(f"There is no record in {folder}.")
 
 
 @contextmanager

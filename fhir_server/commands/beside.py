@@ -31,6 +31,13 @@ def settings_of(data_dir: Path | None) -> Settings:
     return installation.as_served(read(data_dir=data_dir))
 
 
+def record_of(data_dir: Path | None) -> Settings:
+    """Read the settings of a data folder that has been begun."""
+    settings = settings_of(data_dir)
+    installation.require_record(settings)
+    return settings
+
+
 def with_database(settings: Settings, work: Callable[[Database], Awaitable[Answer]]) -> Answer:
     """Do something with the database of the data folder, brought to the present schema."""
 

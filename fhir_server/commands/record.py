@@ -9,7 +9,7 @@ from fhir_server import installation
 from fhir_server.access.token import Keys
 from fhir_server.audit import anchor, seal
 from fhir_server.audit.seal import Fault, Seal
-from fhir_server.commands.beside import data_dir_option, settings_of, with_database
+from fhir_server.commands.beside import data_dir_option, record_of, settings_of, with_database
 from fhir_server.commands.cores import with_core
 from fhir_server.context import now
 from fhir_server.main import Core
@@ -37,7 +37,7 @@ def check(data_dir: Path | None, deep: bool) -> None:
     async def look(core: Core) -> list[str]:
         return await bridge_check.problems(core.bridge, deep=deep)
 
-    problems = with_core(settings_of(data_dir), look)
+    problems = with_core(record_of(data_dir), look)
     for problem in problems:
         click.echo(problem)
     if problems:
@@ -53,7 +53,7 @@ def reindex(data_dir: Path | None) -> None:
     async def make(core: Core) -> int:
         return await upkeep.reindex(core.database, core.settings.fhir_base)
 
-    count = with_core(settings_of(data_dir), make)
+    count = with_core(record_of(data_dir), make)
     click.echo(f"{count} resources are indexed anew.")
 
 
@@ -71,7 +71,7 @@ def audit() -> None:
 )
 def verify(data_dir: Path | None, heads: Path | None) -> None:
     """Walk the chain of seals, and say whether it holds and is the one that was kept."""
-    settings = settings_of(data_dir)
+    settings = record_of(data_dir)
     keys = Keys.load(settings.data_dir)
     kept = list(anchor.read(anchor.kept(heads or anchor.path(settings.data_dir)), keys))
 

@@ -220,7 +220,7 @@ def test_a_command_nobody_knows_is_a_usage_error(
         cli.main()
 
     assert ended.value.code == 2
-    assert "dance" in capsys.readouterr().err
+    assert capsys.readouterr().err == "No such command 'dance'.\n"
 
 
 def test_a_database_that_is_not_there_is_said_in_one_sentence(
@@ -231,3 +231,22 @@ def test_a_database_that_is_not_there_is_said_in_one_sentence(
     status, _, complained = run("init")
 
     assert (status, complained) == (1, "The database cannot be reached.")
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("command", [["check"], ["reindex"], ["audit", "verify"]])
+def test_a_folder_without_a_record_is_refused_and_left_as_it_is(
+    command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mistyped = tmp_path / "dta"
+    monkeypatch.setattr("sys.argv", ["isocentre", *command, "--data-dir", str(mistyped)])
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == f"There is no record in {mistyped}.\n"
+    assert not mistyped.exists()
