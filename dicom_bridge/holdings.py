@@ -3,9 +3,13 @@
 Only instances of settled studies are listed: until then no ImagingStudy says who may see them.
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from fhir_server.postgres.database import Database
+from fhir_server.store.referrers import Runs
+from resources.errors import Conflict
+from resources.identifiers import find_study_uid
 
 HELD: Final = """
 SELECT i.sop_uid, i.study_uid, i.series_uid, i.sop_class, i.transfer_syntax, i.size,
@@ -27,6 +31,12 @@ ORDER BY i.series_number NULLS LAST, i.series_uid, i.number NULLS LAST, i.sop_ui
 """
 
 IMAGING_STUDY: Final = "SELECT imaging_study FROM study WHERE study_uid = $1"
+
+HELD_OF: Final = """
+SELECT 1 FROM instance i LEFT JOIN study s ON s.study_uid = i.study_uid
+WHERE i.study_uid = $1 AND coalesce(s.imaging_study, $2) = $2 LIMIT 1
+"""
+"""Another ImagingStudy that bears the UID, beside the one that lists the images, is kept by none."""
 
 
 class Held(NamedTuple):
@@ -77,3 +87,17 @@ async def imaging_study(database: Database, study_uid: str) -> str | None:
     """Id of the ImagingStudy of a settled study."""
     rows = await database.run(IMAGING_STUDY, (study_uid,))
     return str(rows[0][0]) if rows else None
+
+
+async def keep(runs: Runs, study: Mapping[str, Any]) -> None:
+    """Refuse to delete an ImagingStudy whose images are held: nobody could see them any more.
+
+    Raises
+    ------
+    Conflict
+        Instances of the study are held, settled or not.
+    """
+    study_uid = find_study_uid(study)
+    id = str(study.get("id"))
+    if study_uid is not None and await runs.run(HELD_OF, (study_uid, id)):
+        raise Conflict(f"Images of ImagingStudy/{id} are held; it stays.")

@@ -23,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
-from dicom_bridge import check, ingest
+from dicom_bridge import check, holdings, ingest
 from dicom_bridge.blobs import Blobs
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.counting import Counting
@@ -66,6 +66,9 @@ GRACE_SECONDS: Final = 4
 SWITCH_SECONDS: Final = 0.0005
 """How long a thread of the dicom role may compute while others wait to."""
 
+KEEPS: Final = {"ImagingStudy": holdings.keep}
+"""What is not deleted while the bridge holds what it lists."""
+
 ENDINGS: Final = (signal.SIGTERM, signal.SIGINT)
 
 CONTENT_SECURITY: Final = (
@@ -90,7 +93,7 @@ class Core:
         """Wire it; nothing is connected yet."""
         database = Database(database_url, size=settings.database_connections)
         ledger = Ledger(database)
-        hooks = Workflow(settings.fhir_base).hooks()
+        hooks = Workflow(settings.fhir_base).hooks()._replace(keeps=KEEPS)
         store = Store(
             database,
             ledger,

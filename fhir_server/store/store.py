@@ -78,7 +78,7 @@ class Store:
             database,
             self._targets,
             versions.Writer(database).write,
-            hooks if rules != "base" else Hooks(),
+            hooks if rules != "base" else Hooks(keeps=hooks.keeps),
             base_url,
             rules != "base",
             keep_days,

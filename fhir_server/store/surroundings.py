@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database
+from fhir_server.store.referrers import Runs
 from fhir_server.store.targets import Targets
 from fhir_server.store.versions import Batch
 from resources.content import Content
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Rule = Callable[[dict[str, Any] | None, dict[str, Any], RequestContext], None]
 Completion = Callable[["Work", Content], Awaitable[Content]]
 Follow = Callable[["Work"], Awaitable[None]]
+Keep = Callable[[Runs, Mapping[str, Any]], Awaitable[None]]
 
 
 async def nothing_follows(work: "Work") -> None:
@@ -36,11 +38,15 @@ class Hooks(NamedTuple):
         By type: add to a resource what the server puts there, before it is written.
     follow
         Write what has become necessary; called once, when the block is left.
+    keeps
+        By type: refuse to delete a resource that says what is still held elsewhere, whatever the
+        rules of the house.
     """
 
     rules: Mapping[str, Rule] = {}
     completions: Mapping[str, Completion] = {}
     follow: Follow = nothing_follows
+    keeps: Mapping[str, Keep] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,10 +184,13 @@ class Work(Preceding):
         await self._require_unreferred()
 
     async def _require_unreferred(self) -> None:
-        if self._around.strictly and any(write.stored.deleted for write in self.writes):
-            await referrers.require_none(
-                self._transaction or self._around.database, self._drafts.last
-            )
+        gone = [write for write in self.writes if write.stored.deleted]
+        runs = self._transaction or self._around.database
+        if gone and self._around.strictly:
+            await referrers.require_none(runs, self._drafts.last)
+        for write in gone:
+            if (keep := self._around.hooks.keeps.get(write.stored.type)) is not None:
+                await keep(runs, write.before or {})
 
     async def finish(self) -> None:
         """Check what is left to check, let follow what follows, and write it all."""

@@ -25,6 +25,7 @@ from dicom_bridge.intake import Received
 from fhir_server.access.principal import Principal
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
+from fhir_server.main import KEEPS
 from fhir_server.postgres.database import Database
 from fhir_server.search import query
 from fhir_server.store.store import Hooks, Store
@@ -44,7 +45,7 @@ _config.LOG_HANDLER_LEVEL = "none"
 async def bridge(database: Database, tmp_path: Path) -> AsyncIterator[Bridge]:
     """A bridge with the organisations `lead` (ZZ901) and `other` (ZZ902) and a peer of each."""
     ledger = Ledger(database)
-    store = Store(database, ledger, Hooks(), BASE)
+    store = Store(database, ledger, Hooks(keeps=KEEPS), BASE)
     made = Bridge(database, store, ledger, Blobs(tmp_path / "blobs"))
     await write(made, build.an_organization("lead"), build.an_organization("other", ods="ZZ902"))
     await peers.add(database, CT1)

@@ -406,3 +406,20 @@ async def test_the_audit_leads_from_the_patient_to_who_sent_the_images(bridge: B
             3,
         )
     ]
+
+
+@pytest.mark.standard("FHIR http delete")
+async def test_a_study_is_not_deleted_as_long_as_its_images_are_held(bridge: Bridge) -> None:
+    await take_in(bridge, an_instance(**PERSON))
+    study = await settled(bridge)
+    context = RequestContext(Principal.system("test"), "delete")
+
+    with pytest.raises(Conflict, match="held"):
+        async with bridge.store.begin(context) as work:
+            await work.delete("ImagingStudy", study["id"])
+
+    assert await settled(bridge) == study
+    await bridge.database.run("delete from instance")
+    async with bridge.store.begin(context) as work:
+        await work.delete("ImagingStudy", study["id"])
+    assert await found(bridge, "ImagingStudy") == []
