@@ -142,8 +142,14 @@ def _include(wanted: Wanted, value: str) -> None:
 
 
 def _revinclude(wanted: Wanted, value: str) -> None:
+    if value == ANY and wanted.iterate:
+        raise Unusable(
+            "say which type is to be brought in, as in _revinclude:iterate=Provenance:*",
+            at="_revinclude",
+            code="not-supported",
+        )
     if value == ANY and wanted.type in TYPES:
-        wanted.revincludes += _from_anywhere(wanted.type, wanted.iterate)
+        wanted.revincludes += _from_anywhere(wanted.type)
         return
     value = f"{wanted.type}:{ANY}" if value == ANY else value
     source, target, codes = _references(wanted, value, "_revinclude")
@@ -152,10 +158,10 @@ def _revinclude(wanted: Wanted, value: str) -> None:
     wanted.revincludes += [Include(source, code, target, wanted.iterate) for code in codes]
 
 
-def _from_anywhere(target: str, iterate: bool) -> list[Include]:
+def _from_anywhere(target: str) -> list[Include]:
     """Every reference that any type may make to this one."""
     return [
-        Include(source, each.code, None, iterate, named=False)
+        Include(source, each.code, named=False)
         for source in sorted(types())
         for each in parameters(source).values()
         if _leads(each, target)

@@ -113,6 +113,7 @@ def test_a_summary_count_asks_for_no_matches() -> None:
         ("Task", "_list=$current-allergies"),
         ("Task", "_filter=status eq ready"),
         ("Task", "_type=Patient"),
+        ("Task", "_revinclude:iterate=*"),
         ("Task", "_count:iterate=1"),
         ("Task", "_text=x"),
         ("Task", "status="),
