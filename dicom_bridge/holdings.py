@@ -36,7 +36,7 @@ HELD_OF: Final = """
 SELECT 1 FROM instance i LEFT JOIN study s ON s.study_uid = i.study_uid
 WHERE i.study_uid = $1 AND coalesce(s.imaging_study, $2) = $2 LIMIT 1
 """
-"""Another ImagingStudy that bears the UID, beside the one that lists the images, is kept by none."""
+"""Another ImagingStudy that bears the UID, beside the one that lists the images, is not kept."""
 
 
 class Held(NamedTuple):

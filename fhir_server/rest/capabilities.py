@@ -61,13 +61,14 @@ def statement(base_url: str, interactions: tuple[Interaction, ...], generation: 
         "kind": "instance",
         "software": {"name": "Isocentre", "version": version("isocentre")},
         "implementation": {"description": "Isocentre", "url": base_url},
+        "instantiates": [BULK_DATA],
         "fhirVersion": FHIR_VERSION,
         "format": ["application/fhir+json", "json"],
         "patchFormat": list(PATCHES),
         "rest": [
             {
                 "mode": "server",
-                "security": SECURITY,
+                "security": _security(base_url),
                 "resource": [_resource(type, offered) for type in sorted(TYPES)],
                 "interaction": [{"code": name} for name in system],
                 **_operations(""),
@@ -77,20 +78,42 @@ def statement(base_url: str, interactions: tuple[Interaction, ...], generation: 
     return orjson.dumps(json)
 
 
-SECURITY: Final = {
-    "cors": False,
-    "service": [
-        {
-            "coding": [
-                {
-                    "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
-                    "code": "SMART-on-FHIR",
-                }
-            ]
-        }
-    ],
-    "description": "Every request but this one needs a bearer token with SMART v2 scopes.",
-}
+BULK_DATA: Final = "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"
+"""What is instantiated: Bulk Data Access 2.0, "CapabilityStatement"."""
+
+OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
+"""SMART App Launch 1.0, "Using CapabilityStatement": older clients look here alone."""
+
+ENDPOINTS: Final = ("authorize", "token", "introspect", "revoke")
+"""Below ``/auth``, and named there as the extension names them."""
+
+
+def _security(base_url: str) -> dict[str, Any]:
+    """Say how one gets a token, and that pages of registered clients may ask from a browser."""
+    root = base_url.rpartition("/")[0]
+    return {
+        "extension": [
+            {
+                "url": OAUTH_URIS,
+                "extension": [
+                    {"url": name, "valueUri": f"{root}/auth/{name}"} for name in ENDPOINTS
+                ],
+            }
+        ],
+        "cors": True,
+        "service": [
+            {
+                "coding": [
+                    {
+                        "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+                        "code": "SMART-on-FHIR",
+                    }
+                ],
+                "text": "OAuth2 using SMART-on-FHIR profile (see http://docs.smarthealthit.org)",
+            }
+        ],
+        "description": "Every request but this one needs a bearer token with SMART v2 scopes.",
+    }
 
 
 def _resource(type: str, offered: Iterable[str]) -> dict[str, Any]:

@@ -51,3 +51,20 @@ def test_the_openid_configuration_has_what_it_must(site: Site) -> None:
     keys = httpx.get(told["jwks_uri"]).json()["keys"]
     assert keys
     assert not any({"d", "p", "q"} & set(key) for key in keys)
+
+
+@pytest.mark.standard("SMART App Launch 1.0, Using CapabilityStatement")
+def test_an_older_client_finds_the_same_places_in_the_capability_statement(site: Site) -> None:
+    told = httpx.get(f"{site.base}/.well-known/smart-configuration").json()
+    statement = httpx.get(f"{site.base}/metadata").json()
+
+    security = statement["rest"][0]["security"]
+    (uris,) = security["extension"]
+    assert security["cors"] is True
+    assert uris["url"].endswith("/StructureDefinition/oauth-uris")
+    assert {each["url"]: each["valueUri"] for each in uris["extension"]} == {
+        "authorize": told["authorization_endpoint"],
+        "token": told["token_endpoint"],
+        "introspect": told["introspection_endpoint"],
+        "revoke": told["revocation_endpoint"],
+    }
