@@ -23,7 +23,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -159,8 +159,13 @@ def running(pgdata: Path) -> Postmaster | None:
 
 def stop(pgdata: Path) -> None:
     """Stop the cluster: open sessions are ended and the checkpoint is written."""
-    if running(pgdata) is not None:
-        _command("pg_ctl", pgdata, "-w", "-m", "fast", "-t", str(PATIENCE_SECONDS), "stop")
+    postmaster = running(pgdata)
+    if postmaster is None:
+        return
+    _command("pg_ctl", pgdata, "-w", "-m", "fast", "-t", str(PATIENCE_SECONDS), "stop")
+    if Path(postmaster.socket_folder) != pgdata:
+        with suppress(OSError):
+            Path(postmaster.socket_folder).rmdir()
 
 
 @contextmanager

@@ -159,6 +159,7 @@ def test_a_path_too_long_for_a_socket_gets_a_private_folder(folder: Path) -> Non
         assert postmaster is not None
         assert len(postmaster.socket_folder) < 60
         assert Path(postmaster.socket_folder).stat().st_mode & 0o077 == 0
+    assert not Path(postmaster.socket_folder).exists()
 
 
 def test_nobody_else_can_enter_the_folder_of_the_socket(folder: Path) -> None:
