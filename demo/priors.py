@@ -86,7 +86,7 @@ def instance(prior: Prior) -> Dataset:
 
 
 async def _described(bridge: Bridge, prior: Prior, study_uid: str) -> dict[str, Any]:
-    context = RequestContext(Principal.system("demo"), "search", "demo load")
+    context = RequestContext(Principal.system("demo"), "search-type", "demo load")
     asked = [("identifier", f"urn:dicom:uid|urn:oid:{study_uid}")]
     page = await bridge.store.search(context, query.parse("ImagingStudy", asked, strict=True))
     (study,) = page.matches
