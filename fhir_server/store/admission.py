@@ -13,6 +13,7 @@ from fhir_server.context import RequestContext
 from fhir_server.search.terms import index
 from fhir_server.store.draft import Draft
 from fhir_server.store.targets import Target
+from fhir_server.store.withholding import is_restricted
 from resources.errors import Forbidden
 
 
@@ -122,12 +123,14 @@ def _require_shown(context: RequestContext, target: Target) -> None:
 
 
 def _keep_parties(draft: Draft, before: Target) -> None:
-    """Let who may only correct a resource not say who is a party to it."""
+    """Let who may only correct a resource not say who is a party to it, nor whom it is for."""
     own = draft.context.principal.organization
     if draft.key[0] not in gate.SHARED or own is None or own in before.parties:
         return
     if (draft.standing.parties | {draft.creator}) - {""} != before.parties:
         raise Forbidden("only a party to this says who else is", step="relationship")
+    if is_restricted(draft.write.after) != is_restricted(draft.write.before or {}):
+        raise Forbidden("only a party to this restricts it", step="relationship")
 
 
 def _placed(refusal: Forbidden, at: str) -> Forbidden:

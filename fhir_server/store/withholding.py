@@ -45,11 +45,11 @@ def statements(draft: Draft, base_url: str) -> list[Statement]:
     before: Mapping[str, Any] = write.before or {}
     # What was labelled stays so when it is deleted: its versions are still there.
     labelled = before if write.stored.deleted else write.after
-    if write.stored.type != "Consent" and not (_is_restricted(before) or _is_restricted(labelled)):
+    if write.stored.type != "Consent" and not (is_restricted(before) or is_restricted(labelled)):
         return []
     type, id, patient = write.stored.type, write.stored.id, draft.standing.patient
     found: list[Statement] = [(REMOVE, (type, id))]
-    if _is_restricted(labelled):
+    if is_restricted(labelled):
         what = ("", "") if type == "Patient" else (type, id)
         found.append((ADD, (type, id, patient or "", Texts([""]), *what, 0, FOREVER)))
     if type == "Consent" and patient is not None:
@@ -77,7 +77,8 @@ def _said(draft: Draft, patient: str, base_url: str) -> Iterator[Statement]:
         yield GRANT, (Texts(after.organizations), patient, id, ends)
 
 
-def _is_restricted(json: Mapping[str, Any]) -> bool:
+def is_restricted(json: Mapping[str, Any]) -> bool:
+    """Say whether a resource is labelled for those alone who wrote it."""
     return any(
         label.get("system") == codes.V3_CONFIDENTIALITY and label.get("code") in RESTRICTED
         for label in json.get("meta", {}).get("security", ())

@@ -285,6 +285,26 @@ async def test_another_label_restricts_nothing_and_a_label_taken_away_no_more(
     assert await finds(house, by(OTHER), "_id=r,n") == ["n", "r"]
 
 
+async def test_a_label_on_a_patient_counts_for_all_there_is_and_is_set_by_a_party_alone(
+    house: Store,
+) -> None:
+    q = build.a_patient("q")
+    period = {"period": {"end": written_instant(NOW + HOUR)}}
+    about = {"patient": {"reference": "Patient/q"}}
+    await write(house, by(LEAD), q, a_consent("permit", OTHER, provision=period) | about)
+    await write(house, by(OTHER), a_note("theirs", patient="q"))
+    await write(house, by(LEAD), a_note("ours", patient="q"))
+    assert await finds(house, by(OTHER), "patient=q") == ["ours", "theirs"]
+
+    with pytest.raises(Forbidden):
+        await write(house, by(OTHER), {**q, **label("R"), "_if_match": 1})
+    await write(house, by(LEAD), {**q, **label("R"), "_if_match": 1})
+
+    assert await finds(house, by(OTHER), "patient=q") == ["theirs"]
+    assert await finds(house, by(LEAD), "patient=q") == ["ours"]
+    assert not await reads(house, by(OTHER), "Patient", "q")
+
+
 async def test_what_was_restricted_stays_so_when_it_is_deleted(house: Store) -> None:
     await write(house, by(LEAD), a_note("r", **label("R")))
     async with house.begin(by(LEAD)) as work:
