@@ -6,6 +6,7 @@ a body is an object that names its type.
 
 from typing import Any, Final
 
+from fhir_server.rest import exports
 from fhir_server.rest.operations.row import Operation
 from fhir_server.rest.operations.table import METHODS, OPERATIONS
 from fhir_server.rest.router import INTERACTIONS
@@ -19,6 +20,7 @@ RESOURCE: Final = named("Resource")
 OUTCOME: Final = named("OperationOutcome")
 BUNDLE: Final = named("Bundle")
 PATCH: Final = named("JSONPatch")
+MANIFEST: Final = named("ExportManifest")
 VERSION: Final[Json] = {"type": "integer", "minimum": 1}
 SCHEMAS: Final[dict[str, Json]] = {
     "ResourceType": {"type": "string", "enum": sorted(TYPES)},
@@ -44,6 +46,17 @@ SCHEMAS: Final[dict[str, Json]] = {
         },
         "required": ["resourceType", "issue"],
     },
+    "ExportManifest": {
+        "type": "object",
+        "properties": {
+            "transactionTime": {"type": "string"},
+            "request": {"type": "string"},
+            "requiresAccessToken": {"type": "boolean"},
+            "output": {"type": "array", "items": {"type": "object"}},
+            "error": {"type": "array", "items": {"type": "object"}},
+        },
+        "required": ["transactionTime", "request", "requiresAccessToken", "output", "error"],
+    },
     "JSONPatch": {
         "type": "array",
         "items": {
@@ -58,7 +71,7 @@ SCHEMAS: Final[dict[str, Json]] = {
         },
     },
 }
-"""FHIR R4 Resource, Bundle, OperationOutcome; RFC 6902."""
+"""FHIR R4 Resource, Bundle, OperationOutcome; Bulk Data Access 2.0; RFC 6902."""
 
 TEXT: Final[Json] = {"type": "string"}
 COUNT: Final[Json] = {"type": "integer", "minimum": 0}
@@ -85,8 +98,16 @@ PRESENTATION: Final = (
     in_query("_format", TEXT, "json or application/fhir+json"),
     in_query("_pretty", {"enum": ["true", "false"]}, "Laid out for people"),
 )
+PATCHES: Final[dict[str, Json]] = {
+    "application/json-patch+json": {"schema": PATCH},
+    "application/merge-patch+json": {"schema": {"type": "object"}},
+    FHIR_JSON: {"schema": RESOURCE},
+}
+"""FHIR http, "patch": JSON Patch, FHIRPath Patch (Parameters); and JSON Merge Patch (RFC 7396)."""
+
 MATCH: Final = in_header("If-Match", TEXT, 'The version that is changed, as W/"3"')
 PREFER: Final = in_header("Prefer", TEXT, "return=minimal, representation or OperationOutcome")
+FIRST: Final = in_header("If-None-Match", TEXT, "*: only if there is nothing yet")
 NONE_EXIST: Final = in_header("If-None-Exist", TEXT, "Create only if this search finds nothing")
 
 PARAMETERS: Final[dict[str, tuple[Json, ...]]] = {
@@ -99,7 +120,7 @@ PARAMETERS: Final[dict[str, tuple[Json, ...]]] = {
     "search-type": SEARCH,
     "search-system": SEARCH,
     "create": (PREFER, NONE_EXIST),
-    "update": (PREFER, MATCH),
+    "update": (PREFER, MATCH, FIRST),
     "patch": (PREFER, MATCH),
     "delete": (MATCH,),
     "batch": (PREFER,),
@@ -144,6 +165,11 @@ def document() -> Json:
             for method in METHODS:
                 known = paths.setdefault(address, _places(address))
                 known.setdefault(method.lower(), _operation(operation, method, level))
+    for parts, address in ORDERS.items():
+        for method in exports.ROWS[parts]:
+            if method != "HEAD":
+                known = paths.setdefault(address, _places(address))
+                known[method.lower()] = _order(method, parts)
     return framed(
         "Isocentre: FHIR R4",
         "Interactions and operations of the record. What a type can be searched by is in the "
@@ -154,11 +180,34 @@ def document() -> Json:
     )
 
 
+ORDERS: Final = {2: f"/{exports.PLACE}/{{id}}", 3: f"/{exports.PLACE}/{{id}}/{{file}}"}
+"""By the number of parts, the addresses of bulk exports: an order, and a file of it."""
+
+_ORDER: Final[dict[tuple[str, int], tuple[str, str, Json, dict[str, str]]]] = {
+    ("GET", 2): ("Ask how far a bulk export is", "application/json", MANIFEST,
+                 {"200": "The manifest", "202": "Under way: see X-Progress and Retry-After"}),
+    ("DELETE", 2): ("Cancel a bulk export, or forget its files", FHIR_JSON, RESOURCE,
+                    {"202": "Done"}),
+    ("GET", 3): ("Get a file of a bulk export", "application/fhir+ndjson", TEXT,
+                 {"200": "A resource on each line"}),
+}  # fmt: skip
+"""Bulk Data Access 2.0: title, media type and schema of the answer, statuses."""
+
+
+def _order(method: str, parts: int) -> Json:
+    title, media, schema, statuses = _ORDER[method, parts]
+    return {
+        "operationId": f"{method.lower()} export {'order' if parts == 2 else 'file'}",
+        "summary": title,
+        "responses": answers(media, schema, statuses, (FHIR_JSON, OUTCOME)),
+    }
+
+
 _BEFORE: Final = {"system": "", "type": "/{type}", "instance": "/{type}/{id}"}
 
 
 def _places(address: str) -> Json:
-    schemas = {"owner": TYPE, "type": TYPE, "id": ID, "vid": VERSION}
+    schemas = {"owner": TYPE, "type": TYPE, "id": ID, "vid": VERSION, "file": TEXT}
     there = [name for name in schemas if f"{{{name}}}" in address]
     return {"parameters": [in_path(name, schemas[name]) for name in there]} if there else {}
 
@@ -178,7 +227,7 @@ def _interaction(method: str, address: str, name: str) -> Json:
     elif name in {"create", "update"}:
         written["requestBody"] = body(FHIR_JSON, RESOURCE)
     elif name == "patch":
-        written["requestBody"] = body("application/json-patch+json", PATCH)
+        written["requestBody"] = {"required": True, "content": dict(PATCHES)}
     elif name == "batch":
         written["requestBody"] = body(FHIR_JSON, BUNDLE)
     if parameters:

@@ -42,7 +42,7 @@ def interaction(request: Request, parts: Sequence[str]) -> Interaction:
     MethodNotAllowed
         It is there for other methods.
     """
-    row = _ROWS.get(len(parts))
+    row = ROWS.get(len(parts))
     if row is None:
         raise NotFound("There is nothing at this address.")
     if request.method not in row:
@@ -89,7 +89,7 @@ async def file(server: Server, request: Request) -> Answer:
     return Answer(200, body, media=NDJSON)
 
 
-_ROWS: Final[Mapping[int, Mapping[str, Answering]]] = {
+ROWS: Final[Mapping[int, Mapping[str, Answering]]] = {
     2: {"GET": status, "HEAD": status, "DELETE": cancel},
     3: {"GET": file, "HEAD": file},
 }
