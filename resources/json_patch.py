@@ -12,11 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from resources.errors import Conflict, Invalid
 
 MOST_OPERATIONS: Final = 1000
-MOST_COPIED: Final = 50_000
-"""Values that the operations of one patch may copy; each copy can double what is there."""
+MOST_COPIED: Final = 1_000_000
+"""Octets of JSON that the operations of one patch may copy; each copy can double what is there."""
+
+_written: Final = msgspec.json.Encoder(decimal_format="number")
 
 Tree = dict[str, Any] | list[Any]
 
@@ -74,7 +78,8 @@ def apply(operations: Sequence[Operation], tree: Any) -> Any:
     copied = 0
     for operation in operations:
         if operation.name == "copy":
-            copied += _size(_found(tree, operation.source, f"{operation.at}.from"))
+            value = _found(tree, operation.source, f"{operation.at}.from")
+            copied += len(_written.encode(value))
             if copied > MOST_COPIED:
                 raise Invalid("The patch copies too much.", operation.at, "too-costly")
         tree = _DO[operation.name](tree, operation)
@@ -225,11 +230,3 @@ def _index(token: str, last: int, at: str) -> int:
 
 def _nowhere(at: str) -> Conflict:
     return Conflict("The path leads to nothing in this resource.", at)
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, dict):
-        return 1 + sum(map(_size, value.values()))
-    if isinstance(value, list):
-        return 1 + sum(map(_size, value))
-    return 1

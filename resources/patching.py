@@ -56,10 +56,17 @@ def patched(before: Content, change: Change) -> Content:
     Raises
     ------
     Invalid
-        The change makes another resource of it.
+        The change makes another resource of it, or nests it without end.
     Unprocessable
         Its narrative says more than its data, and the change forgets about it.
     """
+    try:
+        return _patched(before, change)
+    except RecursionError:
+        raise Invalid("The patch nests too deep.", code="too-costly") from None
+
+
+def _patched(before: Content, change: Change) -> Content:
     was = exact(before.text)
     after = change(exact(before.text))
     if not isinstance(after, dict):

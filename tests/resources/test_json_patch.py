@@ -99,6 +99,29 @@ def test_a_value_that_is_added_twice_is_two_values() -> None:
     assert result == {"name": [{"given": ["a", "b"]}, {"given": ["a"]}]}
 
 
+def test_a_patch_does_not_copy_without_end() -> None:
+    long = {"op": "copy", "from": "/x/0", "path": "/x/-"}
+    many = {"op": "copy", "from": "/x", "path": "/x/-"}
+
+    with pytest.raises(Invalid) as one:
+        patched({"x": ["a" * 100_000]}, *[long] * 100)
+    with pytest.raises(Invalid) as other:
+        patched({"x": [{}]}, *[many] * 40)
+
+    assert one.value.code == other.value.code == "too-costly"
+
+
+def test_a_patch_does_not_nest_without_end() -> None:
+    before = content.read(b'{"resourceType":"Basic"}')
+    change = [{"op": "add", "path": "/x", "value": {}}]
+    change += [{"op": "copy", "from": "/x", "path": "/x" * 2**n + "/x"} for n in range(14)]
+
+    with pytest.raises(Invalid) as refused:
+        patching.patched(before, lambda tree: json_patch.apply(json_patch.read(change), tree))
+
+    assert refused.value.code == "too-costly"
+
+
 @given(document=JSON, op=st.sampled_from(["add", "remove", "replace", "move", "copy", "test"]),
        path=POINTERS, source=POINTERS, value=JSON)  # fmt: skip
 def test_any_operation_is_done_or_refused(
