@@ -32,6 +32,12 @@ Choices: TypeAlias = Mapping[str, Collection[str]]
 """Path of a choice element without ``[x]``, as ``Observation.value`` -> the types it may have."""
 
 
+DEEPEST: Final = 10
+MOST_STEPS: Final = 20
+LONGEST_NUMBER: Final = 6
+"""Parentheses within one another, and steps of one path: what is compiled is as deep as both."""
+
+
 class ExpressionError(ValueError):
     """The expression uses a part of FHIRPath that is not here."""
 
@@ -173,6 +179,7 @@ class _Parser:
             position = token.end()
         self.tokens += ["", ""]
         self.at = 0
+        self.depth = 0
 
     def whole(self) -> _Call:
         node = self.union()
@@ -191,7 +198,12 @@ class _Parser:
             raise ExpressionError(self.expression)
 
     def union(self) -> _Call:
-        return self.infix("|", self.conjunction)
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise ExpressionError(f"it nests deeper than {DEEPEST} levels")
+        node = self.infix("|", self.conjunction)
+        self.depth -= 1
+        return node
 
     def conjunction(self) -> _Call:
         return self.infix("and", self.relation)
@@ -218,11 +230,15 @@ class _Parser:
             self.expect(")")
         else:
             node = self.step(None)
+        steps = 1
         while self.peek() in (".", "["):
+            steps += 1
+            if steps > MOST_STEPS:
+                raise ExpressionError(f"a path has more than {MOST_STEPS} steps")
             if self.take() == ".":
                 node = self.step(node)
             else:
-                node = _Call(node, "[", (int(self.take()),))
+                node = _Call(node, "[", (self.number(),))
                 self.expect("]")
         return node
 
@@ -251,8 +267,14 @@ class _Parser:
         for _ in range(2):
             self.expect(",")
             is_number = self.peek().isdigit()
-            nodes.append(_Call(None, _NUMBER, (int(self.take()),)) if is_number else self.union())
+            nodes.append(_Call(None, _NUMBER, (self.number(),)) if is_number else self.union())
         return nodes
+
+    def number(self) -> int:
+        digits = self.take()
+        if not digits.isdecimal() or len(digits) > LONGEST_NUMBER:
+            raise ExpressionError(self.expression)
+        return int(digits)
 
     def name(self) -> str:
         name = self.take()

@@ -106,8 +106,16 @@ def test_a_choice_is_found_by_the_name_of_its_type(expression: str, found: list[
 
 @pytest.mark.parametrize(
     "expression",
-    ["Task.", "Task.all(x)", "Task.status +", "Task.where(status", "(Task.a", "Task.a = 5", "'a'"],
-)
+    [
+        "Task.", "Task.all(x)", "Task.status +", "Task.where(status", "(Task.a", "Task.a = 5",
+        "'a'", "Task.note[a]", "Task.note[-1]", f"Task.note[{'9' * 100}]",
+        f"{'(' * 990}Task.note{')' * 990}",
+        f"Task.{'where(' * 200}a{')' * 200}",
+        f"Task.{'iif(a,a,' * 150}a{')' * 150}",
+        f"Task.note{'[0]' * 600}",
+        f"Task{'.extension' * 190}",
+    ],
+)  # fmt: skip
 def test_what_the_grammar_has_not_is_refused_when_compiled(expression: str) -> None:
     with pytest.raises(ExpressionError):
         paths.compile(expression, "Task", {})
