@@ -21,6 +21,7 @@ from demo.load import write_resources
 from dicom_bridge import ingest
 from dicom_bridge.dimse import peers, scp
 from dicom_bridge.dimse.peers import Peer
+from fhir_server.access.emergency import Emergency
 from fhir_server.access.principal import Principal
 from fhir_server.access.token import Keys, mint
 from fhir_server.context import RequestContext
@@ -43,6 +44,8 @@ FOREVER = 2**62
 PARTY = "northmoor"
 UNRELATED = "westvale"
 ENDED = "clearscan"
+KEPT_OUT = "kept-out"
+"""Has to do with the patient, who dissents from what it would see."""
 
 
 def about_the_patient() -> list[Json]:
@@ -97,6 +100,18 @@ def about_the_patient() -> list[Json]:
     ]  # fmt: skip
 
 
+def a_dissent() -> Json:
+    """The patient keeps their record from one organisation."""
+    kept_out = {"reference": f"Organization/{KEPT_OUT}"}
+    scope = {"system": codes.CONSENT_SCOPE, "code": "patient-privacy"}
+    return {
+        "resourceType": "Consent", "id": "dissent", "status": "active",
+        "scope": {"coding": [scope]}, "category": [{"text": "privacy"}],
+        "patient": {"reference": "Patient/hidden"}, "policyRule": {"text": "house"},
+        "provision": {"type": "deny", "actor": [{"role": {"text": "x"}, "reference": kept_out}]},
+    }  # fmt: skip
+
+
 TYPES = sorted({one["resourceType"] for one in about_the_patient()})
 
 
@@ -111,11 +126,17 @@ class World:
     clients: list[httpx.Client] = field(default_factory=list)
 
     def client(
-        self, organization: str, role: str, scope: str, patient: str | None = None
+        self,
+        organization: str,
+        role: str,
+        scope: str,
+        patient: str | None = None,
+        emergency: Emergency | None = None,
     ) -> httpx.Client:
         token = mint(
             self.keys, self.address, subject=f"PractitionerRole/{role}", client="test", scope=scope,
-            organization=organization, role=role, patient=patient, lifetime=3600,
+            organization=organization, role=role, patient=patient, emergency=emergency,
+            lifetime=3600,
         )  # fmt: skip
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/fhir+json"}
         return self._client(headers)
@@ -204,6 +225,8 @@ async def _fill(settings: Settings, database_url: str) -> None:
             )
             for one in about_the_patient():
                 await work.create(content.made(one), one["id"])
+            await work.create(content.made(build.an_organization(KEPT_OUT, "ZZ999")), KEPT_OUT)
+            await work.create(content.made(a_dissent()), "dissent")
         for ae, organization in (("PARTY", PARTY), ("NOBODY", UNRELATED), ("ENDED", ENDED)):
             await peers.add(core.database, Peer(ae, "127.0.0.1", 11113, organization))
         spool = core.bridge.blobs.spool()
@@ -214,6 +237,6 @@ async def _fill(settings: Settings, database_url: str) -> None:
         await ingest.settle(core.bridge, STUDY)
         await core.database.run(
             "insert into relation(organization, patient, type, id, until)"
-            " values ($1, 'hidden', 'Task', 'long-ago', 1)",
-            (ENDED,),
+            " values ($1, 'hidden', 'Task', 'long-ago', 1), ($2, 'hidden', 'Task', 'now', $3)",
+            (ENDED, KEPT_OUT, FOREVER),
         )

@@ -21,6 +21,7 @@ from dicom_bridge import storage
 from dicom_bridge.dicomweb import router as dicomweb
 from dicom_bridge.dimse import scp, worklist
 from fhir_server.access import roles
+from fhir_server.access.emergency import Emergency
 from fhir_server.access.token import Keys
 from fhir_server.rest import router
 from fhir_server.rest.operations import table
@@ -28,7 +29,9 @@ from tests.conftest import renamed
 from tests.standards import access_world
 from tests.standards.access_world import (
     ENDED,
+    FOREVER,
     INSTANCE,
+    KEPT_OUT,
     NHS,
     PARTY,
     SERIES,
@@ -347,6 +350,58 @@ def test_who_has_nothing_to_do_with_the_patient_learns_nothing(
     found = leaks(client, (*fhir_probes(), *dicomweb_probes()), whole=True)
 
     assert not found, "\n".join(found)
+
+
+def reading() -> Iterator[Probe]:
+    return (each for each in (*fhir_probes(), *dicomweb_probes()) if each.method == "GET")
+
+
+@pytest.mark.standard("threats T4")
+@pytest.mark.parametrize(
+    ("role", "scope"), [("application", "system/*.cruds"), ("reporter", "user/*.rs")]
+)
+def test_whom_the_patient_keeps_out_is_shown_nothing(world: World, role: str, scope: str) -> None:
+    """It may still write what it does for the patient: that it had to do with them, it knows."""
+    client = world.client(KEPT_OUT, role, scope)
+
+    found = leaks(client, reading(), whole=True)
+
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.standard("threats T3")
+def test_an_emergency_shows_all_of_the_patient_by_every_way_and_lets_nothing_be_written(
+    world: World,
+) -> None:
+    opened = Emergency("e", "life", FOREVER)
+    client = world.client(UNRELATED, "reporter", "user/*.cruds", "hidden", opened)
+
+    for probe in reading():
+        answer = told(client, probe)
+        shown = WORD in answer.text or WORD.encode() in answer.content or STUDY in answer.text
+        if probe.shows:
+            assert answer.status_code == 200, (probe, answer.text[:300])
+            assert shown or "/frames/" in probe.address or "/bulk/" in probe.address, probe
+    party = world.client(PARTY, "application", "system/*.cruds")
+    before = party.get("/fhir/_history?_count=1000").json()["entry"]
+    for probe in fhir_probes():
+        if probe.method != "GET":
+            assert told(client, probe).status_code != 201, probe
+    assert party.get("/fhir/_history?_count=1000").json()["entry"] == before
+
+
+@pytest.mark.standard("threats T3")
+@pytest.mark.parametrize(("role", "until"), [("reporter", 1), ("coordinator", FOREVER)])
+def test_an_emergency_that_has_ended_or_is_nobodys_shows_nothing(
+    world: World, role: str, until: int
+) -> None:
+    opened = Emergency("e", "life", until)
+    client = world.client(UNRELATED, role, "user/*.cruds", "hidden", opened)
+
+    for probe in (*fhir_probes(), *dicomweb_probes()):
+        answer = told(client, probe)
+        assert WORD not in answer.text, probe
+        assert WORD.encode() not in answer.content, probe
 
 
 def test_who_has_no_token_learns_nothing(world: World) -> None:
