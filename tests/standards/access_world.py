@@ -227,7 +227,9 @@ async def _fill(settings: Settings, database_url: str) -> None:
                 await work.create(content.made(one), one["id"])
             await work.create(content.made(build.an_organization(KEPT_OUT, "ZZ999")), KEPT_OUT)
             await work.create(content.made(a_dissent()), "dissent")
-        for ae, organization in (("PARTY", PARTY), ("NOBODY", UNRELATED), ("ENDED", ENDED)):
+        for ae, organization in (
+            ("PARTY", PARTY), ("NOBODY", UNRELATED), ("ENDED", ENDED), ("KEPTOUT", KEPT_OUT),
+        ):  # fmt: skip
             await peers.add(core.database, Peer(ae, "127.0.0.1", 11113, organization))
         spool = core.bridge.blobs.spool()
         spool.write(part10(an_image()))

@@ -526,7 +526,7 @@ def test_a_party_finds_and_gets_the_study_by_dicom(world: World) -> None:
     assert retrieved(world, "PARTY") == 1
 
 
-@pytest.mark.parametrize("ae_title", ["NOBODY", "ENDED"])
+@pytest.mark.parametrize("ae_title", ["NOBODY", "ENDED", "KEPTOUT"])
 def test_a_peer_that_has_nothing_to_do_with_the_patient_finds_nothing(
     world: World, ae_title: str
 ) -> None:
