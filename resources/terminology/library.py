@@ -40,6 +40,7 @@ class Library:
         self._given = {
             (str(each["resourceType"]), str(each["url"])): each for each in given if "url" in each
         }
+        self._systems: dict[str, CodeSystem] = {}
 
     def code_system(self, url: str) -> CodeSystem:
         """Give a code system.
@@ -52,7 +53,9 @@ class Library:
         bare, _, version = url.partition("|")
         found = _held_system(bare)
         if found is None and ("CodeSystem", bare) in self._given:
-            found = systems.of_resource(self._given["CodeSystem", bare])
+            if bare not in self._systems:
+                self._systems[bare] = systems.of_resource(self._given["CodeSystem", bare])
+            found = self._systems[bare]
         if found is None or (version and found.version and version != found.version):
             raise NotFound(f"The code system {url} is not held here.", code="not-found")
         return found

@@ -1,5 +1,6 @@
 """Which codes are in which value set, and which code is above which: the standards again."""
 
+import time
 from typing import Any
 
 import pytest
@@ -134,6 +135,40 @@ def test_an_include_of_a_system_and_value_sets_is_what_they_have_in_common() -> 
 def test_a_value_set_that_imports_itself_is_refused() -> None:
     with pytest.raises(Unprocessable):
         codes(a_set({"valueSet": ["urn:set"]}))
+
+
+def test_what_is_imported_many_times_is_expanded_once() -> None:
+    chain = [
+        {**a_set(*[{"valueSet": [f"urn:set{n + 1}"]}] * 10), "url": f"urn:set{n}"}
+        for n in range(15)
+    ]
+    last = {**a_set({"system": "urn:pets", "concept": [{"code": "pug"}]}), "url": "urn:set15"}
+    assert codes(*chain, last, a_set({"valueSet": ["urn:set0"]})) == ["pug"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"system": "urn:many"},
+        {
+            "system": "urn:many",
+            "filter": [{"property": "concept", "op": "is-not-a", "value": "1"}] * 600,
+        },
+        {
+            "system": "urn:many",
+            "filter": [{"property": "code", "op": "in", "value": "1," * 10_000}] * 600,
+        },
+        {"system": "urn:many", "concept": [{"code": "1"}] * 1000},
+    ],
+    ids=["all", "hierarchy", "values", "listed"],
+)
+def test_an_expansion_that_would_take_too_long_is_refused(part: dict[str, Any]) -> None:
+    many = pets(url="urn:many", concept=[{"code": str(n)} for n in range(1000)])
+    begun = time.monotonic()
+    with pytest.raises(Unsupported) as refused:
+        codes(many, a_set(*[part] * 600))
+    assert refused.value.code == "too-costly"
+    assert time.monotonic() - begun < 5
 
 
 def test_a_fragment_of_a_system_is_not_taken_for_all_of_it() -> None:
