@@ -24,9 +24,10 @@ from fhir_server.search import find, terms
 from fhir_server.search.find import Page
 from fhir_server.search.query import Query
 from fhir_server.search.stored import Stored
-from fhir_server.store import history, reading, versions, walking
+from fhir_server.store import history, labels, reading, versions, walking
 from fhir_server.store.attempts import Attempts
 from fhir_server.store.history import Cut
+from fhir_server.store.labels import Label
 from fhir_server.store.reading import Asked, Found
 from fhir_server.store.surroundings import Hooks as Hooks
 from fhir_server.store.surroundings import Surroundings
@@ -210,6 +211,10 @@ class Store:
     async def walk(self, context: RequestContext, walk: Walk, place: Place, count: int) -> Leg:
         """Answer a page of all that the asker sees of some types; who asks writes the audit row."""
         return await walking.page(self._database, context, walk, place, count)
+
+    async def labels(self, context: RequestContext, types: Sequence[str]) -> list[Label]:
+        """List the labels on what the asker sees of some types; who asks writes the audit row."""
+        return await labels.labels(self._database, context, types)
 
     async def _found(
         self, context: RequestContext, type: str, id: str, version: int | None

@@ -164,6 +164,41 @@ def test_the_meta_of_a_resource_is_given(api: httpx.Client) -> None:
     refused(api.get("/Patient/nobody/$meta"), 404)
 
 
+@pytest.mark.standard("FHIR R4 Resource $meta")
+def test_the_labels_of_all_resources_that_one_sees_are_given(
+    shared_server: Server, api: httpx.Client
+) -> None:
+    tag = {"system": "urn:tags", "code": "green"}
+    bare = {"code": "bare"}
+    label = {
+        "system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality",
+        "code": "N",
+    }
+    meta = {"profile": ["urn:profiles:green"], "security": [label], "tag": [tag, bare]}
+    stored(api, a_patient(id=None, meta=meta))
+
+    def said(client: httpx.Client, address: str) -> Json:
+        answer = client.get(address)
+        assert answer.status_code == 200, answer.text
+        (row,) = answer.json()["parameter"]
+        told: Json = row["valueMeta"]
+        return told
+
+    for address in ("/Patient/$meta", "/$meta"):
+        told = said(api, address)
+        assert "urn:profiles:green" in told["profile"]
+        assert label in told["security"]
+        assert tag in told["tag"]
+        assert bare in told["tag"]
+        assert len(told["tag"]) == len({str(each) for each in told["tag"]})
+    assert tag not in said(api, "/Task/$meta").get("tag", [])
+    other = shared_server.client(organization="other")
+    assert tag not in said(other, "/Patient/$meta").get("tag", [])
+    tasks = shared_server.client(scope="system/Task.rs")
+    assert tag not in said(tasks, "/$meta").get("tag", [])
+    refused(tasks.get("/Patient/$meta"), 403)
+
+
 # --- $everything -----------------------------------------------------------------------------
 
 
@@ -328,7 +363,7 @@ def test_a_request_comes_with_all_that_came_of_it(api: httpx.Client, case: dict[
         ("GET", "/Patient/$everything", 404),
         ("GET", "/Organization/lead/$everything", 404),
         ("GET", "/Patient/p/_history/1/$meta", 404),
-        ("GET", "/$meta", 404),
+        ("GET", "/$validate", 404),
         ("PUT", "/Patient/p/$meta", 405),
         ("DELETE", "/ValueSet/$expand", 405),
     ],

@@ -42,8 +42,8 @@ METHODS: Final = ("GET", "POST")
 OPERATIONS: Final = (
     Operation("validate", ("type", "instance"), None, None, validate.TAKES, validate.answer,
               f"{_R4}/Resource-validate", "Tell what is wrong with a resource"),
-    Operation("meta", ("instance",), None, None, meta.TAKES, meta.answer,
-              f"{_R4}/Resource-meta", "Give profiles, tags and labels of a resource"),
+    Operation("meta", ("system", "type", "instance"), None, None, meta.TAKES, meta.answer,
+              f"{_R4}/Resource-meta", "Give profiles, tags and labels of a resource, or of all"),
     Operation("everything", ("instance",), frozenset({"Patient"}), ("r", "Patient"),
               everything.TAKES, everything.answer,
               f"{_R4}/Patient-everything", "Give the whole record of a patient"),
