@@ -18,10 +18,11 @@ from typing import Any, Final
 from psycopg.errors import UniqueViolation
 
 from dicom_bridge import folding, instance
+from dicom_bridge.arrivals import Arrival
 from dicom_bridge.blobs import Blobs
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.instance import Instance
-from dicom_bridge.intake import Arrival, Received
+from dicom_bridge.intake import Received
 from dicom_bridge.mapping import dicom_json
 from dicom_bridge.mapping import patient as patients
 from dicom_bridge.spool import Spool

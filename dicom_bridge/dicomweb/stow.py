@@ -6,50 +6,30 @@ touched are settled, so that whoever reads the answer can read the ImagingStudy.
 
 References
 ----------
-* PS3.18 Sections 10.5 (Store Transaction) and Annex I (Store Instances Response Module)
+* PS3.18 Section 10.5 (Store Transaction)
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
-import orjson
 from starlette.responses import Response
 
 from dicom_bridge import failures, ingest
-from dicom_bridge.dicomweb import accept, multipart
+from dicom_bridge.dicomweb import accept, multipart, stored
 from dicom_bridge.dicomweb.accept import MediaRange
 from dicom_bridge.dicomweb.exchange import Call
 from dicom_bridge.dicomweb.multipart import Begin, End
 from dicom_bridge.dicomweb.problems import NotAcceptable, UnsupportedMedia
-from dicom_bridge.instance import Instance
+from dicom_bridge.dicomweb.stored import Named, Report
 from dicom_bridge.spool import Spool
 from fhir_server.access import gate
 from resources.errors import Conflict, Invalid, Refusal, TooLarge, Unsupported
 
-ATTRIBUTE: Final[dict[str, tuple[str, str]]] = {
-    "RetrieveURL":              ("00081190", "UR"),
-    "FailedSOPSequence":        ("00081198", "SQ"),
-    "ReferencedSOPSequence":    ("00081199", "SQ"),
-    "ReferencedSOPClassUID":    ("00081150", "UI"),
-    "ReferencedSOPInstanceUID": ("00081155", "UI"),
-    "FailureReason":            ("00081197", "US"),
-}  # fmt: skip
-"""PS3.18 Table I.1-1 and PS3.3 Table 10-11: tag and VR."""
-
-
-RETRY_AFTER_SECONDS: Final = "5"
 AT_ONCE: Final = 8
 """Instances of one request that are taken in while the next ones are read."""
-
-
-class Named(NamedTuple):
-    """What an instance says it is; empty where it could not be read."""
-
-    sop_class: str = ""
-    sop_uid: str = ""
 
 
 @dataclass(slots=True)
@@ -75,28 +55,6 @@ class Part:
         return Named(meta.sop_class, meta.sop_uid) if meta else Named()
 
 
-@dataclass(slots=True)
-class Report:
-    """What became of the instances of one request."""
-
-    stored: list[Instance] = field(default_factory=list)
-    failed: list[tuple[Named, int]] = field(default_factory=list)
-
-    @property
-    def studies(self) -> list[str]:
-        """The studies that instances were stored in."""
-        return sorted({one.study_uid for one in self.stored})
-
-    @property
-    def status(self) -> int:
-        """PS3.18 Table 10.5.3-1: all stored, some, none for want of room, none."""
-        if not self.failed:
-            return 200
-        if self.stored:
-            return 202
-        return 503 if {reason for _, reason in self.failed} == {failures.OUT_OF_RESOURCES} else 409
-
-
 async def store(call: Call) -> Response:
     """Answer a POST to ``/studies`` or ``/studies/{study}``."""
     if not accept.wants(call.acceptable(), accept.DICOM_JSON, "application/json"):
@@ -116,7 +74,7 @@ async def store(call: Call) -> Response:
         report = await intake.done()
     if not report.stored and not report.failed:
         raise Invalid("The payload has no instance")
-    return _answer(call, report, study_uid)
+    return stored.answer(call.web.base_url, report, study_uid)
 
 
 class _Intake:
@@ -258,52 +216,3 @@ def _payload_type(field: str) -> MediaRange:
             'The payload must be multipart/related; type="application/dicom"', "Content-Type"
         )
     return media
-
-
-def _answer(call: Call, report: Report, study_uid: str | None) -> Response:
-    base = call.web.base_url
-    answer: dict[str, Any] = {}
-    studies = [study_uid] if study_uid else report.studies
-    if len(studies) == 1:
-        _put(answer, "RetrieveURL", f"{base}/studies/{studies[0]}")
-    if report.failed:
-        _put(
-            answer,
-            "FailedSOPSequence",
-            *(_failed(named, reason) for named, reason in report.failed),
-        )
-    if report.stored:
-        _put(answer, "ReferencedSOPSequence", *(_stored(base, one) for one in report.stored))
-    headers = {"Cache-Control": "no-store"}
-    if report.status == 503:
-        headers["Retry-After"] = RETRY_AFTER_SECONDS
-    content = orjson.dumps(answer, option=orjson.OPT_SORT_KEYS)
-    return Response(content, report.status, headers, media_type=accept.DICOM_JSON)
-
-
-def _stored(base: str, one: Instance) -> dict[str, Any]:
-    item = _reference(Named(one.sop_class, one.sop_uid))
-    path = f"studies/{one.study_uid}/series/{one.series_uid}/instances/{one.sop_uid}"
-    _put(item, "RetrieveURL", f"{base}/{path}")
-    return item
-
-
-def _failed(named: Named, reason: int) -> dict[str, Any]:
-    """An instance that could not even be read has a reason and no UIDs."""
-    item = _reference(named)
-    _put(item, "FailureReason", reason)
-    return item
-
-
-def _reference(named: Named) -> dict[str, Any]:
-    item: dict[str, Any] = {}
-    if named.sop_class:
-        _put(item, "ReferencedSOPClassUID", named.sop_class)
-    if named.sop_uid:
-        _put(item, "ReferencedSOPInstanceUID", named.sop_uid)
-    return item
-
-
-def _put(ds: dict[str, Any], keyword: str, *values: Any) -> None:
-    tag, vr = ATTRIBUTE[keyword]
-    ds[tag] = {"vr": vr, "Value": list(values)}

@@ -6,8 +6,8 @@ import pytest
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from dicom_bridge import failures
-from dicom_bridge.dicomweb import router, stow
-from dicom_bridge.dicomweb.stow import Named, Report
+from dicom_bridge.dicomweb import router, stored
+from dicom_bridge.dicomweb.stored import Named, Report
 from resources import errors
 
 
@@ -45,8 +45,8 @@ def test_each_failure_has_its_reason(refusal: errors.Refusal, reason: int) -> No
 def test_the_response_module_uses_the_attributes_of_the_standard() -> None:
     assert {
         keyword: (f"{tag_for_keyword(keyword):08X}", dictionary_VR(keyword))
-        for keyword in stow.ATTRIBUTE
-    } == stow.ATTRIBUTE
+        for keyword in stored.ATTRIBUTE
+    } == stored.ATTRIBUTE
 
 
 @pytest.mark.standard("PS3.18 10.5.1.1")
