@@ -154,7 +154,6 @@ class _Call(NamedTuple):
 
 
 _TOKEN: Final = re.compile(r"\s*('[^'\\]*'|[A-Za-z_][A-Za-z0-9_]*|\d+|!=|[().,|\[\]=]|$)")
-_OPERATORS: Final = frozenset({"is", "as", "=", "!=", "and"})
 _OF_EXPRESSION: Final = frozenset({"where"})
 _OF_NOTHING: Final = frozenset({"exists", "resolve"})
 _OF_THREE: Final = frozenset({"iif"})
