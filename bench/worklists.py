@@ -24,7 +24,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database
 from fhir_server.postgres.embedded import DURABLE, embedded
-from fhir_server.search import compile, find, query
+from fhir_server.search import compile, find, query, width
 from fhir_server.search.terms import index
 from fhir_server.store import schema
 from fhir_server.store.tables import NOT_ENDED
@@ -63,8 +63,11 @@ WORKLISTS: Final = {
     "corrections": "Task?code={S}|apply-correction&owner=Organization/o3"
     "&status=requested,received,in-progress",
     "requests": "ServiceRequest?status=active&performer=Organization/o3&_sort=-authored",
+    "done": "Task?status=completed",
+    "done, latest": "ServiceRequest?status=completed&performer=Organization/o3&_sort=-authored",
 }  # fmt: skip
-"""Worklists as EPR and PACS vendors ask for them; ``requests`` besides, for ServiceRequests."""
+"""Worklists as EPR and PACS vendors ask for them; besides, ``requests`` for ServiceRequests, and
+two that most of the record meets."""
 
 
 class Line(NamedTuple):
@@ -208,7 +211,8 @@ async def timed(url: str, rounds: int, explain: bool) -> dict[str, Line]:
             page = await find.find(database, narrowed, context)
             took.append((time.perf_counter() - began) * 1000)
         reaches = find.reached(narrowed, context)
-        sql, values = compile.statement(narrowed, context.instant, reaches)
+        walks = await width.is_wide(database, narrowed)
+        sql, values = compile.statement(narrowed, context.instant, reaches, walks=walks)
         plan = await database.run(f"explain (analyze, buffers, costs off) {sql}", values)
         text = "\n".join(row[0] for row in plan)
         first = text.partition("Buffers:")[2].partition("\n")[0]

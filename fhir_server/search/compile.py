@@ -11,7 +11,8 @@ so that PostgreSQL keeps the plan. The steps of a statement::
 
 What is about one patient walks the index on (type, patient), and everything else is checked on the
 few rows that it finds: the ``offset 0`` keeps the planner from the far larger term lists. A query
-without criteria that asks for no total walks an index in order and counts nothing.
+without criteria that asks for no total walks an index in order and counts nothing; so does one
+that very many rows meet (`search.walk`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from fhir_server.access.gate import Reach
-from fhir_server.search import hops, include, page, reach
+from fhir_server.search import hops, include, page, reach, walk
 from fhir_server.search.query import COMMON, Group, Query
 from fhir_server.search.reach import Place
 from fhir_server.search.shape import Row, Shape, shape_of
@@ -42,6 +43,7 @@ def statement(
     row: Row | None = None,
     *,
     bodies: bool = True,
+    walks: bool = False,
 ) -> tuple[str, list[Any]]:
     """Compile a query.
 
@@ -60,9 +62,11 @@ def statement(
         How far each other type is seen that the query `touches`; None for not at all.
     row
         What the ledger is to say; its `hits` are filled in.
+    walks
+        So many rows are expected that the page is looked for in order.
     """
     groups = include.groups(include.brought_in(query), reaches) if query.includes else []
-    sql, names = compiled(shape_of(query, reaches, groups, row, bodies))
+    sql, names = compiled(shape_of(query, reaches, groups, row, bodies, walks))
     values = _values(query, instant, reaches, groups, row)
     return sql, [values[name] for name in names]
 
@@ -79,13 +83,20 @@ def compiled(shape: Shape) -> Statement:
     matches = _matches(shape, keys, place)
     whole = shape.counted or bool(shape.slots)
     steps = [f"m as materialized ({matches})"] if whole else []
+    if shape.walks:
+        steps += _walk(shape, keys, place)
     steps += _page(shape, keys, "m" if whole else f"({matches}) m", place)
     included = [] if shape.empty else include.steps(shape.type, shape.included, place)
     steps += included
-    number = "(select count(*) from m)" if shape.counted else "(select count(*) from page)"
+    number, total = "(select count(*) from page)", "-1"
+    if shape.counted:
+        number = total = "(select count(*) from m)"
+    if shape.counted and shape.walks:
+        walked = "case when (select is_page from ok) then"
+        number = f"({walked} (select count(*) from page) else {number} end)"
+        total = f"({walked} -1 else {total} end)"
     if shape.audited:
         steps.append(f"a as ({_audit(shape.audited, number, place)})")
-    total = "(select count(*) from m)" if shape.counted else "-1"
     rows = _rows(shape, keys, total, bool(included))
     return Statement(f"with {', '.join(steps)} {rows}", tuple(places))
 
@@ -103,13 +114,25 @@ def _matches(shape: Shape, keys: Sequence[page.Key], place: Place) -> str:
             " and not deleted offset 0)"
         )
         conditions = []
-    conditions += [
+    conditions.append(_conditions(shape, place, about))
+    return f"select c.id, c.key, {sorted_by} from {source} c where {' and '.join(conditions)}"
+
+
+def _conditions(shape: Shape, place: Place, about: str | None = None) -> str:
+    """Write what a row of the one type must meet and, last, the gate."""
+    conditions = [
         hops.text(slot, shape.type, "c", f"c{n}.", place)
         for n, slot in enumerate(shape.slots)
         if n != shape.pinned
     ]
     conditions.append(reach.text(shape.extents[0], "c", "reach.", place, about))
-    return f"select c.id, c.key, {sorted_by} from {source} c where {' and '.join(conditions)}"
+    return " and ".join(conditions)
+
+
+def _walk(shape: Shape, keys: Sequence[page.Key], place: Place) -> list[str]:
+    after = [f"{place(f'after{n}')}::bigint" for n, _ in enumerate(shape.missing or ())]
+    size = f"{place('count')}::bigint"
+    return walk.steps(shape.type, keys, after, _conditions(shape, place), size)
 
 
 def _of_several(shape: Shape, sorted_by: str, place: Place) -> str:
@@ -139,9 +162,18 @@ def _page(shape: Shape, keys: Sequence[page.Key], source: str, place: Place) -> 
         where = f" where {page.after(keys, shape.missing, places)}"
     ordered = page.order(keys)
     size = f"{place('count')}::bigint"
+    rows = f"select {columns} from {source}{where} order by {ordered} limit {size} + 1"
+    if shape.walks:
+        instead = f"from {source} where not (select is_page from ok)"
+        if where:
+            instead += f" and {where.removeprefix(' where ')}"
+        rows = (
+            f"(select {columns} from w where (select is_page from ok)) union all"
+            f" (select {columns} {instead} order by {ordered} limit {size} + 1)"
+        )
     return [
         f"p as materialized (select q.*, row_number() over (order by {ordered}) as n"
-        f" from (select {columns} from {source}{where} order by {ordered} limit {size} + 1) q)",
+        f" from ({rows}) q)",
         f"page as materialized (select * from p where n <= {size})",
     ]
 

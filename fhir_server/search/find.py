@@ -24,6 +24,7 @@ from fhir_server.search.returned import included_types
 from fhir_server.search.shape import Row
 from fhir_server.search.stored import Stored
 from fhir_server.search.terms import initials
+from fhir_server.search.width import is_wide
 from resources.errors import Exhausted, Forbidden
 
 
@@ -100,8 +101,9 @@ async def find(
         How far the types are seen that chains and includes lead to; asked of the gate otherwise.
     """
     seen = reached(query, context) if reaches is None else reaches
-    sql, params = statement(query, context.instant, seen, row)
     async with in_time():
+        walks = await is_wide(database, query)
+        sql, params = statement(query, context.instant, seen, row, walks=walks)
         rows = await database.run(sql, params)
     matches: list[Stored] = []
     included: list[Stored] = []
@@ -140,10 +142,11 @@ async def find_ids_paged(
 ) -> tuple[list[str], str | None]:
     """Search for ids alone; with them the cursor of the page after this one, if there is one."""
     seen = reached(query, context) if reaches is None else reaches
-    sql, params = statement(query, context.instant, seen, row, bodies=False)
     ids: list[str] = []
     next = None
     async with in_time():
+        walks = await is_wide(database, query)
+        sql, params = statement(query, context.instant, seen, row, bodies=False, walks=walks)
         rows = await database.run(sql, params)
     for part, _, *columns in rows:
         if part == 0:

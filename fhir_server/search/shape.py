@@ -43,6 +43,7 @@ class Shape(NamedTuple):
     included: Included
     audited: tuple[str, ...]
     bodies: bool
+    walks: bool = False
 
 
 def shape_of(
@@ -51,8 +52,15 @@ def shape_of(
     groups: Sequence[Group],
     row: Row | None,
     bodies: bool,
+    walks: bool = False,
 ) -> Shape:
-    """Take the values of a query away."""
+    """Take the values of a query away.
+
+    Parameters
+    ----------
+    walks
+        So many rows meet it that the page is looked for in order (`search.walk`).
+    """
     seen = [group.reach for group in query.groups] if query.types else [query.reach]
     extents = tuple(reach.extent(each) for each in seen if each is not None)
     if len(extents) < max(len(seen), 1):
@@ -70,6 +78,7 @@ def shape_of(
         include.included(query, groups, reaches),
         row._fields if row is not None else (),
         bodies,
+        walks,
     )
 
 
@@ -84,7 +93,7 @@ def _slots(
     query: Query, pinned: int | None, reaches: Mapping[str, Reach | None]
 ) -> tuple[Node, ...]:
     """Take the values of the criteria away, and say which one leads if no term does."""
-    led = pinned is not None or any(_finds(each) for each in query.criteria)
+    led = pinned is not None or any(finds(each) for each in query.criteria)
     slots = []
     for criterion in query.criteria:
         can_lead = criterion.modifier not in CHECKS and criterion.code not in CHECKED
@@ -93,7 +102,7 @@ def _slots(
     return tuple(slots)
 
 
-def _finds(criterion: Criterion) -> bool:
+def finds(criterion: Criterion) -> bool:
     """Whether a criterion can use the index on terms or the primary key."""
     is_plain = criterion.chain is None and not criterion.modifier and not criterion.either
     return is_plain and (criterion.kind in BY_TERMS or criterion.kind == "compartment")
