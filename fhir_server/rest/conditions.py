@@ -6,11 +6,10 @@ tells nothing about the rest. FHIR http, "conditional create", "conditional upda
 delete", "conditional patch".
 """
 
-from dataclasses import replace
-
 from fhir_server.rest.exchange import Request, Server, decoded
 from fhir_server.rest.known import PRESENTATION
 from fhir_server.search import query as queries
+from fhir_server.search import returned
 from fhir_server.search.query import Query
 from fhir_server.store.unit_of_work import Work
 from resources.content import Content
@@ -69,6 +68,9 @@ async def target(
 def _condition(server: Server, type: str, pairs: list[tuple[str, str]], at: str) -> Query:
     if type == "AuditEvent":
         raise Unsupported("An AuditEvent is written whatever there is already.", at)
+    for name, _ in pairs:
+        if name.partition(":")[0] in returned.PARAMETERS:
+            raise Invalid(f"{name} is no criterion.", at or name, "not-supported")
     try:
         query = queries.parse(type, pairs, strict=True, own_base=server.base_url)
     except Refusal as refusal:
@@ -76,4 +78,4 @@ def _condition(server: Server, type: str, pairs: list[tuple[str, str]], at: str)
         raise
     if not query.criteria:
         raise Invalid("A condition needs at least one search parameter.", at, "required")
-    return replace(query, sort=(), includes=(), revincludes=(), cursor=None)
+    return query

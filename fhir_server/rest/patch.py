@@ -2,7 +2,7 @@
 
 JSON Patch comes as ``application/json-patch+json``, JSON Merge Patch (RFC 7396) as
 ``application/merge-patch+json`` or as plain JSON, FHIRPath Patch as a Parameters resource. In a
-Bundle, the first is a Binary of that type. What comes out is stored as an update is.
+Bundle, the first two are a Binary of that type. What comes out is stored as an update is.
 """
 
 from collections.abc import Callable
@@ -75,9 +75,12 @@ def _operations(request: Request) -> patching.Change:
     given = request.content
     if given is not None and given.type == "Binary":
         incoming.checked(given, "Binary", request.at)
-        if given.json.get("contentType") != JSON_PATCH:
-            raise Invalid(f"A patch is {JSON_PATCH} or Parameters.", "Binary.contentType", "value")
-        return _json_patch(octets(given.json))
+        kind = given.json.get("contentType")
+        if kind not in (JSON_PATCH, MERGE_PATCH):
+            text = f"A patch is {JSON_PATCH}, {MERGE_PATCH} or Parameters."
+            raise Invalid(text, "Binary.contentType", "value")
+        read = _json_patch if kind == JSON_PATCH else _merge_patch
+        return read(octets(given.json))
     if given is None:
         media = request.headers.get("content-type")
         if negotiate.is_media(media, JSON_PATCH):

@@ -62,11 +62,23 @@ def test_with_several_matches_it_is_refused(api: httpx.Client, value: str) -> No
 
 
 @pytest.mark.standard("FHIR http conditional create")
-@pytest.mark.parametrize("condition", ["", "wings=2", "_count=1", "identifier:bogus=1", "x"])
+@pytest.mark.parametrize(
+    "condition", ["", "wings=2", "_count=1", "identifier:bogus=1", "x", "gender=male&_count=1"]
+)
 def test_a_condition_that_cannot_be_asked_is_refused(api: httpx.Client, condition: str) -> None:
     answer = api.post("/Patient", json=a_patient(None), headers={"If-None-Exist": condition})
 
     refused(answer, 400, "", "If-None-Exist")
+
+
+@pytest.mark.standard("FHIR http conditional delete")
+@pytest.mark.parametrize(
+    "extra", ["_count=1", "_sort=family", "_include=Patient:link", "_total=none"]
+)
+def test_what_shapes_an_answer_is_no_part_of_a_condition(api: httpx.Client, extra: str) -> None:
+    name = extra.partition("=")[0]
+
+    refused(api.delete(f"/Patient?family=Nobody&{extra}"), 400, "not-supported", name)
 
 
 @pytest.mark.standard("FHIR http conditional create")

@@ -432,23 +432,25 @@ def test_a_resource_is_no_patch(api: httpx.Client, patient: Json) -> None:
 
 @pytest.mark.standard("FHIR http transaction")
 @pytest.mark.parametrize("type", ["batch", "transaction"])
-def test_both_kinds_of_patch_work_inside_a_bundle(api: httpx.Client, type: str) -> None:
-    one, two = stored(api, a_patient(None)), stored(api, a_patient(None))
-    text = json.dumps([{"op": "replace", "path": "/gender", "value": "male"}]).encode()
-    binary = {
-        "resourceType": "Binary",
-        "contentType": "application/json-patch+json",
-        "data": base64.b64encode(text).decode(),
-    }
+def test_every_kind_of_patch_works_inside_a_bundle(api: httpx.Client, type: str) -> None:
+    one, two, three = (stored(api, a_patient(None)) for _ in range(3))
+
+    def binary(kind: str, json_: object) -> Json:
+        data = base64.b64encode(json.dumps(json_).encode()).decode()
+        return {"resourceType": "Binary", "contentType": f"application/{kind}+json", "data": data}
+
+    replaced = binary("json-patch", [{"op": "replace", "path": "/gender", "value": "male"}])
+    merged = binary("merge-patch", {"gender": "other"})
     change = operation("replace", "Patient.gender", value=("valueCode", "female"))
     entries = [
         {"resource": resource, "request": {"method": "PATCH", "url": at(patient)[1:]}}
-        for resource, patient in ((binary, one), (parameters(change), two))
+        for resource, patient in ((replaced, one), (parameters(change), two), (merged, three))
     ]
 
     answer = api.post("", json={"resourceType": "Bundle", "type": type, "entry": entries})
 
     assert answer.status_code == 200, answer.text
-    assert [each["response"]["status"] for each in answer.json()["entry"]] == ["200 OK"] * 2
+    assert [each["response"]["status"] for each in answer.json()["entry"]] == ["200 OK"] * 3
     assert api.get(at(one)).json()["gender"] == "male"
     assert api.get(at(two)).json()["gender"] == "female"
+    assert api.get(at(three)).json()["gender"] == "other"
