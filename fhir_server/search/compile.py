@@ -132,7 +132,7 @@ def _conditions(shape: Shape, place: Place, about: str | None = None) -> str:
 def _walk(shape: Shape, keys: Sequence[page.Key], place: Place) -> list[str]:
     after = [f"{place(f'after{n}')}::bigint" for n, _ in enumerate(shape.missing or ())]
     size = f"{place('count')}::bigint"
-    return walk.steps(shape.type, keys, after, _conditions(shape, place), size)
+    return walk.steps(shape.type, keys, after, _conditions(shape, place, walk.ABOUT), size)
 
 
 def _of_several(shape: Shape, sorted_by: str, place: Place) -> str:

@@ -21,6 +21,10 @@ from fhir_server.search.page import Key
 FARTHEST: Final = 20_000
 """Rows looked at in order before all matches are collected instead."""
 
+ABOUT: Final = "(select c.patient)"
+"""The patient of a row, as the gate is to look a relation up: behind a ``select``, which keeps the
+planner from reading all relations of the organisation for a few rows."""
+
 
 def steps(
     type: str, keys: Sequence[Key], after: Sequence[str], conditions: str, size: str
