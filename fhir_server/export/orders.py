@@ -1,7 +1,8 @@
 """Orders: exports that were asked for; taken, looked at, cancelled and forgotten.
 
-An order belongs to the client and organisation that asked: to anybody else it does not exist. It is
-put into the job queue by the statement that takes it, so that neither is there without the other.
+An order belongs to whoever asked, in the role and for the patient they did, by the same client: to
+anybody else it does not exist. It is put into the job queue by the statement that takes it, so that
+neither is there without the other.
 
 References
 ----------
@@ -122,9 +123,10 @@ async def find(database: Database, context: RequestContext, id: str) -> Order:
         There is none, it has expired or was cancelled, or it is somebody else's.
     """
     rows = await database.run(_FIND, _of(context, id))
-    if not rows:
+    orders = [Order(*row) for row in rows]
+    if not orders or _whose(orders[0].context.principal) != _whose(context.principal):
         raise NotFound("There is no such export.")
-    return Order(*rows[0])
+    return orders[0]
 
 
 async def cancel(database: Database, context: RequestContext, id: str) -> None:
@@ -135,6 +137,7 @@ async def cancel(database: Database, context: RequestContext, id: str) -> None:
     NotFound
         As `find`.
     """
+    await find(database, context, id)
     if not await database.run(_CANCEL, _of(context, id)):
         raise NotFound("There is no such export.")
 
@@ -142,6 +145,11 @@ async def cancel(database: Database, context: RequestContext, id: str) -> None:
 def _of(context: RequestContext, id: str) -> tuple[Any, ...]:
     who = context.principal
     return id, who.client, who.organization or "", context.instant
+
+
+def _whose(who: Principal) -> tuple[str, str, str | None]:
+    """What of an asker decides what they see, besides client, organisation and scopes."""
+    return who.subject, who.role, who.patient
 
 
 def written_asker(who: Principal) -> str:

@@ -12,10 +12,12 @@ from typing import Final
 
 from fhir_server.access import gate
 from fhir_server.audit import ledger
+from fhir_server.context import RequestContext
+from fhir_server.export.orders import Order
 from fhir_server.rest import outcomes, preconditions
 from fhir_server.rest.exchange import Answer, Interaction, Request, Server
 from fhir_server.rest.outcomes import MethodNotAllowed
-from resources.errors import Conflict, Issue, NotFound
+from resources.errors import Conflict, Forbidden, Issue, NotFound
 
 PLACE: Final = "_export"
 """Below the FHIR base: the address of an order is ``_export/[id]``."""
@@ -81,12 +83,20 @@ async def file(server: Server, request: Request) -> Answer:
     if order.manifest is None:
         raise Conflict("The export is not complete.")
     type = request.version.partition(".")[0]
-    gate.reach(request.context, "r", type)
+    _check(request.context, order, type)
     body = await server.exports.read(request.id, request.version)
     await server.ledger.append(
         ledger.entry(request.context, type=type, query=request.version, hits=body.count(b"\n"))
     )
     return Answer(200, body, media=NDJSON)
+
+
+def _check(context: RequestContext, order: Order, type: str) -> None:
+    """Refuse who is now granted less of a type than when the export was asked for."""
+    now = gate.reach(context, "r", type)
+    then = gate.reach(order.context, "r", type)
+    if now.patient not in (None, then.patient) or (now.only and now.only != then.only):
+        raise Forbidden(f"the scopes grant less {type} than was exported", step="scope")
 
 
 ROWS: Final[Mapping[int, Mapping[str, Answering]]] = {

@@ -215,6 +215,42 @@ def test_an_order_and_its_files_are_its_askers_alone(
     assert api.get(output["url"]).status_code == 200
 
 
+@pytest.mark.standard("HL7 Bulk Data 2.0 security")
+def test_who_shares_the_client_does_not_share_the_export(
+    api: httpx.Client, server: Server, work: Work
+) -> None:
+    patients = [stored(api, a_patient(id=None))["id"] for _ in range(2)]
+    scope = "patient/Patient.rs"
+    mine = server.client(scope=scope, patient=patients[0])
+    status = kicked_off(mine, "/Patient/$export?_type=Patient")
+    work()
+    file = mine.get(status).json()["output"][0]["url"]
+
+    for other in (
+        server.client(scope=scope, patient=patients[1]),
+        server.client(scope="system/*.rs"),
+        server.client("referrer", scope=scope, patient=patients[0], subject="Client/test"),
+        server.client(scope=scope, patient=patients[0], subject="Patient/another"),
+    ):
+        for method, address in (("GET", status), ("GET", file), ("DELETE", status)):
+            assert other.request(method, address).status_code == 404, address
+    assert mine.get(file).status_code == 200
+
+
+@pytest.mark.standard("SMART App Launch 2.2, Finer-grained resource constraints")
+def test_a_token_for_some_of_a_type_does_not_get_a_file_of_all(
+    api: httpx.Client, server: Server, work: Work
+) -> None:
+    stored(api, a_patient(id=None))
+    status = kicked_off(api, "/$export?_type=Patient")
+    work()
+    (file,) = api.get(status).json()["output"]
+
+    some = server.client(scope="system/Patient.rs?gender=female")
+
+    assert some.get(file["url"]).status_code == 403
+
+
 @pytest.mark.requirement("R014.1")
 def test_whose_record_was_exported_stands_in_the_audit(
     api: httpx.Client, server: Server, work: Work
