@@ -117,6 +117,14 @@ STEP_IO: Final = f"{BASE}/CodeSystem/step-io"
 
 EMERGENCY_TREATMENT: Final = Coding(V3_ACT_REASON, "ETREAT", "Emergency Treatment")
 BREAK_THE_GLASS: Final = Coding(V3_ACT_REASON, "BTG", "break the glass")
+LIFE_IN_DANGER: Final = Coding(EMERGENCY_REASON, "life", "Life or limb is in danger")
+CANNOT_ASK: Final = Coding(EMERGENCY_REASON, "cannot-ask", "The patient cannot be asked")
+EMERGENCY_TRANSFER: Final = Coding(
+    EMERGENCY_REASON, "transfer", "Came as an emergency, without a referral"
+)
+SAFEGUARDING: Final = Coding(
+    EMERGENCY_REASON, "safeguarding", "Safeguarding of a child or adult at risk"
+)
 REVIEW_EMERGENCY_ACCESS: Final = Coding(
     GOVERNANCE_TASK, "review-emergency-access", "Look at an emergency access"
 )

@@ -21,17 +21,17 @@ LONGEST_TEXT: Final = 500
 """Characters of what somebody says in their own words."""
 
 ROLES: Final = frozenset({"referrer", "practitioner", "operator", "reporter", "reviewer"})
-"""Who may ask for it: those who treat, image or report (issue of R014)."""
+"""Who may ask for it: those who treat, image or report (R014.1)."""
 
 LETTERS: Final = "rs"
 
 REASONS: Final[Mapping[str, Coding]] = {
     reason.code: reason
     for reason in (
-        Coding(codes.EMERGENCY_REASON, "life", "Life or limb is in danger"),
-        Coding(codes.EMERGENCY_REASON, "cannot-ask", "The patient cannot be asked"),
-        Coding(codes.EMERGENCY_REASON, "transfer", "Came as an emergency, without a referral"),
-        Coding(codes.EMERGENCY_REASON, "safeguarding", "Safeguarding of a child or adult at risk"),
+        codes.LIFE_IN_DANGER,
+        codes.CANNOT_ASK,
+        codes.EMERGENCY_TRANSFER,
+        codes.SAFEGUARDING,
     )
 }
 """The reasons that may be given; CodeSystem `codes.EMERGENCY_REASON`."""
