@@ -15,8 +15,10 @@ import orjson
 
 from fhir_server.rest.exchange import Answer, Interaction, Request, Server
 from fhir_server.rest.operations import table
+from fhir_server.search.query import COMMON
 from fhir_server.store.unit_of_work import FINAL
 from resources import search_parameters
+from resources.compartments import COMPARTMENTS
 from resources.models import FHIR_VERSION, TYPES
 
 OF_A_TYPE: Final = (
@@ -71,12 +73,16 @@ def statement(base_url: str, interactions: tuple[Interaction, ...], generation: 
                 "security": _security(base_url),
                 "resource": [_resource(type, offered) for type in sorted(TYPES)],
                 "interaction": [{"code": name} for name in system],
+                "searchParam": _parameters(COMMON),
                 **_operations(""),
+                "compartment": [f"{COMPARTMENT}/{type.lower()}" for type in sorted(COMPARTMENTS)],
             }
         ],
     }
     return orjson.dumps(json)
 
+
+COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition"
 
 BULK_DATA: Final = "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"
 """What is instantiated: Bulk Data Access 2.0, "CapabilityStatement"."""
@@ -138,11 +144,16 @@ def _resource(type: str, offered: Iterable[str]) -> dict[str, Any]:
         "referencePolicy": ["literal", "logical", "enforced"],
         **({"searchInclude": ["*", *includes]} if includes else {}),
         **({"searchRevInclude": ["*", *reverse_includes]} if reverse_includes else {}),
-        "searchParam": [
-            {"name": row.code, "definition": row.url, "type": row.kind} for row in rows.values()
-        ],
+        "searchParam": _parameters(type),
         **_operations(type),
     }
+
+
+def _parameters(type: str) -> list[dict[str, str]]:
+    return [
+        {"name": row.code, "definition": row.url, "type": row.kind}
+        for row in search_parameters.parameters(type).values()
+    ]
 
 
 def _operations(type: str) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from resources import models, validate
 from tests.server import Server
 from tests.standards.asking import Json, refused
 
+STRICT = {"Prefer": "handling=strict"}
+
 pytestmark = pytest.mark.standard("FHIR http capabilities")
 
 
@@ -82,6 +84,33 @@ def test_search_parameters_and_includes_are_listed(statement: Json) -> None:
     assert "DiagnosticReport:imaging-study" in study["searchRevInclude"] or (
         "DiagnosticReport:imagingStudy" in study["searchRevInclude"]
     )
+
+
+def test_what_all_types_have_and_the_compartments_are_listed_and_answered(
+    api: httpx.Client, statement: Json
+) -> None:
+    rest = statement["rest"][0]
+
+    common = {each["name"] for each in rest["searchParam"]}
+    assert common == {"_id", "_lastUpdated", "_profile", "_security", "_source", "_tag"}
+    for name in common:
+        value = "2026" if name == "_lastUpdated" else "urn:x"
+        answer = api.get("/", params={"_type": "Task", name: value}, headers=STRICT)
+        assert answer.status_code == 200, answer.text
+    assert {each.rpartition("/")[2] for each in rest["compartment"]} == {
+        "device", "encounter", "patient", "practitioner", "relatedperson",
+    }  # fmt: skip
+    for type in ("Device", "Encounter", "Patient", "Practitioner", "RelatedPerson"):
+        assert api.get(f"/{type}/nobody/*").status_code == 200
+        assert api.get(f"/{type}/nobody/Observation", headers=STRICT).status_code == 200
+
+
+def test_every_include_may_be_asked_for_by_a_star(api: httpx.Client, statement: Json) -> None:
+    study = of(statement, "ImagingStudy")
+
+    assert (study["searchInclude"][0], study["searchRevInclude"][0]) == ("*", "*")
+    asked = "/ImagingStudy?_id=none&_include=*&_revinclude=*"
+    assert api.get(asked, headers=STRICT).status_code == 200
 
 
 def test_every_listed_type_is_answered(api: httpx.Client, statement: Json) -> None:
