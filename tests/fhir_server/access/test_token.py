@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, RSAKey
 
+from fhir_server.access.emergency import Emergency
 from fhir_server.access.token import Keys, TokenChecker, mint
 from resources.errors import Unauthenticated
 
@@ -82,6 +83,24 @@ def test_a_token_says_who_is_asking(keys: Keys, checker: TokenChecker) -> None:
     assert (principal.patient, principal.client) == ("p", "portal")
     assert principal.scopes.allow("Task", "r", "user")
     assert 290 < principal.expires - time.time() <= 300
+
+
+@pytest.mark.standard("threats T3")
+def test_a_token_of_an_emergency_is_of_one_patient_for_a_reason_of_the_table(
+    keys: Keys, checker: TokenChecker
+) -> None:
+    opened = Emergency("task", "life", 1_795_000_000_000_000)
+    assert checker.check(a_token(keys, emergency=opened)).emergency == opened
+    assert checker.check(a_token(keys)).emergency is None
+
+    for wrong in (
+        {"emergency": opened, "patient": None},
+        {"emergency": opened._replace(reason="curiosity")},
+        {"emergency": opened._replace(until="later")},
+        {"emergency": opened, "lifetime": -1},
+    ):
+        with pytest.raises(Unauthenticated):
+            checker.check(a_token(keys, **wrong))
 
 
 def test_a_second_process_reads_the_same_keys(folder: Path, keys: Keys) -> None:
