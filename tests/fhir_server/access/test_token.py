@@ -96,7 +96,7 @@ def test_a_token_of_an_emergency_is_of_one_patient_for_a_reason_of_the_table(
     for wrong in (
         {"emergency": opened, "patient": None},
         {"emergency": opened._replace(reason="curiosity")},
-        {"emergency": opened._replace(until="later")},
+        {"emergency": opened._replace(until="later")},  # type: ignore[arg-type]
         {"emergency": opened, "lifetime": -1},
     ):
         with pytest.raises(Unauthenticated):
