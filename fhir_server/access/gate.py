@@ -167,9 +167,7 @@ def permit(
             raise Forbidden(f"this {type} is not about the token's patient", step="patient")
         related = related or extent.emergency
         if not _related(context.principal, letter, type, patient, organizations, related):
-            raise Forbidden(
-                f"the organisation has nothing to do with this {type}", step="relationship"
-            )
+            raise Forbidden(_UNRELATED[letter == "c"].format(type=type), step="relationship")
     return Permit(letter, type, id, seal=_SEAL)
 
 
@@ -177,6 +175,12 @@ def narrow(context: RequestContext, query: AnyQuery) -> AnyQuery:
     """Fasten to a query what its principal may see, so that totals and pages are right."""
     return replace(query, reach=reach(context, "s", query.type))  # type: ignore[type-var]
 
+
+_UNRELATED: Final = (
+    "the organisation has nothing to do with this {type}",
+    "there is no such patient, or the organisation has nothing to do with them",
+)
+"""A {type} that is there; one that is to be: which of the two is so is not told."""
 
 _VERBS: Final = {"c": "create", "r": "read", "u": "update", "d": "delete", "s": "search"}
 
