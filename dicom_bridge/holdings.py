@@ -33,8 +33,10 @@ ORDER BY i.series_number NULLS LAST, i.series_uid, i.number NULLS LAST, i.sop_ui
 IMAGING_STUDY: Final = "SELECT imaging_study FROM study WHERE study_uid = $1"
 
 HELD_OF: Final = """
-SELECT 1 FROM instance i LEFT JOIN study s ON s.study_uid = i.study_uid
-WHERE i.study_uid = $1 AND coalesce(s.imaging_study, $2) = $2 LIMIT 1
+SELECT 1 FROM instance WHERE study_uid IN (
+  SELECT study_uid FROM study WHERE imaging_study = $2
+  UNION SELECT $1::text WHERE NOT EXISTS (SELECT FROM study WHERE study_uid = $1::text)
+) LIMIT 1
 """
 """Another ImagingStudy that bears the UID, beside the one that lists the images, is not kept."""
 
@@ -97,7 +99,6 @@ async def keep(runs: Runs, study: Mapping[str, Any]) -> None:
     Conflict
         Instances of the study are held, settled or not.
     """
-    study_uid = find_study_uid(study)
     id = str(study.get("id"))
-    if study_uid is not None and await runs.run(HELD_OF, (study_uid, id)):
+    if await runs.run(HELD_OF, (find_study_uid(study), id)):
         raise Conflict(f"Images of ImagingStudy/{id} are held; it stays.")

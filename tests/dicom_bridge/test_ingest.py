@@ -419,6 +419,12 @@ async def test_a_study_is_not_deleted_as_long_as_its_images_are_held(bridge: Bri
             await work.delete("ImagingStudy", study["id"])
 
     assert await settled(bridge) == study
+    nameless = {name: value for name, value in study.items() if name != "identifier"}
+    await write(bridge, nameless)
+    with pytest.raises(Conflict, match="held"):
+        async with bridge.store.begin(context) as work:
+            await work.delete("ImagingStudy", study["id"])
+
     await bridge.database.run("delete from instance")
     async with bridge.store.begin(context) as work:
         await work.delete("ImagingStudy", study["id"])
