@@ -54,6 +54,7 @@ def serving(
         connection.execute(f"create database {name} template {template} strategy file_copy")
     database_url = renamed(cluster, name)
     listener = share(Address("127.0.0.1", 0))
+    listener.listen()  # who comes before the server is up waits, and is not turned away
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     read = Settings(data_dir=folder, public_url=url, **settings)
     asyncio.run(_prepare(read, database_url))
