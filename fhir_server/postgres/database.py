@@ -104,6 +104,7 @@ class Database:
 
     def __init__(self, url: str, *, size: int = 10) -> None:
         self.url = url
+        self.size = size
         self._wires = Wires(self._connected, size, WAIT_SECONDS)
 
     async def open(self, within_seconds: float = OPEN_SECONDS) -> None:

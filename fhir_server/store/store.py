@@ -29,6 +29,7 @@ from fhir_server.store.attempts import Attempts
 from fhir_server.store.history import Cut
 from fhir_server.store.labels import Label
 from fhir_server.store.reading import Asked, Found
+from fhir_server.store.searching import Places
 from fhir_server.store.surroundings import Hooks as Hooks
 from fhir_server.store.surroundings import Surroundings
 from fhir_server.store.targets import Targets, Wanted
@@ -72,6 +73,7 @@ class Store:
     ) -> None:
         self._database = database
         self._attempts = Attempts(ledger)
+        self._places = Places(database.size)
         self._base_url = base_url
         self._targets = Targets(database)
         self._reads: Gathering[Asked, Found] = Gathering(self._read, lanes=2)
@@ -187,7 +189,7 @@ class Store:
 
     async def search(self, context: RequestContext, query: Query) -> Page:
         """Answer a page of what a query finds and the asker may see."""
-        async with self._attempts.noted(context, query.type or None, None):
+        async with self._attempts.noted(context, query.type or None, None), self._places.one():
             if query.type == "AuditEvent":
                 async with find.in_time():
                     return await events_search.search(self._database, context, query)

@@ -1,5 +1,7 @@
 """FHIR R4 search over HTTP: contexts, chains, includes, parts of resources, what is ignored."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
@@ -369,3 +371,20 @@ def test_a_search_that_takes_too_long_is_broken_off_with_a_hint(
     assert int(answer.headers["retry-after"]) > 0
     assert "Name a patient" in answer.text
     assert api.get("/Task?status=ready").status_code == 200
+
+
+@pytest.mark.standard("FHIR http, search")
+def test_searches_that_take_long_do_not_hold_up_a_read(server: Server, database_url: str) -> None:
+    api = server.client()
+    patient = stored(api, a_patient(None, managingOrganization=None))["id"]
+    with ThreadPoolExecutor(30) as pool, psycopg.connect(database_url) as other:
+        other.execute("lock table string_term in access exclusive mode")
+        searches = [pool.submit(api.get, "/Patient?name:contains=a") for _ in range(30)]
+        time.sleep(0.5)
+        begun = time.monotonic()
+        answers = [api.get(f"/Patient/{patient}").status_code for _ in range(10)]
+        took = time.monotonic() - begun
+        assert not any(search.done() for search in searches)
+    assert answers == [200] * 10
+    assert took < 1
+    assert api.get("/Patient?name:contains=a").status_code == 200
