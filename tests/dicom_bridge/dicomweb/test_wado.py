@@ -226,9 +226,9 @@ async def test_each_bulk_data_value_of_several_items_can_be_fetched(service: Ser
     first, second = found["54000100"]["Value"]
     (third,) = second["003A0200"]["Value"]
     addresses = [item["54001010"]["BulkDataURI"] for item in (first, second, third)]
-    octets = {"Accept": "application/octet-stream"}
-    answers = [await client.get(address, headers=octets) for address in addresses]
-    beyond = await client.get(addresses[0].replace(".1.", ".3."), headers=octets)
+    as_octets = {"Accept": "application/octet-stream"}
+    answers = [await client.get(address, headers=as_octets) for address in addresses]
+    beyond = await client.get(addresses[0].replace(".1.", ".3."), headers=as_octets)
 
     assert [answer.content for answer in answers] == wanted
     assert len(set(addresses)) == 3
