@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import bars, dicom, fhir, processes, worklists
-from bench.client import Client
+from bench.client import Client, Measured
 from fhir_server import installation
 from fhir_server.postgres.embedded import running
 
 ANY_PORT = "127.0.0.1:0"
+WORKERS = (1, 4)
 COMMAND = [sys.executable, "-m", "fhir_server.cli"]
 
 
@@ -42,9 +43,10 @@ class Serving(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(data: Path) -> Iterator[Serving]:
-    """Serve on free ports until the block ends."""
+def serving(data: Path, *options: str) -> Iterator[Serving]:
+    """Serve on free ports until the block ends, with further options of ``serve``."""
     command = [*COMMAND, "serve", "--data-dir", str(data), "--http", ANY_PORT, "--dicom", ANY_PORT]
+    command += options
     with (data / "serve.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ})
     try:
@@ -100,6 +102,34 @@ def dicom_table(ours: dicom.Peer, work: Path, options: argparse.Namespace) -> di
     return {"works": works, "idle": idle}
 
 
+def workers_table(options: argparse.Namespace) -> dict[str, object]:
+    """Measure the same load on one http process and on four, each on a record of its own."""
+    only = set(filter(None, options.only.split(","))) or {"read", "search", "create_sr"}
+    found: dict[int, dict[str, Measured]] = {}
+    for count in WORKERS:
+        with tempfile.TemporaryDirectory(prefix="isocentre-bench-") as name:
+            data = Path(name)
+            with serving(data, "--http-workers", str(count)) as server:
+                isocentre(data, "demo", "load")
+                client = Client(f"{server.url}/fhir", backend_token(data))
+                seeded = asyncio.run(fhir.seed(client, options.patients, 100))
+                found[count] = fhir.measure(
+                    client, server.processes, seeded, options.seconds, options.rounds, only
+                )
+    one, four = (found[count] for count in WORKERS)
+    print(f"\n{'http processes':14}{'1: per s':>10}{'4: per s':>10}{'ratio':>8}")
+    for name, m in one.items():
+        ratio = four[name].per_second / m.per_second
+        print(f"{name:14}{m.per_second:10.0f}{four[name].per_second:10.0f}{ratio:8.2f}")
+    return {str(n): {name: m._asdict() for name, m in each.items()} for n, each in found.items()}
+
+
+def backend_token(data: Path) -> str:
+    """Give a token of the demonstration's backend client."""
+    return isocentre(data, "token", "--client", "demo-backend",
+                     "--scope", "system/*.cruds", "--lifetime", "7200")  # fmt: skip
+
+
 def main() -> None:
     """Run what was asked for; everything by default."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
@@ -107,7 +137,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--patients", type=int, default=200)
     parser.add_argument("--only", default="", help="works, comma-separated")
-    parser.add_argument("--part", choices=("fhir", "dicom", "worklists", "all"), default="all")
+    parts = ("fhir", "dicom", "workers", "worklists", "all")
+    parser.add_argument("--part", choices=parts, default="all")
     parser.add_argument("--at", default=worklists.SIZES, help="Tasks of --part worklists")
     parser.add_argument("--explain", action="store_true", help="print the plans of worklists")
     parser.add_argument("--json", type=Path, help="write the figures there too")
@@ -117,14 +148,17 @@ def main() -> None:
         sizes = [int(each) for each in options.at.split(",")]
         worklists.compare(sizes, 20 * options.rounds, options.explain)
         return
+    if options.part == "workers":
+        results["workers"] = workers_table(options)
+        _keep(results, options.json)
+        return
     with tempfile.TemporaryDirectory(prefix="isocentre-bench-") as name:
         work, data = Path(name), Path(name) / "data"
         data.mkdir()
         with serving(data) as server:
             isocentre(data, "demo", "load")
             demo = json.loads((data / "demo.json").read_text())
-            token = isocentre(data, "token", "--client", "demo-backend",
-                              "--scope", "system/*.cruds", "--lifetime", "7200")  # fmt: skip
+            token = backend_token(data)
             if options.part != "dicom":
                 results["fhir"] = fhir_table(server, token, options)
             if options.part != "fhir" and dicom.installed():
@@ -137,8 +171,14 @@ def main() -> None:
             memory = processes.memory_mb(server.processes)
             print("\nmemory (PSS): " + ", ".join(f"{k} {v:.0f} MB" for k, v in memory.items()))
             results["memory_mb"] = memory
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    if options.part == "all":
+        results["workers"] = workers_table(options)
+    _keep(results, options.json)
+
+
+def _keep(results: dict[str, object], file: Path | None) -> None:
+    if file is not None:
+        file.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":
