@@ -58,7 +58,7 @@ def test_method_and_address_say_what_is_asked(
         ("DELETE", "", MethodNotAllowed),
         ("PUT", "Patient/1/Task", MethodNotAllowed),
         ("GET", "Task/1/Patient", NotFound),
-        ("POST", "Task/$meta", NotFound),
+        ("POST", "Task/$metaphor", NotFound),
         ("POST", "Task/1", MethodNotAllowed),
         ("DELETE", "Task/1/_history/1", MethodNotAllowed),
         ("GET", "Task/_search", MethodNotAllowed),
