@@ -69,6 +69,9 @@ SWITCH_SECONDS: Final = 0.0005
 KEEPS: Final = {"ImagingStudy": holdings.keep}
 """What is not deleted while the bridge holds what it lists."""
 
+COLLECTED_AFTER: Final = (20_000, 20, 50)
+"""Objects of a request end with it, without the collector: it need look for cycles less often."""
+
 ENDINGS: Final = (signal.SIGTERM, signal.SIGINT)
 
 CONTENT_SECURITY: Final = (
@@ -140,6 +143,7 @@ def build_http(
         # walk them again, which would hold up everybody for tens of milliseconds.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*COLLECTED_AFTER)
         await own_parameters.load(core.database)
         following = asyncio.create_task(withdrawn.follow(core.database.url))
         heeding = asyncio.create_task(own_parameters.heed(core.database))
