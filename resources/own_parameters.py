@@ -17,6 +17,7 @@ import orjson
 from resources import codes, paths, search_parameters, structures
 from resources.errors import Issue, Unprocessable
 from resources.models import DATATYPES, TYPES
+from resources.path_grammar import ExpressionError
 from resources.search_parameters import SearchParameter
 
 BUILDING: Final = {"system": f"{codes.BASE}/CodeSystem/search-index", "code": "building"}
@@ -80,7 +81,7 @@ def compiles(definition: Mapping[str, Any], type: str) -> str:
     """Say why an expression cannot be followed from a type; empty if it can."""
     try:
         path = paths.compile(definition["expression"], type, EVERY_CHOICE)
-    except paths.ExpressionError as error:
+    except ExpressionError as error:
         return f"the expression cannot be compiled: {error}"
     return "" if path.branches else f"the expression says nothing of {type}"
 
@@ -134,7 +135,7 @@ class _EveryChoice(Mapping[str, Collection[str]]):
             members = shape.members or shape.compile()
             found = {key: each for key, each in members.items() if each.name == name}
             if not found:
-                raise paths.ExpressionError(f"{path} is not an element")
+                raise ExpressionError(f"{path} is not an element")
             types = [each.datatype for key, each in found.items()
                      if key != name and not key.startswith("_")]  # fmt: skip
             if n == len(names) - 1 and types:

@@ -1,15 +1,5 @@
 """The part of FHIRPath that SearchParameter expressions use, compiled to closures over parsed JSON.
 
-::
-
-    union    = and ("|" and)*
-    and      = relation ("and" relation)*
-    relation = path (("is" | "as") type | ("=" | "!=") literal)?
-    path     = ("(" union ")" | step) ("." step | "[" digits "]")*
-    step     = name | where(union) | exists() | resolve() | as(type) | ofType(type)
-             | extension(literal) | hasExtension(literal) | iif(union, operand, operand)
-    operand  = digits | union
-
 JSON does not say which type an element has, so three things differ from FHIRPath proper.
 ``resolve() is Patient`` looks at the reference itself and follows nothing. A choice element
 (``value[x]``) is found by the names that it may have, which the caller knows. ``=`` is true when
@@ -25,21 +15,14 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from resources import path_grammar
+from resources.path_grammar import Call
+
 Evaluate: TypeAlias = Callable[[Any], list[Any]]
 """One item -> the items it leads to."""
 
 Choices: TypeAlias = Mapping[str, Collection[str]]
 """Path of a choice element without ``[x]``, as ``Observation.value`` -> the types it may have."""
-
-
-DEEPEST: Final = 10
-MOST_STEPS: Final = 20
-LONGEST_NUMBER: Final = 6
-"""Parentheses within one another, and steps of one path: what is compiled is as deep as both."""
-
-
-class ExpressionError(ValueError):
-    """The expression uses a part of FHIRPath that is not here."""
 
 
 class Branch(NamedTuple):
@@ -93,7 +76,7 @@ def compile(expression: str, type: str, choices: Choices) -> Path:
     Raises
     ------
     ExpressionError
-        The expression needs more than the grammar above.
+        The expression needs more than `path_grammar` knows.
 
     Examples
     --------
@@ -101,7 +84,7 @@ def compile(expression: str, type: str, choices: Choices) -> Path:
     >>> find({"for": {"reference": "Patient/1"}}), find({"for": {"reference": "Group/1"}})
     ([{'reference': 'Patient/1'}], [])
     """
-    node = _Parser(expression).whole()
+    node = path_grammar.read(expression)
     ways = _Compiler(type, choices).ways(node, None)
     return Path(tuple(branch for way in ways for branch in way.branches()))
 
@@ -119,18 +102,18 @@ def compile_groups(
     Raises
     ------
     ExpressionError
-        An expression needs more than the grammar above.
+        An expression needs more than `path_grammar` knows.
     """
     compiler = _Compiler(type, choices)
     groups = []
-    for way in compiler.ways(_Parser(expression).whole(), None):
+    for way in compiler.ways(path_grammar.read(expression), None):
         evaluates = []
         for part in parts:
             if part.startswith(OF_THE_RESOURCE):
                 nodes, here = f"{type}.{part.removeprefix(OF_THE_RESOURCE)}", None
             else:
                 nodes, here = part, way.element
-            found = compiler.ways(_Parser(nodes).whole(), here)
+            found = compiler.ways(path_grammar.read(nodes), here)
             evaluates.append(_joined([_whole(each) for each in found]))
         of_all = tuple(part.startswith(OF_THE_RESOURCE) for part in parts)
         groups.append(Group(tuple(way.branches()), tuple(evaluates), of_all))
@@ -138,157 +121,6 @@ def compile_groups(
 
 
 OF_THE_RESOURCE: Final = "%resource."
-
-# --- reading: the expression as nested calls ----------------------------------------------------
-
-
-class _Call(NamedTuple):
-    """A step, function or operator: what it applies to, its name, and its arguments.
-
-    A plain step is a call of ``.`` with the member's name.
-    """
-
-    of: "_Call | None"
-    name: str
-    arguments: tuple[Any, ...] = ()
-
-
-_TOKEN: Final = re.compile(r"\s*('[^'\\]*'|[A-Za-z_][A-Za-z0-9_]*|\d+|!=|[().,|\[\]=]|$)")
-_OF_EXPRESSION: Final = frozenset({"where"})
-_OF_NOTHING: Final = frozenset({"exists", "resolve"})
-_OF_THREE: Final = frozenset({"iif"})
-_NUMBER: Final = "number"
-"""The name of the call that is a number; no element is called so in an expression of a step."""
-_OF_TYPE: Final = frozenset({"as", "ofType"})
-_OF_URL: Final = frozenset({"extension", "hasExtension"})
-
-
-class _Parser:
-    """Recursive descent over the tokens of one expression."""
-
-    def __init__(self, expression: str) -> None:
-        self.expression = expression
-        self.tokens: list[str] = []
-        position = 0
-        while position < len(expression):
-            token = _TOKEN.match(expression, position)
-            if token is None:
-                raise ExpressionError(expression)
-            self.tokens.append(token.group(1))
-            position = token.end()
-        self.tokens += ["", ""]
-        self.at = 0
-        self.depth = 0
-
-    def whole(self) -> _Call:
-        node = self.union()
-        self.expect("")
-        return node
-
-    def peek(self) -> str:
-        return self.tokens[self.at]
-
-    def take(self) -> str:
-        self.at += 1
-        return self.tokens[self.at - 1]
-
-    def expect(self, token: str) -> None:
-        if self.take() != token:
-            raise ExpressionError(self.expression)
-
-    def union(self) -> _Call:
-        self.depth += 1
-        if self.depth > DEEPEST:
-            raise ExpressionError(f"it nests deeper than {DEEPEST} levels")
-        node = self.infix("|", self.conjunction)
-        self.depth -= 1
-        return node
-
-    def conjunction(self) -> _Call:
-        return self.infix("and", self.relation)
-
-    def infix(self, operator: str, operand: Callable[[], _Call]) -> _Call:
-        nodes = [operand()]
-        while self.peek() == operator:
-            self.take()
-            nodes.append(operand())
-        return nodes[0] if len(nodes) == 1 else _Call(None, operator, tuple(nodes))
-
-    def relation(self) -> _Call:
-        node = self.path()
-        if self.peek() in ("is", "as"):
-            return _Call(node, self.take(), (self.name(),))
-        if self.peek() in ("=", "!="):
-            return _Call(node, self.take(), (self.literal(),))
-        return node
-
-    def path(self) -> _Call:
-        if self.peek() == "(":
-            self.take()
-            node = self.union()
-            self.expect(")")
-        else:
-            node = self.step(None)
-        steps = 1
-        while self.peek() in (".", "["):
-            steps += 1
-            if steps > MOST_STEPS:
-                raise ExpressionError(f"a path has more than {MOST_STEPS} steps")
-            if self.take() == ".":
-                node = self.step(node)
-            else:
-                node = _Call(node, "[", (self.number(),))
-                self.expect("]")
-        return node
-
-    def step(self, of: _Call | None) -> _Call:
-        name = self.name()
-        if self.peek() != "(":
-            return _Call(of, ".", (name,))
-        self.take()
-        arguments: tuple[Any, ...] = ()
-        if name in _OF_EXPRESSION:
-            arguments = (self.union(),)
-        elif name in _OF_THREE:
-            arguments = tuple(self.listed())
-        elif name in _OF_TYPE:
-            arguments = (self.name(),)
-        elif name in _OF_URL:
-            arguments = (self.literal(),)
-        elif name not in _OF_NOTHING:
-            raise ExpressionError(self.expression)
-        self.expect(")")
-        return _Call(of, name, arguments)
-
-    def listed(self) -> list[_Call]:
-        """Read the condition and the two ends of an ``iif``."""
-        nodes = [self.union()]
-        for _ in range(2):
-            self.expect(",")
-            is_number = self.peek().isdigit()
-            nodes.append(_Call(None, _NUMBER, (self.number(),)) if is_number else self.union())
-        return nodes
-
-    def number(self) -> int:
-        digits = self.take()
-        if not digits.isdecimal() or len(digits) > LONGEST_NUMBER:
-            raise ExpressionError(self.expression)
-        return int(digits)
-
-    def name(self) -> str:
-        name = self.take()
-        if not name.isidentifier():
-            raise ExpressionError(self.expression)
-        return name
-
-    def literal(self) -> Any:
-        token = self.take()
-        if token in ("true", "false"):
-            return token == "true"
-        if not token.startswith("'"):
-            raise ExpressionError(self.expression)
-        return token[1:-1]
-
 
 # --- compiling: the calls as closures -----------------------------------------------------------
 
@@ -316,7 +148,7 @@ class _Compiler(NamedTuple):
     type: str
     choices: Choices
 
-    def ways(self, node: _Call | None, here: str | None) -> list[_Way]:
+    def ways(self, node: Call | None, here: str | None) -> list[_Way]:
         """Compile a call; `here` is the element an argument is asked of, None at the top."""
         if node is None:
             return [_Way(here)]
@@ -341,7 +173,7 @@ class _Compiler(NamedTuple):
                 return [_Way(self.type)] if name in (self.type, *_ABSTRACT) else []
         return [self.onward(way, node, here) for way in self.ways(node.of, here)]
 
-    def onward(self, way: _Way, node: _Call, here: str | None) -> _Way:
+    def onward(self, way: _Way, node: Call, here: str | None) -> _Way:
         match node.name, node.arguments:
             case ".", (name,):
                 return self.member(way, name, None)
@@ -360,7 +192,7 @@ class _Compiler(NamedTuple):
                 return way.then(_exists(_extension(url)))
         return way  # resolve(): the reference stands for what it refers to
 
-    def cast(self, way: _Way, node: _Call, type: str, here: str | None) -> _Way:
+    def cast(self, way: _Way, node: Call, type: str, here: str | None) -> _Way:
         """Narrow a choice to one type; anything else already has the type it is cast to."""
         of = node.of
         if of is None or of.name != ".":
@@ -382,7 +214,7 @@ class _Compiler(NamedTuple):
             return _Way(element, names, (_items,))
         return way.then(_members(names), element)
 
-    def test(self, node: _Call | None, here: str | None) -> Evaluate:
+    def test(self, node: Call | None, here: str | None) -> Evaluate:
         """Compile an operand whose result is looked at as a whole."""
         return _joined([_whole(way) for way in self.ways(node, here)])
 

@@ -8,7 +8,7 @@ from fhirpathpy import evaluate
 from fhirpathpy.models import models
 
 from resources import paths, search_parameters
-from resources.paths import ExpressionError
+from resources.path_grammar import ExpressionError
 
 CHOICES = {"Observation.value": ("CodeableConcept", "string", "dateTime", "Period")}
 
