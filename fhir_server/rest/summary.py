@@ -51,9 +51,6 @@ class Parts(NamedTuple):
         return stored._replace(text=self.text(stored.type, stored.text))
 
 
-WHOLE: Final = Parts()
-
-
 def read(pairs: Sequence[tuple[str, str]]) -> Parts:
     """Read what the parameters of a request ask to be left.
 

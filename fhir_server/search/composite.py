@@ -23,9 +23,6 @@ from resources.search_parameters import SearchParameter
 MOST_ROWS: Final = 100
 """Rows of one element; what would need more is indexed by the first."""
 
-MOST_RANGES: Final = 2
-"""Parts of a parameter that have ranges; R4 has none with more."""
-
 RANGED: Final = frozenset({"date", "number", "quantity"})
 
 Span: TypeAlias = tuple[Decimal, Decimal]
