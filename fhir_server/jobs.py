@@ -2,7 +2,7 @@
 
 procrastinate keeps the queue in PostgreSQL: a periodic job is deferred once however many workers
 run, a failed one is tried again, and a worker that is idle waits for a notification. The duties
-themselves are handed over by `main`.
+themselves are the table of `duties`.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """The composition root: settings in, one wired application out.
 
-What a lower layer needs from an upper one is handed over here, and nowhere else: rules and
-consequences to the store, routes to the HTTP application, duties to the worker.
+What a lower layer needs from an upper one is handed over here and in the two tables beside it,
+and nowhere else: rules and consequences to the store (`core`), duties to the worker (`duties`),
+routes to the HTTP application.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,35 +24,23 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
-from dicom_bridge import check, holdings, ingest
-from dicom_bridge.blobs import Blobs
-from dicom_bridge.bridge import Bridge
 from dicom_bridge.counting import Counting
 from dicom_bridge.dicomweb import router as dicomweb
 from dicom_bridge.dimse import scp
-from fhir_server import conformance, health, jobs, metrics, own_parameters
+from fhir_server import duties, health, jobs, metrics, own_parameters
 from fhir_server.access.token import Keys, TokenChecker
 from fhir_server.access.withdrawn import Withdrawn
-from fhir_server.audit import anchor, seal
-from fhir_server.audit.ledger import Ledger
-from fhir_server.context import now
-from fhir_server.export import orders
-from fhir_server.export.exports import Exports
-from fhir_server.jobs import Duty
+from fhir_server.audit import anchor
+from fhir_server.core import Core, opened
 from fhir_server.logs import Access
 from fhir_server.metrics import Meter
 from fhir_server.patience import PatientProtocol, PatientServer, prepare
-from fhir_server.postgres.database import Database
 from fhir_server.rest import router
 from fhir_server.rest.door import ROOT
 from fhir_server.seat import Seat, share
 from fhir_server.settings import Settings
-from fhir_server.store import partitions
-from fhir_server.store.store import Store
 from fhir_server.traffic import Traffic
-from fhir_server.workflow import Workflow
 from smart_apps import pages
-from smart_apps.authorization import sweeping
 from smart_apps.authorization.routes import OPENID_CONFIGURATION, SMART_CONFIGURATION
 from smart_apps.authorization.routes import routes as authorization_routes
 from smart_apps.authorization.server import SmartServer
@@ -66,9 +55,6 @@ GRACE_SECONDS: Final = 4
 SWITCH_SECONDS: Final = 0.0005
 """How long a thread of the dicom role may compute while others wait to."""
 
-KEEPS: Final = {"ImagingStudy": holdings.keep}
-"""What is not deleted while the bridge holds what it lists."""
-
 COLLECTED_AFTER: Final = (20_000, 20, 50)
 """Objects of a request end with it, without the collector: it need look for cycles less often."""
 
@@ -78,50 +64,6 @@ CONTENT_SECURITY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-
-
-@dataclass(frozen=True)
-class Core:
-    """What every role works with."""
-
-    settings: Settings
-    database: Database
-    ledger: Ledger
-    store: Store
-    bridge: Bridge
-    exports: Exports
-
-    @classmethod
-    def of(cls, settings: Settings, database_url: str) -> "Core":
-        """Wire it; nothing is connected yet."""
-        database = Database(database_url, size=settings.database_connections)
-        ledger = Ledger(database)
-        hooks = Workflow(settings.fhir_base).hooks()._replace(keeps=KEEPS)
-        store = Store(
-            database,
-            ledger,
-            conformance.binding(hooks) if settings.profiles_bind else hooks,
-            settings.fhir_base,
-            rules=settings.rules,
-            keep_days=settings.keep_days,
-        )
-        blobs = Blobs(Path(settings.blob_place))
-        bridge = Bridge(database, store, ledger, blobs, ae_title=settings.ae_title)
-        exports = Exports(database, settings.data_dir / "exports", settings.fhir_base)
-        return cls(settings, database, ledger, store, bridge, exports)
-
-
-@asynccontextmanager
-async def opened(settings: Settings, database_url: str) -> AsyncIterator[Core]:
-    """Wire everything and connect for as long as the block lasts."""
-    core = Core.of(settings, database_url)
-    await core.database.open()
-    try:
-        await own_parameters.load(core.database)
-        yield core
-    finally:
-        await core.bridge.quiet.drained()
-        await core.database.close()
 
 
 def build_http(
@@ -268,53 +210,13 @@ def worker(settings: Settings, database_url: str, seat: Seat) -> None:
     async def run() -> None:
         Meter(settings.data_dir, "worker", seat.number)
         async with opened(settings, database_url) as core:
-            due = duties(core)
-            heeding = asyncio.create_task(own_parameters.heed(core.database, _building(core)))
+            due = duties.of(core)
+            building = partial(duties.build_own_parameters, core)
+            heeding = asyncio.create_task(own_parameters.heed(core.database, building))
             await jobs.work(jobs.application(database_url, due), due, seat.ready)
             heeding.cancel()
 
     uvloop.run(run())
-
-
-def duties(core: Core) -> list[Duty]:
-    """List what the worker does by the clock."""
-    settings = core.settings
-
-    async def settle() -> int:
-        return await ingest.settle_leftovers(core.bridge)
-
-    async def seal_ledger() -> int:
-        rows = await seal.seal(core.database, now())
-        if rows and (head := await seal.head(core.database)):
-            keys = Keys.load(settings.data_dir)
-            anchor.add(settings.data_dir, keys, settings.url, head, now())
-        return rows
-
-    async def sweep_blobs() -> int:
-        return await check.sweep(core.database, core.bridge.blobs)
-
-    async def make_partitions() -> int:
-        await partitions.ensure(core.database, now())
-        return 0
-
-    async def sweep_authorizations() -> int:
-        await sweeping.sweep(core.database, now())
-        return 0
-
-    return [
-        Duty("settle", "* * * * *", settle),
-        Duty("seal", "*/5 * * * *", seal_ledger),
-        Duty("sweep", "23 * * * *", sweep_blobs),
-        Duty(orders.DUTY, "* * * * *", core.exports.work),
-        Duty("authorizations", "41 3 * * *", sweep_authorizations),
-        Duty("partitions", "7 2 * * *", make_partitions),
-        Duty("search-parameters", "*/5 * * * *", _building(core)),
-    ]
-
-
-def _building(core: Core) -> Callable[[], Awaitable[int]]:
-    """Bring the index of clients' search parameters to where it should be."""
-    return lambda: own_parameters.build(core.database, core.store, core.settings.fhir_base)
 
 
 async def _until_told(work: Coroutine[Any, Any, None]) -> None:

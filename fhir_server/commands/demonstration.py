@@ -8,7 +8,7 @@ import click
 from demo import load, play, priors
 from fhir_server.commands.beside import data_dir_option, settings_of
 from fhir_server.commands.cores import with_core
-from fhir_server.main import Core
+from fhir_server.core import Core
 from resources.errors import Conflict
 
 

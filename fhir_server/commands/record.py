@@ -12,7 +12,7 @@ from fhir_server.audit.seal import Fault, Seal
 from fhir_server.commands.beside import data_dir_option, record_of, settings_of, with_database
 from fhir_server.commands.cores import with_core
 from fhir_server.context import now
-from fhir_server.main import Core
+from fhir_server.core import Core
 from fhir_server.postgres.database import Database
 from fhir_server.store import upkeep
 from resources.errors import Conflict

@@ -10,7 +10,7 @@ import click
 from dicom_bridge.dimse import peers
 from fhir_server.commands.beside import as_operator, data_dir_option, settings_of
 from fhir_server.commands.cores import with_core
-from fhir_server.main import Core
+from fhir_server.core import Core
 from fhir_server.search import query
 from resources import codes
 from resources.errors import Invalid, NotFound

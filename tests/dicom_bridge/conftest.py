@@ -25,7 +25,7 @@ from dicom_bridge.intake import Received
 from fhir_server.access.principal import Principal
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
-from fhir_server.main import KEEPS
+from fhir_server.core import KEEPS
 from fhir_server.postgres.database import Database
 from fhir_server.search import query
 from fhir_server.store.store import Hooks, Store

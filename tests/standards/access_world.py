@@ -25,7 +25,8 @@ from fhir_server.access.emergency import Emergency
 from fhir_server.access.principal import Principal
 from fhir_server.access.token import Keys, mint
 from fhir_server.context import RequestContext
-from fhir_server.main import Core, build_http, opened
+from fhir_server.core import Core, opened
+from fhir_server.main import build_http
 from fhir_server.settings import Settings
 from resources import codes, content
 from tests import build

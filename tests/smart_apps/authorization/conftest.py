@@ -16,7 +16,8 @@ from joserfc.jwk import ECKey, RSAKey
 from fhir_server.access.principal import Principal
 from fhir_server.access.token import Keys
 from fhir_server.context import RequestContext
-from fhir_server.main import Core, build_http
+from fhir_server.core import Core
+from fhir_server.main import build_http
 from fhir_server.seat import share
 from fhir_server.settings import Address, Settings
 from resources import codes, content

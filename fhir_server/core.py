@@ -1,0 +1,68 @@
+"""What every role works with: the database, the store with its rules, the ledger, the bridge.
+
+Wired here for all roles alike; `main` makes each role of it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dicom_bridge import holdings
+from dicom_bridge.blobs import Blobs
+from dicom_bridge.bridge import Bridge
+from fhir_server import conformance, own_parameters
+from fhir_server.audit.ledger import Ledger
+from fhir_server.export.exports import Exports
+from fhir_server.postgres.database import Database
+from fhir_server.settings import Settings
+from fhir_server.store.store import Store
+from fhir_server.workflow import Workflow
+
+KEEPS: Final = {"ImagingStudy": holdings.keep}
+"""What is not deleted while the bridge holds what it lists."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """What every role works with."""
+
+    settings: Settings
+    database: Database
+    ledger: Ledger
+    store: Store
+    bridge: Bridge
+    exports: Exports
+
+    @classmethod
+    def of(cls, settings: Settings, database_url: str) -> "Core":
+        """Wire it; nothing is connected yet."""
+        database = Database(database_url, size=settings.database_connections)
+        ledger = Ledger(database)
+        hooks = Workflow(settings.fhir_base).hooks()._replace(keeps=KEEPS)
+        store = Store(
+            database,
+            ledger,
+            conformance.binding(hooks) if settings.profiles_bind else hooks,
+            settings.fhir_base,
+            rules=settings.rules,
+            keep_days=settings.keep_days,
+        )
+        blobs = Blobs(Path(settings.blob_place))
+        bridge = Bridge(database, store, ledger, blobs, ae_title=settings.ae_title)
+        exports = Exports(database, settings.data_dir / "exports", settings.fhir_base)
+        return cls(settings, database, ledger, store, bridge, exports)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, database_url: str) -> AsyncIterator[Core]:
+    """Wire everything and connect for as long as the block lasts."""
+    core = Core.of(settings, database_url)
+    await core.database.open()
+    try:
+        await own_parameters.load(core.database)
+        yield core
+    finally:
+        await core.bridge.quiet.drained()
+        await core.database.close()

@@ -1,0 +1,84 @@
+"""What the worker does by the clock. A new duty is a function of the core and a row of `DUTIES`."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, NamedTuple
+
+from dicom_bridge import check, ingest
+from fhir_server import own_parameters
+from fhir_server.access.token import Keys
+from fhir_server.audit import anchor, seal
+from fhir_server.context import now
+from fhir_server.core import Core
+from fhir_server.export import orders
+from fhir_server.jobs import Duty
+from fhir_server.store import partitions
+from smart_apps.authorization import sweeping
+
+
+class Row(NamedTuple):
+    """A duty's name, when it is due (crontab(5), UTC), and what it does with the core.
+
+    It answers how many things it found to do.
+    """
+
+    name: str
+    cron: str
+    work: Callable[[Core], Awaitable[int]]
+
+
+def of(core: Core) -> list[Duty]:
+    """List the duties, bound to what they work with."""
+    return [Duty(row.name, row.cron, partial(row.work, core)) for row in DUTIES]
+
+
+async def settle(core: Core) -> int:
+    """Settle the studies that were marked by a process that did not get to it."""
+    return await ingest.settle_leftovers(core.bridge)
+
+
+async def seal_ledger(core: Core) -> int:
+    """Chain the newest rows of the audit ledger, and sign the new head."""
+    rows = await seal.seal(core.database, now())
+    if rows and (head := await seal.head(core.database)):
+        data_dir = core.settings.data_dir
+        anchor.add(data_dir, Keys.load(data_dir), core.settings.url, head, now())
+    return rows
+
+
+async def sweep_blobs(core: Core) -> int:
+    """Remove the bytes that no row speaks of."""
+    return await check.sweep(core.database, core.bridge.blobs)
+
+
+async def work_exports(core: Core) -> int:
+    """Do the bulk exports that were ordered."""
+    return await core.exports.work()
+
+
+async def sweep_authorizations(core: Core) -> int:
+    """Remove codes and tokens that have long expired."""
+    await sweeping.sweep(core.database, now())
+    return 0
+
+
+async def make_partitions(core: Core) -> int:
+    """Make the partitions of the ledger that will soon be written to."""
+    await partitions.ensure(core.database, now())
+    return 0
+
+
+async def build_own_parameters(core: Core) -> int:
+    """Bring the index of clients' search parameters to where it should be."""
+    return await own_parameters.build(core.database, core.store, core.settings.fhir_base)
+
+
+DUTIES: Final = (
+    Row("settle", "* * * * *", settle),
+    Row("seal", "*/5 * * * *", seal_ledger),
+    Row("sweep", "23 * * * *", sweep_blobs),
+    Row(orders.DUTY, "* * * * *", work_exports),
+    Row("authorizations", "41 3 * * *", sweep_authorizations),
+    Row("partitions", "7 2 * * *", make_partitions),
+    Row("search-parameters", "*/5 * * * *", build_own_parameters),
+)
