@@ -1,10 +1,11 @@
 """Principal: who is asking - a user in a role, a client, a DICOM peer, or the system itself."""
 
+import json
 from dataclasses import dataclass
 from typing import Self
 
 from fhir_server.access.emergency import Emergency
-from fhir_server.access.scopes import EVERYTHING, Scopes
+from fhir_server.access.scopes import EVERYTHING, Scopes, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +49,22 @@ class Principal:
     def system(cls, name: str) -> Self:
         """The server's own work, named: judged and audited like any other."""
         return cls(f"System/{name}", None, "system", EVERYTHING)
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read what `written` wrote.
+
+        Examples
+        --------
+        >>> who = Principal("Client/x", "lead", "application", parse("system/*.rs"), None, "x")
+        >>> Principal.read(who.written) == who
+        True
+        """
+        subject, organization, role, scope, patient, client = json.loads(text)
+        return cls(subject, organization, role, parse(scope), patient, client)
+
+    @property
+    def written(self) -> str:
+        """For what is done in its name later: all but what belongs to its token alone."""
+        return json.dumps([self.subject, self.organization, self.role, self.scopes.text,
+                           self.patient, self.client])  # fmt: skip

@@ -9,12 +9,10 @@ References
 * HL7 Bulk Data Access 2.0, "Bulk Data Kick-off Request", "Status Request", "Delete Request"
 """
 
-import json
 import uuid
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from fhir_server.access import scopes
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database, Texts
@@ -51,7 +49,9 @@ class Order(NamedTuple):
     @property
     def context(self) -> RequestContext:
         """Who asked, for what, and when: what is exported is what they saw then."""
-        return RequestContext(read_asker(self.asker), "export", "export", self.id, self.requested)
+        return RequestContext(
+            Principal.read(self.asker), "export", "export", self.id, self.requested
+        )
 
 
 COLUMNS: Final = ", ".join(Order._fields)
@@ -104,7 +104,7 @@ async def take(
         _TAKE,
         (
             str(uuid.uuid4()), context.instant, context.instant + KEEP_MICROSECONDS,
-            written_asker(who), address, Texts(types),
+            who.written, address, Texts(types),
             None if patients is None else Texts(patients), who.client, who.organization or "",
             about_patients, since, MOST_OPEN, DUTY, Texts(OPEN),
         ),
@@ -150,22 +150,3 @@ def _of(context: RequestContext, id: str) -> tuple[Any, ...]:
 def _whose(who: Principal) -> tuple[str, str, str | None]:
     """What of an asker decides what they see, besides client, organisation and scopes."""
     return who.subject, who.role, who.patient
-
-
-def written_asker(who: Principal) -> str:
-    """Write a principal down, without what belongs to its token alone."""
-    return json.dumps([who.subject, who.organization, who.role, who.scopes.text, who.patient,
-                       who.client])  # fmt: skip
-
-
-def read_asker(text: str) -> Principal:
-    """Read what `written_asker` wrote.
-
-    Examples
-    --------
-    >>> who = Principal("Client/x", "lead", "application", scopes.parse("system/*.rs"), None, "x")
-    >>> read_asker(written_asker(who)) == who
-    True
-    """
-    subject, organization, role, scope, patient, client = json.loads(text)
-    return Principal(subject, organization, role, scopes.parse(scope), patient, client)

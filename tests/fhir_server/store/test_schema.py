@@ -17,11 +17,13 @@ from fhir_server.audit import tables as audit_tables
 from fhir_server.postgres.database import Database
 from fhir_server.store import partitions, schema
 from fhir_server.store import tables as store_tables
+from subscriptions import tables as subscriptions_tables
 from tests.conftest import renamed
 
 OURS = {table.name for table in SQLModel.metadata.tables.values()} & {
     "version", "current", "date_term", "string_term", "relation", "change", "log", "audit",
-    "audit_seal", "withheld",
+    "audit_seal", "withheld", "subscription", "subscription_term", "subscription_event", "follower",
+    "websocket_token",
 }  # fmt: skip
 
 
@@ -47,6 +49,7 @@ def test_migrating_twice_or_at_the_same_time_is_migrating_once(cluster: str) -> 
 
 def test_the_database_is_as_the_tables_say(database_url: str) -> None:
     assert store_tables.Version.metadata is audit_tables.Audit.metadata
+    assert store_tables.Version.metadata is subscriptions_tables.Subscription.metadata
     engine = create_engine(
         make_url(database_url).set(drivername="postgresql+psycopg"), poolclass=NullPool
     )

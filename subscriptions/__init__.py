@@ -1,0 +1,1 @@
+"""Subscriptions: what topics fire for whom, and the notifications that say so."""
