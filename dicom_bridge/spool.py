@@ -24,6 +24,7 @@ TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 NO_ROOM: Final = "there is no room to store the instance"
 BEGINNING: Final = 1 << 15
 MOST_META: Final = 1 << 20
+CREATED: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 LONG_VR: Final = frozenset({b"OB", b"OW", b"OF", b"SQ", b"UN", b"UT", b"OD", b"OL", b"UC", b"UR"})
 IMPLEMENTATION_CLASS_UID: Final = "1.2.826.0.1.3680043.10.1618.1"
 
@@ -47,7 +48,8 @@ class Spool:
     Parameters
     ----------
     path
-        A name that nobody else uses; created here.
+        A name that nobody else uses. The file is made when there is a data set to write: what is
+        nothing costs no file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,11 +67,6 @@ class Spool:
         self._unwritten = b""
         self._hash = hashlib.sha256()
         self._descriptor = -1
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._descriptor = os.open(path, flags, 0o640)
-        except OSError:
-            self.problem = Exhausted(NO_ROOM)
 
     def begin(self, sop_class: str, sop_uid: str, transfer_syntax: str, meta: bytes) -> None:
         """Begin with file meta information that was made for a data set that comes without.
@@ -106,7 +103,7 @@ class Spool:
         return len(fragment)
 
     def fileno(self) -> int:
-        """The open descriptor; -1 once closed."""
+        """The open descriptor; -1 before the data set begins, and once closed."""
         return self._descriptor
 
     def close(self) -> None:
@@ -154,6 +151,8 @@ class Spool:
     def _to_disk(self, fragment: bytes | bytearray | memoryview) -> None:
         view = memoryview(fragment)
         try:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self.path, CREATED, 0o640)
             if self._unwritten:
                 head, self._unwritten = self._unwritten, b""
                 written = os.writev(self._descriptor, (head, view)) - len(head)

@@ -48,6 +48,15 @@ class Part:
             except Refusal as refusal:
                 self.refusal = refusal
 
+    def refused(self) -> Refusal | None:
+        """Why it cannot be an instance, now that it is complete."""
+        if self.refusal is None:
+            try:
+                self.spool.require_whole()
+            except Refusal as refusal:
+                return refusal
+        return self.refusal
+
     @property
     def named(self) -> Named:
         """What the file meta information says it is."""
@@ -91,7 +100,14 @@ class _Intake:
         return bool(self._report.stored)
 
     async def begin(self, part: Part) -> None:
-        """Take a complete part in; waits when too many are under way."""
+        """Take a complete part in; waits when too many are under way.
+
+        What is nothing is refused here, many of them at no cost.
+        """
+        if (refusal := part.refused()) is not None:
+            self.fail(part.named, refusal)
+            part.spool.discard()
+            return
         self._under_way.append(asyncio.create_task(self._take_in(part)))
         while len(self._under_way) > AT_ONCE:
             await self._under_way.popleft()
@@ -121,9 +137,6 @@ class _Intake:
         """Keep and receive one part; a refusal concerns this instance alone."""
         bridge, named = self._call.web.bridge, part.named
         try:
-            if part.refusal is not None:
-                raise part.refusal
-            part.spool.require_whole()  # what is nothing is refused here, many of them at no cost
             loop = asyncio.get_running_loop()
             one = await loop.run_in_executor(None, ingest.keep, bridge.blobs, part.spool)
             if self._study_uid not in {None, one.study_uid}:
