@@ -61,6 +61,8 @@ class Subscriber(NamedTuple):
     last_sent: int | None
     last_error: str | None
     started: int
+    since_log: int
+    since_xid: int
     ending: int | None
 
     @property

@@ -27,9 +27,11 @@ class Subscription(SQLModel, table=True):
     """One subscription, as the present version of its resource says it.
 
     `topic` is empty for one by plain criteria. `type` is the type that it is about. `criteria` are
-    the filters (or the one criteria) as a JSON array, `payload_type` is empty where nothing is to
+    the filters (or the one criteria) as a JSON array; `payload_type` is empty where nothing is to
     be sent. `principal` is who made it. `due` is when delivery shall look at it again: never, where
-    it is null. `started` is when it became active, 0 before; `ending` is `Subscription.end`.
+    it is null. Events are counted, whatever the status, while `started` is not 0: from when it
+    became active until it is switched off; `since_log` and `since_xid` are the place in the change
+    log where that began. `ending` is `Subscription.end`.
     """
 
     __tablename__ = "subscription"
@@ -62,6 +64,8 @@ class Subscription(SQLModel, table=True):
     last_sent: int | None = Field(sa_type=BigInteger)
     last_error: str | None = Field(sa_type=KeyText)
     started: int = Field(sa_type=BigInteger)
+    since_log: int = Field(sa_type=BigInteger)
+    since_xid: int = Field(sa_type=BigInteger)
     ending: int | None = Field(sa_type=BigInteger)
 
 

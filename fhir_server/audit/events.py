@@ -84,6 +84,7 @@ _ROWS: Final = (
     Event("C-MOVE",           TRANSFERRED, None,                   "R", False),
     Event("WADO-RS",          ACCESSED,    None,                   "R", False),
     Event("export",           EXPORT,      None,                   "R", False),
+    Event("notification",     EXPORT,      None,                   "R", False),
     Event("C-ECHO",           ACTIVITY,    None,                   "E", True),
     Event("association",      ALERT,       NODE,                   "E", True),
     Event("login",            AUTHENTICATION, LOGIN,               "E", True),

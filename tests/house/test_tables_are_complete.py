@@ -16,7 +16,7 @@ from resources.errors import Refusal
 
 ROOT = Path(__file__).parents[2]
 
-SHIPPED = ("fhir_server", "dicom_bridge", "smart_apps", "demo")
+SHIPPED = ("fhir_server", "dicom_bridge", "smart_apps", "subscriptions", "demo")
 
 RIMS: dict[str, set[type]] = {
     "FHIR": set(outcomes.SOUNDS),

@@ -34,6 +34,8 @@ TABLES = (
         last_sent bigint,
         last_error text COLLATE "C",
         started bigint NOT NULL,
+        since_log bigint NOT NULL,
+        since_xid bigint NOT NULL,
         ending bigint
     ) WITH (fillfactor = 70)
     """,
