@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "user":    "registry:user",
     "peer":    "registry:peer",
     "token":   "tokens:token",
+    "keys":    "signing:keys",
     "demo":    "demonstration:demo",
 }  # fmt: skip
 """Name -> module of `fhir_server.commands` and the command in it. A module is imported when its

@@ -12,60 +12,30 @@ import base64
 import binascii
 import hashlib
 import json
-import os
 import secrets
 import time
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet, RSAKey
 
 from fhir_server.access import roles, scopes
 from fhir_server.access.emergency import Emergency
+from fhir_server.access.keys import ALGORITHM, TYPE, Keys
 from fhir_server.access.principal import Principal
 from fhir_server.access.withdrawn import Withdrawn
 from resources.errors import Invalid, Unauthenticated
 
-ALGORITHM: Final = "RS256"
-TYPE: Final = "at+jwt"
-KEY_BITS: Final = 2048
 LONGEST: Final = 16_384
 """Characters of a token."""
 CLOCK_SKEW_SECONDS: Final = 5
 """How far ahead the clock of the machine that minted a token may run."""
 REMEMBERED: Final = 10_000
 """Tokens whose check is remembered, in one process."""
+LOOK_SECONDS: Final = 1.0
+"""How often it is looked whether the keys have changed, of which a remembered token has one."""
 
-
-class Keys:
-    """The signing keys of this installation: the first one signs, all of them verify."""
-
-    def __init__(self, keys: list[RSAKey]) -> None:
-        self._signing = keys[0]
-        self._by_id = {str(key.kid): key for key in keys}
-
-    @classmethod
-    def load(cls, data_dir: Path) -> Self:
-        """Read ``keys/signing.json`` in the data folder; make it, readable by us alone, if new."""
-        path = data_dir / "keys" / "signing.json"
-        if not path.exists():
-            _create(path)
-        return cls([key for key in _read(path) if isinstance(key, RSAKey)])
-
-    def sign(self, claims: dict[str, Any], type: str = TYPE) -> str:
-        """Make a token of these claims; only one of type `TYPE` gives access."""
-        header = {"alg": ALGORITHM, "typ": type, "kid": self._signing.kid}
-        return jwt.encode(header, claims, self._signing, algorithms=[ALGORITHM])
-
-    def find(self, kid: object) -> RSAKey | None:
-        """Give the key with this id, if it is ours."""
-        return self._by_id.get(kid) if isinstance(kid, str) else None
-
-    def public(self) -> dict[str, Any]:
-        """Give the public halves as a JSON Web Key Set (RFC 7517 Section 5)."""
-        return {"keys": [key.as_dict(private=False) for key in self._by_id.values()]}
+__all__ = ["ALGORITHM", "TYPE", "Keys", "TokenChecker", "mint"]
 
 
 def mint(
@@ -139,6 +109,8 @@ class TokenChecker:
         self._audience = f"{public_url}/fhir"
         self._withdrawn = withdrawn or Withdrawn()
         self._remembered: dict[bytes, Principal] = {}
+        self._generation = 0
+        self._look_at = 0.0
 
     def check(self, token: str) -> Principal:
         """Say whose token this is.
@@ -149,6 +121,9 @@ class TokenChecker:
             It is not one of ours, or not valid now. The reason does not say more than a holder
             of the token knows already.
         """
+        at = time.time()
+        if at >= self._look_at:
+            self._look(at)
         digest = hashlib.sha256(token.encode()).digest()
         principal = self._remembered.get(digest)
         if principal is None:
@@ -156,7 +131,7 @@ class TokenChecker:
             if len(self._remembered) >= REMEMBERED:
                 self._remembered.pop(next(iter(self._remembered)))
             self._remembered[digest] = principal
-        if principal.expires <= time.time():
+        if principal.expires <= at:
             del self._remembered[digest]
             raise Unauthenticated("the access token has expired", code="expired")
         if self._withdrawn.has(*principal.withdrawable):
@@ -176,6 +151,14 @@ class TokenChecker:
         if principal.expires <= time.time() or self._withdrawn.has(*principal.withdrawable):
             raise _refused()
         return claims, principal
+
+    def _look(self, at: float) -> None:
+        """Forget what was checked by keys that may have ended since."""
+        self._look_at = at + LOOK_SECONDS
+        generation = self._keys.look()
+        if generation != self._generation:
+            self._remembered.clear()
+            self._generation = generation
 
     def _claims(self, token: str) -> dict[str, Any]:
         """Verify header and signature, then issuer, audience and times."""
@@ -251,26 +234,3 @@ def _header(token: str) -> dict[str, Any]:
     if spelled != segments or not isinstance(header, dict):
         raise _refused()
     return header
-
-
-def _create(path: Path) -> None:
-    """Make a signing key; when two processes try at once, the first to finish wins."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = RSAKey.generate_key(KEY_BITS, {"use": "sig", "alg": ALGORITHM}, auto_kid=True)
-    text = json.dumps({"keys": [key.as_dict(private=True)]})
-    draft = path.with_name(f".{secrets.token_hex(8)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-
-
-def _read(path: Path) -> list[Any]:
-    """Read a JSON Web Key Set."""
-    return list(KeySet.import_key_set(json.loads(path.read_text())).keys)

@@ -80,7 +80,7 @@ def read(heads: Iterable[str], keys: Keys) -> Iterator[Seal]:
     for number, head in enumerate(heads, 1):
         try:
             header = jws.extract_compact(head.encode()).headers()
-            key = keys.find(header.get("kid"))
+            key = keys.ever(header.get("kid"))
             if key is None or header.get("typ") != TYPE:
                 raise ValueError(TYPE)
             yield _seal(jwt.decode(head, key, algorithms=[ALGORITHM]).claims)

@@ -5,14 +5,13 @@ from pathlib import Path
 import click
 
 from fhir_server.access import scopes
+from fhir_server.access.keys import LONGEST_TOKEN_SECONDS
 from fhir_server.access.principal import Principal
 from fhir_server.access.token import Keys, mint
 from fhir_server.commands.beside import data_dir_option, settings_of, with_database
 from fhir_server.postgres.database import Database
 from resources.errors import Invalid
 from smart_apps import clients, users
-
-LONGEST_SECONDS = 30 * 86_400
 
 
 @click.command()
@@ -21,7 +20,9 @@ LONGEST_SECONDS = 30 * 86_400
 @click.option("--scope", required=True, help="SMART scopes, within those of the client.")
 @click.option("--user", "login", help="Login of the person who uses it.")
 @click.option("--patient", help="Id of the Patient in context.")
-@click.option("--lifetime", type=click.IntRange(1, LONGEST_SECONDS), default=300, help="Seconds.")
+@click.option(
+    "--lifetime", type=click.IntRange(1, LONGEST_TOKEN_SECONDS), default=300, help="Seconds."
+)
 def token(
     data_dir: Path | None,
     client_id: str,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from fhir_server.access import withdrawn
+from fhir_server.access.keys import LONGEST_TOKEN_SECONDS
 from fhir_server.context import now
 from fhir_server.postgres.database import Database
 from smart_apps.authorization import secret
@@ -20,8 +21,6 @@ SECOND: Final = 1_000_000
 CODE_SECONDS: Final = 60
 REFRESH_SECONDS: Final = 90 * 86_400
 """An app that was not used for so long asks again."""
-LONGEST_TOKEN_SECONDS: Final = 30 * 86_400
-"""No access token lives longer."""
 REMEMBER_SECONDS: Final = 30 * 86_400
 """How long a person's consent is remembered."""
 

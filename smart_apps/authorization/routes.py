@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from fhir_server.access.keys import PUBLISHED_SECONDS, Keys
 from fhir_server.audit.ledger import Ledger
 from fhir_server.store.store import Store
 from smart_apps.authorization import discovery, pages
@@ -48,7 +49,7 @@ def routes(
         Route("/auth/token", applications.token, methods=["POST"]),
         Route("/auth/introspect", applications.introspect, methods=["POST"]),
         Route("/auth/revoke", applications.revoke, methods=["POST"]),
-        Route("/auth/jwks", _public(server.issuer.keys.public())),
+        Route("/auth/jwks", _keys(server.issuer.keys)),
         Route("/auth/style.json", _public(discovery.STYLE)),
         Route("/auth/style.css", _stylesheet),
         Route(SMART_CONFIGURATION, _public(discovery.smart(url))),
@@ -59,6 +60,16 @@ def routes(
 def _public(content: Mapping[str, Any]) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         return JSONResponse(content, headers={"cache-control": "public, max-age=60"})
+
+    return answer
+
+
+def _keys(keys: Keys) -> Callable[[Request], Awaitable[Response]]:
+    """Give the key set as it is now (RFC 7517 Section 5)."""
+
+    async def answer(request: Request) -> Response:
+        headers = {"cache-control": f"public, max-age={PUBLISHED_SECONDS}"}
+        return JSONResponse(keys.public(), headers=headers)
 
     return answer
 

@@ -250,3 +250,20 @@ def test_a_folder_without_a_record_is_refused_and_left_as_it_is(
     assert ended.value.code == 1
     assert capsys.readouterr().err == f"There is no record in {mistyped}.\n"
     assert not mistyped.exists()
+
+
+def test_the_signing_keys_are_listed_rolled_and_retired(run: Run) -> None:
+    assert run("init")[0] == 0
+    (first,) = run("keys", "list")[1].splitlines()
+    kid = first.split()[0]
+
+    status, said, _ = run("keys", "roll", "--now")
+
+    assert (status, said.split()[1:3]) == (0, ["signs", "from"])
+    assert [line.split()[1] for line in run("keys", "list")[1].splitlines()] == [
+        "accepted",
+        "signs",
+    ]
+    assert run("keys", "retire", kid)[0] == 0
+    assert run("keys", "list")[1].split()[1] == "ended"
+    assert run("keys", "retire", said.split()[0])[2].startswith("this key signs")

@@ -155,15 +155,18 @@ def spoiled(keys: Keys) -> Iterator[tuple[str, str]]:
         ("zip", "DEF"),
     ):
         yield f"header {name}", signed(header | {name: value}, body, stranger)
-        yield f"header {name}, our signature", signed(header | {name: value}, body, keys._signing)
-    assert keys._signing.private_key is not None
+        yield (
+            f"header {name}, our signature",
+            signed(header | {name: value}, body, keys.signing.key),
+        )
+    assert keys.signing.key.private_key is not None
     for alg, scheme, digest_of in (
         ("RS384", padding.PKCS1v15(), hashes.SHA384()),
         ("RS512", padding.PKCS1v15(), hashes.SHA512()),
         ("PS256", padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256()),
     ):
         unsigned = f"{segment(header | {'alg': alg})}.{body}"
-        ours = keys._signing.private_key.sign(unsigned.encode(), scheme, digest_of)
+        ours = keys.signing.key.private_key.sign(unsigned.encode(), scheme, digest_of)
         yield f"alg {alg} with our key", f"{unsigned}.{spelled(ours)}"
     curve = ECKey.generate_key("P-256")
     yield (
@@ -179,7 +182,7 @@ def spoiled(keys: Keys) -> Iterator[tuple[str, str]]:
         {"typ": None},
     ]
     for changes in wrong_headers:
-        yield f"header {changes}", signed(header | changes, body, keys._signing)
+        yield f"header {changes}", signed(header | changes, body, keys.signing.key)
     now = int(time.time())
     wrong_claims: list[dict[str, Any]] = [
         {"iss": "https://there.example"},
