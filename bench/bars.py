@@ -30,7 +30,7 @@ FHIR = {
 }  # fmt: skip
 
 DICOM = {
-    "c-store ct, 4 associations": 1.0,
+    "c-store ct over 4 associations": 1.0,
     "c-store cr": 1.5,
     "c-get 200 ct": 0.6,
     "qido 50 studies": 5.0,

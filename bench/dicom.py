@@ -181,10 +181,10 @@ def asking(
 
 
 STORING: Final[Mapping[str, Work]] = {
-    "c-store ct, 1 association": lambda peer, now: store(peer, now.data / "ct" / "0"),
-    "c-store ct, 4 associations": lambda peer, now: store(peer, now.data / "ct" / "1", 4),
+    "c-store ct over 1 association": lambda peer, now: store(peer, now.data / "ct" / "0"),
+    "c-store ct over 4 associations": lambda peer, now: store(peer, now.data / "ct" / "1", 4),
     "c-store cr": lambda peer, now: store(peer, now.data / "cr"),
-    "c-store tiny, 4 associations": lambda peer, now: store(peer, now.data / "tiny", 4),
+    "c-store tiny over 4 associations": lambda peer, now: store(peer, now.data / "tiny", 4),
 }
 ASKING: Final[Mapping[str, Work]] = {
     "c-get 200 ct": get,
@@ -192,7 +192,7 @@ ASKING: Final[Mapping[str, Work]] = {
     "qido 50 studies": asking(lambda now: "/studies?limit=50", DICOM_JSON),
     "metadata of 200 instances": asking(lambda now: now.study + "/metadata", DICOM_JSON, 1),
     "frame": asking(lambda now: now.frame, OCTETS),
-    "whole study, MB": whole_study,
+    "whole study in MB": whole_study,
 }
 
 

@@ -158,7 +158,7 @@ async def study_batches(
         More studies than we look at in one query.
     """
     count = MOST if asked.rest else min(wanted, MOST)
-    said = "&".join(f"{name}={value}" for name, value in (*asked.pairs, *asked.names))
+    said = "&".join(f"{name}={value}" for name, value in (*asked.pairs, *asked.names, *asked.words))
     entry = ledger.entry(context, type="ImagingStudy", query=said)
     cursor: str | None = None
     looked_at = 0
@@ -179,10 +179,10 @@ async def study_batches(
 def fhir_query(asked: Asked, count: int, cursor: str | None = None) -> Query:
     """Make the ImagingStudy search of a query: only studies settled here, newest first.
 
-    Settling names the organization that sent each series; a study that is known from elsewhere
-    and has no objects here does not.
+    Settling names the organization that sent each series, which makes a study `held`; one that is
+    known from elsewhere and has no objects here does not.
     """
-    pairs = [*asked.pairs, ("status", "available"), ("source-organization:missing", "false")]
+    pairs = [*asked.pairs, ("status", "available"), ("held", "true")]
     pairs += [("_sort", "-started"), ("_total", "none")]
     pairs += [("_cursor", cursor)] if cursor else []
     query = queries.parse("ImagingStudy", pairs, strict=True)
@@ -190,7 +190,8 @@ def fhir_query(asked: Asked, count: int, cursor: str | None = None) -> Query:
         Criterion("patient", "reference", chain=Chain("Patient", queries.like(code, pattern)))
         for code, pattern in asked.names
     )
-    return replace(query, criteria=(*query.criteria, *names), count=count)
+    words = tuple(queries.like(code, pattern) for code, pattern in asked.words)
+    return replace(query, criteria=(*query.criteria, *names, *words), count=count)
 
 
 def _patients(query: Query) -> dict[str, Reach | None]:
@@ -277,7 +278,9 @@ def _narrowed(keys: Keys, own: Keys) -> Asked:
     """Narrow the studies by what is asked of their series and instances, where FHIR can say it."""
     asked = attributes.studies(keys)
     narrowed = attributes.studies({key: own[key] for key in attributes.NARROWING if key in own})
-    return asked._replace(pairs=(*asked.pairs, *narrowed.pairs))
+    return asked._replace(
+        pairs=(*asked.pairs, *narrowed.pairs), words=(*asked.words, *narrowed.words)
+    )
 
 
 def _page(rows: Sequence[Row], limit: int, offset: int) -> Found:

@@ -25,6 +25,7 @@ ROWS = [
     ("ImagingStudy", "instance", "token"),
     ("ImagingStudy", "reporting-status", "token"),
     ("ImagingStudy", "source-organization", "reference"),
+    ("ImagingStudy", "held", "token"),
     ("DiagnosticReport", "imagingStudy", "reference"),
     ("DiagnosticReport", "imaging-study", "reference"),
     ("DiagnosticReport", "study", "reference"),
@@ -76,6 +77,19 @@ def test_the_parameter_is_there(type: str, code: str, kind: str) -> None:
         ),
         (
             "ImagingStudy",
+            "held",
+            {
+                "series": [
+                    {"uid": "1.2"},
+                    {"extension": [{"url": codes.SOURCE_ORGANIZATION, "valueReference": PATIENT}]},
+                ]
+            },
+            [True],
+        ),
+        ("ImagingStudy", "held", {"series": [{"uid": "1.2"}]}, [False]),
+        ("ImagingStudy", "held", {"status": "registered"}, [False]),
+        (
+            "ImagingStudy",
             "reporting-status",
             {"extension": [{"url": codes.REPORTING_STATUS_EXTENSION, "valueCode": "reported"}]},
             ["reported"],
@@ -94,7 +108,7 @@ def test_the_parameter_finds_its_element(
 def test_our_own_definitions_have_our_canonical_base() -> None:
     ours = [row for row in search_parameters.definitions() if "version" not in row]
 
-    assert len(ours) == 28
+    assert len(ours) == 29
     assert all(row["url"].startswith(f"{codes.BASE}/SearchParameter/") for row in ours)
 
 
