@@ -18,7 +18,7 @@ from fhir_server.store.unit_of_work import Work
 from resources import content, elements, report
 from resources.content import Content
 from resources.errors import NotFound
-from resources.report import Remark, Surroundings
+from resources.report import Addendum, Remark, Surroundings
 from resources.task import step_of
 
 Json = Mapping[str, Any]
@@ -64,7 +64,30 @@ async def _around(work: Work, given: Json, fhir_base: str) -> Surroundings:
         role=role,
         defaults=defaults,
         studies=[await _link(work, one, fhir_base) for one in _studies(given, fhir_base)],
+        addenda=[await _addendum(work, one, fhir_base) for one in await _addenda(work, given)],
     )
+
+
+async def _addenda(work: Work, given: Json) -> list[Json]:
+    """What was added to a report, own writes included, the newest first; to a new one nothing."""
+    if "id" not in given:
+        return []
+    root = f"DiagnosticReport/{given['id']}"
+    query = parse("DiagnosticReport", [("addendum-of", root), ("_count", "1000")], strict=True)
+    found = {stored.reference: stored.json for stored in await work.search(query)}
+    found |= {write.stored.reference: write.after for write in work.writes}
+    added = [one for one in found.values() if root in report.addended(one)]
+    return sorted(added, key=lambda one: str(one.get("issued", "")), reverse=True)
+
+
+async def _addendum(work: Work, given: Json, fhir_base: str) -> Addendum:
+    performers, interpreters = given.get("performer", ()), given.get("resultsInterpreter", ())
+    role = await _first(work, [*interpreters, *performers], "PractitionerRole", fhir_base)
+    people = [*interpreters, *performers, role.get("practitioner", {})]
+    places = [*performers, *interpreters, role.get("organization", {})]
+    organization = await _first(work, places, "Organization", fhir_base)
+    practitioner = await _first(work, people, "Practitioner", fhir_base)
+    return Addendum(given, organization, practitioner, role)
 
 
 async def _remarks(work: Work, request: str) -> list[Remark]:

@@ -14,9 +14,10 @@ References
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from fhir_server import own_parameters, reporting
+from fhir_server import delegation, own_parameters, recipients, reporting
 from fhir_server.access import withdrawn
 from fhir_server.acts import Recorder
 from fhir_server.context import RequestContext
@@ -27,6 +28,7 @@ from fhir_server.search.stored import Stored
 from fhir_server.store.drafts import Write
 from fhir_server.store.unit_of_work import Hooks, Work
 from resources import (
+    acknowledgement,
     agreement,
     codes,
     consent,
@@ -43,7 +45,7 @@ from resources import (
     task,
 )
 from resources.content import Content, written_instant
-from resources.errors import Conflict, NotFound
+from resources.errors import Conflict
 from resources.request_state import Held, RequestState, begins, kind
 
 Json = Mapping[str, Any]
@@ -67,10 +69,15 @@ class Workflow:
     ----------
     fhir_base
         Address of the FHIR root, for links in reports and for references written in full.
+    policy
+        By when reports are acknowledged.
     """
 
-    def __init__(self, fhir_base: str) -> None:
+    def __init__(
+        self, fhir_base: str, policy: acknowledgement.Policy = acknowledgement.DEFAULT
+    ) -> None:
         self._base = fhir_base
+        self._policy = policy
         self._pathways = {name: plan.load(name) for name in PATHWAYS}
         self._recorder = Recorder(fhir_base)
 
@@ -111,30 +118,53 @@ class Workflow:
             if emergency_review.is_review(write.after) and write.after["status"] == "rejected":
                 ended = (write.stored.id, work.context.instant)
                 work.add(withdrawn.WITHDRAW_EMERGENCY, ended)
-        requests = sorted({id for write in written for id in self._requests(write)})
+        roots = await self._roots(work, written)
+        requests = {id for write in written for id in self._requests(write)}
+        requests |= {id for root in roots for id in self._asked_for(root.json)}
         reports = [write for write in written if _reports_a_study(write)]
         if not requests and not reports:
             return
+        asked = [
+            await work.read("ServiceRequest", id, lock=not work.is_new(f"ServiceRequest/{id}"))
+            for id in sorted(requests)
+        ]
+        reissued = [await self._reissue(work, root) for root in roots]
+        known = [write for write in work.writes if not write.stored.deleted]
+        reports = [write for write in known if _reports_a_study(write)]
         studies = {
             name
             for write in reports
             for reference in elements.references(write.after.get("imagingStudy"))
             if (name := local(reference, self._base)).startswith("ImagingStudy/")
         }
-        asked = [
-            await work.read("ServiceRequest", id, lock=not work.is_new(f"ServiceRequest/{id}"))
-            for id in requests
-        ]
         held = {
             name: pin(await work.read(*split(name), lock=not work.is_new(name)), self._base)
             for name in sorted(studies)
         }
-        after: list[Stored] = []
+        after: list[Stored] = [*reissued]
         for stored in asked:
-            after += await self._reconcile(work, stored, written)
+            after += await self._reconcile(work, stored, known)
         for name in sorted(studies):
             await self._mark_reported(work, held[name], reports)
         await self._recorder.record(work, written, held, after)
+
+    async def _roots(self, work: Work, written: Sequence[Write]) -> list[Stored]:
+        """The issued reports that get an addendum here, and are not written besides."""
+        named = {
+            local(name, self._base)
+            for write in written
+            if write.stored.type == "DiagnosticReport"
+            for name in report.addended(write.after)
+        }
+        own = {write.stored.reference for write in written}
+        found = [await work.read(*split(name)) for name in sorted(named - own)]
+        return [one for one in found if report.is_issued(one.json)]
+
+    async def _reissue(self, work: Work, root: Stored) -> Stored:
+        """Issue a report anew, as one that has an addendum: to all who had it (R009.3)."""
+        stored = await work.read(root.type, root.id, lock=True)
+        changed = content.replaced(content.read(stored.text), {"status": "appended"})
+        return await work.update(stored.type, stored.id, changed, stored.version)
 
     async def _check_parties(self, work: Work, write: Write) -> None:
         """Refuse what is done in the name of another, or to what is not the asker's to change.
@@ -150,7 +180,7 @@ class Workflow:
             # A bare Practitioner is of no organisation in particular: nobody is kept out then.
             by_referrer = not requester.startswith(
                 ("PractitionerRole/", "Organization/")
-            ) or await self._is_or_acts_for(work, requester)
+            ) or await delegation.is_or_acts_for(work, requester, self._base)
             if placed:
                 service_request.check_change(said, after, by_referrer=by_referrer)
             else:
@@ -160,13 +190,9 @@ class Workflow:
         elif write.stored.type == "Task" and task.step_of(before):
             if all(before.get(name) == after.get(name) for name in ("status", "owner")):
                 return
-            parties: set[task.Party] = set()
-            sides: tuple[task.Party, ...] = ("owner", "requester")
-            for side in sides:
-                party = local(before.get(side, {}).get("reference", ""), self._base)
-                if await self._is_or_acts_for(work, party):
-                    parties.add(side)
+            parties = await delegation.parties(work, before, self._base)
             task.check_parties(before, after, parties, work.context.principal.role)
+            await delegation.check(work, before, after, self._base)
 
     async def _keep(self, work: Work, write: Write) -> None:
         """Refuse to delete what belongs to a request: it is ended, and stays to be looked at."""
@@ -176,7 +202,7 @@ class Workflow:
             for reference in elements.references(before.get("basedOn")):
                 name = local(reference, self._base)
                 if name.startswith("ServiceRequest/"):
-                    asked.append(await self._resource(work, name))
+                    asked.append(await recipients.read(work, name))
         if any(begins(request) for request in asked):
             raise Conflict(f"{write.stored.reference} belongs to a request; it can be cancelled.")
 
@@ -186,10 +212,14 @@ class Workflow:
             if begins(normal(write.stored, self._base)):
                 yield write.stored.id
         elif write.stored.type in BASED_ON:
-            for reference in elements.references(write.after.get("basedOn")):
-                type_, _, id = local(reference, self._base).partition("/")
-                if type_ == "ServiceRequest":
-                    yield id
+            yield from self._asked_for(write.after)
+
+    def _asked_for(self, json: Json) -> Iterable[str]:
+        """Ids of the requests that something is based on."""
+        for reference in elements.references(json.get("basedOn")):
+            type_, _, id = local(reference, self._base).partition("/")
+            if type_ == "ServiceRequest":
+                yield id
 
     async def _reconcile(
         self, work: Work, stored: Stored, written: Sequence[Write]
@@ -201,15 +231,17 @@ class Workflow:
             return []
         others = await self._others(work, stored.reference, written)
         known = {stored.reference: stored, **others}
-        state = RequestState(request, tuple(pin(one, self._base) for one in others.values()))
+        held = tuple(pin(one, self._base) for one in others.values())
+        state = RequestState(request, held, policy=self._policy)
         lead = state.lead
         if lead and not any(
             codes.has(one.get("type"), codes.ACCESSION_NUMBER_TYPE)
             for one in request.json.get("identifier", ())
         ):
-            state = RequestState(
-                request, state.others, organization.ods(await self._resource(work, lead))
-            )
+            ods = organization.ods(await recipients.read(work, lead))
+            state = replace(state, lead_ods=ods)
+        issued = await recipients.of_reports(work, state, written, self._base)
+        state = replace(state, recipients=issued)
         instant = written_instant(work.context.instant)
         terms = agreement.read(lead or "")
         if work.context.principal.role != "system":
@@ -271,35 +303,14 @@ class Workflow:
         changed = content.replaced(content.read(stored.text), {"extension": extension})
         await work.update(stored.type, stored.id, changed, stored.version)
 
-    # --- reading ------------------------------------------------------------------------------
-
-    async def _resource(self, work: Work, reference: str) -> Json:
-        """A resource, or nothing where there is none."""
-        try:
-            return (await work.read(*split(reference))).json
-        except NotFound:
-            return {}
-
-    async def _is_or_acts_for(self, work: Work, party: str) -> bool:
-        """Whether the asker is a party named in a Task, or acts for the same organisation."""
-        principal = work.context.principal
-        if party == principal.subject:
-            return True
-        type_, id = split(party)
-        if type_ == "Organization":
-            return id == principal.organization
-        if type_ != "PractitionerRole" or principal.organization is None:
-            return False
-        role = await self._resource(work, party)
-        organization = local(role.get("organization", {}).get("reference", ""), self._base)
-        return organization == f"Organization/{principal.organization}"
-
 
 def _task_rule(
     before: dict[str, Any] | None, after: dict[str, Any], context: RequestContext
 ) -> None:
     emergency_review.rule(before, after, context)
     task.rule(before, after, context)
+    if task.step_of(after) == codes.ACKNOWLEDGE.code:
+        acknowledgement.rule(before, after, context)
 
 
 def _reports_a_study(write: Write) -> bool:

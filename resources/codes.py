@@ -104,6 +104,8 @@ EMERGENCY_REASON: Final = f"{BASE}/CodeSystem/emergency-reason"
 EVIDENCE_ROLE: Final = f"{BASE}/CodeSystem/evidence-role"
 GOVERNANCE_TASK: Final = f"{BASE}/CodeSystem/governance-task"
 IMAGING_STEP: Final = f"{BASE}/CodeSystem/imaging-step"
+ACKNOWLEDGEMENT_NOTE: Final = f"{BASE}/CodeSystem/acknowledgement-note"
+COMMUNICATION_CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/communication-category"
 LIST_KIND: Final = f"{BASE}/CodeSystem/list-kind"
 NICIP: Final = f"{BASE}/CodeSystem/nicip"  # no FHIR URI is published for NICIP short codes
 ORIGIN: Final = f"{BASE}/CodeSystem/origin"
@@ -175,6 +177,9 @@ NHS_NUMBER_VERIFICATION_STATUS: Final = (
 )
 
 OURS: Final = f"{BASE}/StructureDefinition"
+COPY_TO: Final = f"{OURS}/copy-to"
+DRILL_DOWN: Final = f"{OURS}/drill-down"
+ESCALATES: Final = f"{OURS}/escalates"
 EVIDENCE_ROLE_EXTENSION: Final = f"{OURS}/evidence-role"
 INPUT_READINESS: Final = f"{OURS}/input-readiness"
 INSTANCE_MANIFEST: Final = f"{OURS}/instance-manifest"
@@ -183,6 +188,7 @@ NUMBER_OF_IMAGES: Final = f"{OURS}/number-of-images"
 REJECTION: Final = f"{OURS}/rejection"
 REPORTING_STATUS_EXTENSION: Final = f"{OURS}/reporting-status"
 REPORT_URGENCY_EXTENSION: Final = f"{OURS}/report-urgency"
+SOURCE_BASIS: Final = f"{OURS}/source-basis"
 SOURCE_INSTANT: Final = f"{OURS}/source-instant"
 SOURCE_ORGANIZATION: Final = f"{OURS}/source-organization"
 
@@ -250,6 +256,38 @@ IO_PRESENTATION_STATE: Final = Coding(STEP_IO, "presentation-state", "Presentati
 IO_PRIOR: Final = Coding(STEP_IO, "prior", "Prior study")
 IO_QUESTION: Final = Coding(STEP_IO, "question", "Question")
 IO_REPORT_VERSION: Final = Coding(STEP_IO, "report-version", "Version of a report")
+IO_DELIVERED: Final = Coding(STEP_IO, "delivered", "When it reached the recipient")
+IO_REMIND: Final = Coding(STEP_IO, "remind", "When it was asked for again")
+IO_ESCALATE_TEAM: Final = Coding(STEP_IO, "escalate-team", "When the team was asked")
+IO_ESCALATE_FAIL_SAFE: Final = Coding(
+    STEP_IO, "escalate-fail-safe", "When the fail-safe officer was asked"
+)
+
+# --- acknowledgement-note: why somebody is told about one, and what was done about it -----------
+
+ALERT: Final = Coding(COMMUNICATION_CATEGORY, "alert", "Alert")
+NOTE_ALERT: Final = Coding(ACKNOWLEDGEMENT_NOTE, "alert", "An urgent report was issued")
+NOTE_REMIND: Final = Coding(ACKNOWLEDGEMENT_NOTE, "remind", "A report waits to be acknowledged")
+NOTE_TEAM: Final = Coding(
+    ACKNOWLEDGEMENT_NOTE, "escalate-team", "A report is overdue: the team is asked"
+)
+NOTE_FAIL_SAFE: Final = Coding(
+    ACKNOWLEDGEMENT_NOTE,
+    "escalate-fail-safe",
+    "A report is overdue: the fail-safe officer is asked",
+)
+NOTE_DELIVERED: Final = Coding(ACKNOWLEDGEMENT_NOTE, "delivered", "A report reached its recipient")
+NOTE_OPENED: Final = Coding(ACKNOWLEDGEMENT_NOTE, "opened", "A report was opened by its recipient")
+NOTE_HAND_OVER: Final = Coding(
+    ACKNOWLEDGEMENT_NOTE, "hand-over", "Somebody else is asked to acknowledge"
+)
+ACKNOWLEDGEMENT_NOTES: Final = {
+    note.code: note
+    for note in (
+        NOTE_ALERT, NOTE_REMIND, NOTE_TEAM, NOTE_FAIL_SAFE, NOTE_DELIVERED, NOTE_OPENED,
+        NOTE_HAND_OVER,
+    )
+}  # fmt: skip
 
 # --- request-kind, list-kind, report-urgency, reporting-status, correction, evidence, origin ---
 
@@ -266,6 +304,10 @@ URGENCY_CRITICAL: Final = Coding(REPORT_URGENCY, "critical", "Critical")
 URGENCY_URGENT: Final = Coding(REPORT_URGENCY, "urgent", "Urgent")
 URGENCY_SIGNIFICANT: Final = Coding(REPORT_URGENCY, "significant", "Significant")
 URGENCY_CANCER: Final = Coding(REPORT_URGENCY, "cancer", "New cancer")
+URGENCIES: Final = {
+    urgency.code: urgency
+    for urgency in (URGENCY_CRITICAL, URGENCY_URGENT, URGENCY_SIGNIFICANT, URGENCY_CANCER)
+}
 
 UNREPORTED: Final = Coding(REPORTING_STATUS, "unreported", "Unreported")
 PRELIMINARY: Final = Coding(REPORTING_STATUS, "preliminary", "Preliminary report")

@@ -19,10 +19,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from resources import codes, elements
+from resources import acknowledgement, codes, elements
 from resources.agreement import Agreement
 from resources.errors import Forbidden
-from resources.pathway_values import PARTIES, Scene, name_for, value_of
+from resources.pathway_values import PARTIES, Scene, name_for, recipients, value_of
 from resources.plan import Action, found, holds
 from resources.request_state import Held, RequestState, begins
 from resources.task import FINAL, step_of
@@ -120,8 +120,10 @@ def check_made(
     action = next((one for one in pathway if one.step and one.step == step_of(task)), None)
     if action is None:
         return
-    party = PARTIES[action.party](Scene(state, agreement, "", state.request))
-    if elements.references(task.get("owner")) != elements.references(party):
+    about = [one for one in state.others if _is_about(task, one.reference)]
+    scene = Scene(state, agreement, "", about[0] if action.multiple and about else state.request)
+    owner = elements.references(task.get("owner"))
+    if owner not in [elements.references(party) for party in _parties(action, scene)]:
         raise Forbidden(f"{action.step} is a step of another party", "Task.owner", "relationship")
     if task.get("status") not in ("draft", "requested"):
         raise Forbidden("a step begins as requested", "Task.status", "relationship")
@@ -137,9 +139,10 @@ def _wanted(
         return
     for match in matches if action.multiple else matches[:1]:
         scene = Scene(state, agreement, instant, match)
-        known = [task for task in state.of_type("Task") if _is_step(action, task.json, match)]
-        if not known:
-            yield from _new_step(action, scene)
+        for party in _parties(action, scene):
+            tasks = state.of_type("Task")
+            if not any(_is_step(action, task.json, match, party) for task in tasks):
+                yield from _new_step(action, scene, party)
     for task in state.of_type("Task"):
         if step_of(task.json) == action.step and task.json.get("status") not in FINAL:
             yield from _moved(action, task, Scene(state, agreement, instant, state.request))
@@ -159,26 +162,47 @@ def _matches(action: Action, state: RequestState) -> tuple[Held, ...]:
     return found(action.start[0], state)
 
 
-def _is_step(action: Action, task: Json, match: Held) -> bool:
-    """Whether a Task is this step; one of many also is about the version that was matched."""
+def _parties(action: Action, scene: Scene) -> tuple[Json | None, ...]:
+    """Who performs a step: one party, or each of the recipients of a report."""
+    if action.party == "recipients":
+        return recipients(scene)
+    return (PARTIES[action.party](scene),)
+
+
+def _is_step(action: Action, task: Json, match: Held, party: Json | None) -> bool:
+    """Whether a Task is this step; one of many also is for that party and about that version."""
     if step_of(task) != action.step or task.get("status") == "entered-in-error":
         return False
-    return not action.multiple or elements.references(task.get("focus")) == [match.versioned]
+    if not action.multiple:
+        return True
+    focus = elements.references(task.get("focus"))
+    return focus == [match.versioned] and _is_for(task, party)
 
 
-def _new_step(action: Action, scene: Scene) -> Iterable[Next]:
+def _is_for(task: Json, party: Json | None) -> bool:
+    return [acknowledgement.recipient(task)] == elements.references(party)
+
+
+def _is_about(task: Json, reference: str) -> bool:
+    about = elements.references(task.get("focus"))
+    return any(elements.is_reference_to(one, reference) for one in about)
+
+
+def _new_step(action: Action, scene: Scene, party: Json | None) -> Iterable[Next]:
     """The Task of a step, and the end of those it supersedes."""
     request = scene.state.request
     about = scene.match.versioned if action.multiple else ""
+    each = elements.references(party) if action.multiple else []
     earlier = sum(
         step_of(task.json) == action.step
         and (not about or elements.references(task.json.get("focus")) == [about])
+        and (not each or _is_for(task.json, party))
         for task in scene.state.of_type("Task")
     )
     priority = str(request.json.get("priority", "routine"))
     task: dict[str, Any] = {
         "resourceType": "Task",
-        "id": name_for(request, action.id, about, earlier),
+        "id": name_for(request, str(action.step), about, *each, earlier),
         "groupIdentifier": request.json["requisition"],
         "basedOn": [{"reference": request.reference}],
         "status": "requested",
@@ -189,35 +213,58 @@ def _new_step(action: Action, scene: Scene) -> Iterable[Next]:
         "authoredOn": scene.instant,
         "lastModified": scene.instant,
     }
-    owner = PARTIES[action.party](scene)
-    if owner:
-        task["owner"] = owner
+    if party:
+        task["owner"] = party
     if priority in action.due:
         end = datetime.fromisoformat(scene.instant) + action.due[priority]
-        task["restriction"] = {"period": {"end": _instant(end)}}
+        task["restriction"] = {"period": {"end": written(end)}}
     for path, name in action.values:
         if not path.startswith(("output[", "executionPeriod", "location")):
             _set(task, path, value_of(name, scene))
     if action.multiple:
+        task = _for_recipient(task, party, scene)
         older = [old for old in scene.state.of_type("Task") if _supersedes(action, scene, old.json)]
-        if older:
+        own = [old for old in older if _is_for(old.json, party)]
+        if own:
             task = elements.with_extension(
                 task,
                 codes.TASK_REPLACES,
-                {"valueReference": {"reference": older[-1].reference}},
+                {"valueReference": {"reference": own[-1].reference}},
             )
         for old in older:
             superseded = {"status": "cancelled", "businessStatus": codes.SUPERSEDED.concept}
             yield Update({**old.json, **superseded, "lastModified": scene.instant}, old.version)
     yield Create(task)
+    if acknowledgement.category_of(task) and party:
+        sender = elements.references(task["requester"])[0]
+        told = acknowledgement.alert(
+            task, sender, elements.references(party), scene.instant, codes.NOTE_ALERT.code
+        )
+        yield Create({**told, "id": name_for(request, task["id"], codes.NOTE_ALERT.code)})
+
+
+def _for_recipient(task: dict[str, Any], party: Json | None, scene: Scene) -> dict[str, Any]:
+    """What the recipient of a report has to answer, by when: as urgent as the report says."""
+    category = acknowledgement.category(scene.match.json)
+    if category:
+        task["reasonCode"] = codes.URGENCIES[category].concept
+    task["priority"] = acknowledgement.priority(task["priority"], category)
+    policy = scene.state.policy
+    times = acknowledgement.deadlines(policy, task)
+    period = {"end": written(times["escalate-team"])}
+    task["restriction"] = {"period": period, **({"recipient": [party]} if party else {})}
+    first = acknowledgement.next_step(policy, task)
+    when = written(first[1]) if first else ""
+    task["extension"] = acknowledgement.with_next_step(policy, task, when)
+    return task
 
 
 def _supersedes(action: Action, scene: Scene, old: Json) -> bool:
-    about = elements.references(old.get("focus"))
     return (
         step_of(old) == action.step
         and old.get("status") not in FINAL
-        and any(elements.is_reference_to(one, scene.match.reference) for one in about)
+        and _is_about(old, scene.match.reference)
+        and elements.references(old.get("focus")) != [scene.match.versioned]
     )
 
 
@@ -282,5 +329,6 @@ def _set(resource: dict[str, Any], path: str, value: Any) -> None:
         resource[element] = value
 
 
-def _instant(when: datetime) -> str:
+def written(when: datetime) -> str:
+    """A moment as FHIR writes an instant."""
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -90,13 +90,13 @@ def _organization(scene: Scene) -> Json | None:
     return _reference(next(iter(named), scene.state.lead))
 
 
-def _referring(scene: Scene) -> Json | None:
+def referring(state: RequestState) -> Json | None:
     """The requester, if an organisation answers for them.
 
     A bare Practitioner acts for no organisation in particular (`fhir_server.access.relationship`);
     the lead then has to see to it that the report is acknowledged.
     """
-    requester: Json = scene.state.request.json.get("requester", {})
+    requester: Json = state.request.json.get("requester", {})
     is_person = str(requester.get("reference", "")).startswith(("Practitioner/", "Patient/"))
     return None if is_person or not requester else requester
 
@@ -146,11 +146,19 @@ def _planned_study(scene: Scene) -> Json:
     return study
 
 
+def recipients(scene: Scene) -> tuple[Json, ...]:
+    """Whom a report is for: each acknowledges it (R009.2, R010)."""
+    named = scene.state.recipients.get(scene.match.reference, ())
+    first = PARTIES["referring"](scene)
+    return tuple({"reference": one} for one in named) or ((first,) if first else ())
+
+
 PARTIES: Final[Mapping[str, Callable[[Scene], Json | None]]] = {
     "lead": lambda scene: _reference(scene.state.lead),
-    "referring": lambda scene: _referring(scene) or _reference(scene.state.lead),
+    "referring": lambda scene: referring(scene.state) or _reference(scene.state.lead),
+    "recipients": lambda scene: recipients(scene)[0],
 }
-"""Who plays a part in a request."""
+"""Who plays a part in a request; of several recipients the referrer."""
 
 VALUES: Final[Mapping[str, Callable[[Scene], Any]]] = {
     "request": lambda scene: _reference(scene.state.request.reference),

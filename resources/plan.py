@@ -55,6 +55,9 @@ CRITERIA: Final[Mapping[str, Callable[[Json], Iterable[str]]]] = {
     "intent": lambda resource: [resource.get("intent", "")],
     "code": lambda resource: _codes(resource.get("code")),
     "business-status": lambda resource: _codes(resource.get("businessStatus")),
+    "addendum-of:missing": lambda resource: [
+        str(elements.extension_value(resource, codes.ADDENDUM_OF) is None).lower()
+    ],
     "category": lambda resource: _codes(resource.get("category")),
     "identifier": lambda resource: [
         code for one in resource.get("identifier", ()) for code in _codes(one.get("type"))

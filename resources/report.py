@@ -42,6 +42,15 @@ class Remark(NamedTuple):
     time: str = ""
 
 
+class Addendum(NamedTuple):
+    """What was added to a report later, and by whom."""
+
+    report: Json
+    organization: Json
+    practitioner: Json
+    role: Json
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a report is completed from.
@@ -58,6 +67,8 @@ class Surroundings:
         `performer` and `resultsInterpreter` for a report that names none.
     studies
         Links: address and words for each study.
+    addenda
+        What was added later, the newest first.
     """
 
     requests: Sequence[tuple[str, Json]] = ()
@@ -67,6 +78,7 @@ class Surroundings:
     role: Json | None = None
     defaults: Mapping[str, Sequence[Json]] | None = None
     studies: Sequence[tuple[str, str]] = ()
+    addenda: Sequence[Addendum] = ()
 
 
 def is_radiology(report: Json) -> bool:
@@ -77,6 +89,18 @@ def is_radiology(report: Json) -> bool:
 def is_issued(report: Json) -> bool:
     """Whether the report has been given out: final, or changed after it was."""
     return report.get("status") in ISSUED
+
+
+def addended(report: Json) -> list[str]:
+    """The reports that an issued one is an addendum to (docs/representation.md, "Reports")."""
+    if not is_issued(report):
+        return []
+    named = [
+        one.get("valueReference")
+        for one in report.get("extension", ())
+        if one.get("url") == codes.ADDENDUM_OF
+    ]
+    return [elements.unversioned(one) for one in elements.references(named)]
 
 
 def rule(before: Json | None, after: Json, context: object = None) -> None:
@@ -207,30 +231,42 @@ def _whole(report: Json, around: Surroundings) -> Json:
 
 def _page(report: Json, around: Surroundings) -> str:
     title = elements.words(report.get("code")) or "Report"
-    by = [
-        str(report.get("issued", report.get("effectiveDateTime", ""))),
-        organization_name(around.organization),
-        person_name(around.practitioner),
-        speciality(around.role),
-    ]
+    by = _by_whom(report, around.organization, around.practitioner, around.role)
     links = "".join(
         f'<li><a href="{escape(address)}">{escape(text)}</a></li>'
         for address, text in around.studies
     )
-    codings = [elements.words(code) for code in report.get("conclusionCode", ())]
-    body = "".join(
-        f"<p>{escape(paragraph)}</p>"
-        for paragraph in [*str(report.get("conclusion", "")).split("\n"), *codings]
-        if paragraph
+    added = "".join(
+        f'<h2>Addendum</h2><p class="author">{_by_whom(*each)}</p>{_conclusion(each.report)}'
+        for each in around.addenda
     )
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{escape(title)}</title></head><body><h1>{escape(title)}</h1>"
-        f'<p class="author">{escape(" · ".join(part for part in by if part))}</p>'
+        f'<p class="author">{by}</p>'
         f'<p class="status">{escape(str(report.get("status", "")))}</p>'
-        f"{_section(around)}<h2>Report</h2>{body}"
+        f"{added}{_section(around)}<h2>Report</h2>{_conclusion(report)}"
         f"<h2>Images</h2><ul>{links}</ul></body></html>"
     )
+
+
+def _by_whom(
+    report: Json, organization: Json | None, practitioner: Json | None, role: Json | None
+) -> str:
+    """Date, organisation, clinician, speciality: what stands over each part of a report."""
+    parts = [
+        str(report.get("issued", report.get("effectiveDateTime", ""))),
+        organization_name(organization),
+        person_name(practitioner),
+        speciality(role),
+    ]
+    return escape(" · ".join(part for part in parts if part))
+
+
+def _conclusion(report: Json) -> str:
+    codings = [elements.words(code) for code in report.get("conclusionCode", ())]
+    paragraphs = [*str(report.get("conclusion", "")).split("\n"), *codings]
+    return "".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs if paragraph)
 
 
 def organization_name(organization: Json | None) -> str:

@@ -6,10 +6,10 @@ References
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from resources import codes, elements
+from resources import acknowledgement, codes, elements
 
 Json = Mapping[str, Any]
 
@@ -43,11 +43,17 @@ class RequestState:
         Tasks, Appointments, ImagingStudies and DiagnosticReports based on it.
     lead_ods
         ODS code of the lead provider, the issuer of accession numbers; empty if it has none.
+    recipients
+        Whom each report is for: ``DiagnosticReport/id`` -> references, the referrer first.
+    policy
+        By when reports are acknowledged.
     """
 
     request: Held
     others: tuple[Held, ...] = ()
     lead_ods: str = ""
+    recipients: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    policy: acknowledgement.Policy = acknowledgement.DEFAULT
 
     def of_type(self, type_: str) -> tuple[Held, ...]:
         """What there is of a resource type, by id: never in the order of arrival."""
