@@ -33,6 +33,8 @@ class Principal:
         Ids by which its token may be withdrawn: the token's own, and its authorisation's.
     emergency
         The emergency access that it was given to `patient`, if it was.
+    purpose
+        A key of `purposes.PURPOSES` that its token names; empty: that of its role.
     """
 
     subject: str
@@ -44,6 +46,7 @@ class Principal:
     expires: int = 0
     withdrawable: tuple[str, ...] = ()
     emergency: Emergency | None = None
+    purpose: str = ""
 
     @classmethod
     def system(cls, name: str) -> Self:
@@ -60,11 +63,12 @@ class Principal:
         >>> Principal.read(who.written) == who
         True
         """
-        subject, organization, role, scope, patient, client = json.loads(text)
-        return cls(subject, organization, role, parse(scope), patient, client)
+        subject, organization, role, scope, patient, client, *rest = json.loads(text)
+        purpose = rest[0] if rest else ""  # what an earlier release wrote
+        return cls(subject, organization, role, parse(scope), patient, client, purpose=purpose)
 
     @property
     def written(self) -> str:
         """For what is done in its name later: all but what belongs to its token alone."""
         return json.dumps([self.subject, self.organization, self.role, self.scopes.text,
-                           self.patient, self.client])  # fmt: skip
+                           self.patient, self.client, self.purpose])  # fmt: skip

@@ -19,7 +19,7 @@ from typing import Any, Final
 from joserfc import jwt
 from joserfc.errors import JoseError
 
-from fhir_server.access import roles, scopes
+from fhir_server.access import purposes, roles, scopes
 from fhir_server.access.emergency import Emergency
 from fhir_server.access.keys import ALGORITHM, TYPE, Keys
 from fhir_server.access.principal import Principal
@@ -51,6 +51,7 @@ def mint(
     fhir_user: str | None = None,
     authorized: str | None = None,
     emergency: Emergency | None = None,
+    purpose: str = "",
     lifetime: int = 300,
     at: int | None = None,
 ) -> str:
@@ -66,6 +67,8 @@ def mint(
         Id of the authorisation that it comes from, with which it can be withdrawn.
     emergency
         The emergency access to `patient` that it gives.
+    purpose
+        What it is for, if not for what the role is for; see `purposes`.
     lifetime
         Seconds.
     at
@@ -88,6 +91,7 @@ def mint(
         "fhirUser": fhir_user,
         "authorized": authorized,
         "emergency": None if emergency is None else emergency.claim,
+        "extensions": purposes.claim(purpose) if purpose else None,
     }
     return keys.sign({name: value for name, value in claims.items() if value is not None})
 
@@ -195,6 +199,7 @@ class TokenChecker:
             granted = scopes.parse(str(words["scope"]))
             claim = claims.get("emergency")
             emergency = None if claim is None else Emergency.read(claim)
+            purpose = purposes.read(claims.get("extensions"))
         except Invalid as error:
             raise _refused() from error
         if emergency is not None and optional["patient"] is None:
@@ -209,6 +214,7 @@ class TokenChecker:
             expires=claims["exp"],
             withdrawable=tuple(filter(None, (str(words["jti"]), optional["authorized"]))),
             emergency=emergency,
+            purpose=purpose,
         )
 
 

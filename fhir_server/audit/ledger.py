@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from fhir_server.access import emergency
+from fhir_server.access import emergency, purposes
+from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Blobs, Database, Integers, Texts, unnest
 from fhir_server.postgres.gathering import Gathering
@@ -46,6 +47,7 @@ class Entry(NamedTuple):
     hits: int | None = None
     detail: str | None = None
     body: bytes | None = None
+    purpose: str | None = None
 
 
 _ARRAYS: Final[dict[str, tuple[type[list[Any]], str]]] = {
@@ -116,7 +118,15 @@ def entry(
         hits,
         detail,
         body,
+        _purpose(who),
     )
+
+
+def _purpose(who: Principal) -> str | None:
+    """What somebody asks for: in an emergency that, else what their token names, or their role."""
+    if who.emergency is not None:
+        return purposes.IN_EMERGENCY
+    return who.purpose or purposes.BY_ROLE.get(who.role)
 
 
 class Ledger:

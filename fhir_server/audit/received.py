@@ -1,7 +1,8 @@
-"""AuditEvents that others post: kept in the ledger beside our own, and who told us of them.
+"""AuditEvents that others post: kept in the ledger beside our own, byte for byte.
 
-Whoever posts one may name anybody in it, so the poster is added as its last agents, with the role
-of an informant: the client, the person if it acts for one, and their organisation.
+Whoever posts one may name anybody in it. Its row names who posted it, and where it is read they are
+added as its last agents, with the role of an informant: the client, the person if it acts for one,
+and their organisation (`render.informants`).
 
 References
 ----------
@@ -12,23 +13,15 @@ References
 
 from typing import Any
 
-from fhir_server.audit import ledger, render
+from fhir_server.audit import ledger
 from fhir_server.audit.ledger import Entry
 from fhir_server.context import RequestContext
-from resources import content as contents
 from resources import references
 from resources.content import Content
 
 
-def told_by(context: RequestContext, event: Content) -> Content:
-    """Add to an AuditEvent who posted it."""
-    who = context.principal
-    informants = render.informants(who.subject, who.client, who.organization, context.origin)
-    return contents.replaced(event, {"agent": [*event.json.get("agent", ()), *informants]})
-
-
 def entry(context: RequestContext, event: Content, base_url: str) -> Entry:
-    """The row that keeps an AuditEvent, as `told_by` makes it.
+    """The row that keeps an AuditEvent.
 
     Patient, resource and outcome are taken from the event, so that it is found by them.
     """

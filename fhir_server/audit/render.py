@@ -9,14 +9,15 @@ References
 import base64
 import ipaddress
 import re
+import socket
 from typing import Any, Final, NamedTuple
 
-from fhir_server.access import emergency
+from fhir_server.access import emergency, purposes
 from fhir_server.audit import events
 from fhir_server.audit.events import Code, Event
 from fhir_server.search.stored import Stored
 from resources import codes, content
-from resources.content import written_instant
+from resources.content import Content, written_instant
 
 SOURCE: Final = Code(codes.DCM, "110153", "Source Role ID")
 DESTINATION: Final = Code(codes.DCM, "110152", "Destination Role ID")
@@ -40,7 +41,13 @@ PROFILES: Final = {
 }  # fmt: skip
 """IHE BALP profiles by action, and whether a patient is concerned; of RESTful events alone."""
 
+BALP: Final = "https://profiles.ihe.net/ITI/BALP/StructureDefinition"
+
+USER: Final = 2
+"""Where the user stands among the agents."""
+
 SERVER_NAME: Final = "Isocentre"
+SERVER_HOST: Final = socket.gethostname()
 
 NETWORK_NAME: Final = "1"
 NETWORK_ADDRESS: Final = "2"
@@ -71,6 +78,7 @@ class Line(NamedTuple):
     hits: int | None
     detail: str | None
     body: bytes | None
+    purpose: str | None = None
 
 
 def stored(line: Line) -> Stored:
@@ -79,7 +87,8 @@ def stored(line: Line) -> Stored:
     if line.body is None:
         text = content.made(render(line)).text
     else:
-        text = content.stamped(content.read(line.body), id, 1, line.instant)
+        told = _told_by(line, content.read(line.body))
+        text = content.stamped(told, id, 1, line.instant)
     return Stored("AuditEvent", id, 1, line.instant, "C", text)
 
 
@@ -105,11 +114,9 @@ def render(line: Line) -> dict[str, Any]:
     event = events.event(line.interaction)
     at = written_instant(line.instant)
     meta: dict[str, Any] = {"versionId": "1", "lastUpdated": at}
-    if event.type == events.REST:
-        name = PROFILES[event.action, line.patient is not None]
-        meta["profile"] = [
-            f"https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.{name}"
-        ]
+    profile = _profile(line, event)
+    if profile is not None:
+        meta["profile"] = [f"{BALP}/IHE.BasicAudit.{profile}"]
     resource: dict[str, Any] = {
         "resourceType": "AuditEvent",
         "id": id_of(line.instant, line.n),
@@ -122,11 +129,12 @@ def render(line: Line) -> dict[str, Any]:
     if line.detail is not None:
         resource["outcomeDesc"] = line.detail
     role, reason = emergency.read_told(line.role)
-    if reason is not None:
-        resource["purposeOfEvent"] = [_purpose(reason)]
+    purpose = _purpose(line.purpose or purposes.BY_ROLE.get(role), reason)
+    if purpose:
+        resource["purposeOfEvent"] = purpose
     resource["agent"] = _agents(line._replace(role=role), event)
-    if reason is not None:
-        resource["agent"][2]["purposeOfUse"] = [_purpose(reason)]
+    if purpose:
+        resource["agent"][USER]["purposeOfUse"] = purpose
     resource["source"] = {
         "observer": {"display": SERVER_NAME},
         "type": [_coding(APPLICATION_SERVER)],
@@ -135,18 +143,26 @@ def render(line: Line) -> dict[str, Any]:
     return resource
 
 
-def informants(
-    subject: str, client: str, organization: str | None, origin: str
-) -> list[dict[str, Any]]:
+def informants(line: Line) -> list[dict[str, Any]]:
     """Write those who told us of an event that they posted."""
-    named = dict.fromkeys([f"Client/{client}"] if client else [])
-    named |= dict.fromkeys([subject, *([f"Organization/{organization}"] if organization else [])])
+    named = dict.fromkeys([f"Client/{line.client}"] if line.client else [])
+    named[line.subject] = None
+    named |= dict.fromkeys([f"Organization/{line.organization}"] if line.organization else [])
     agents: list[dict[str, Any]] = [
         {"type": _concept(INFORMANT), "who": _who(each), "requestor": False} for each in named
     ]
-    if origin:
-        agents[0]["network"] = _network(origin)
+    if line.origin:
+        agents[0]["network"] = _network(line.origin)
     return agents
+
+
+def _told_by(line: Line, event: Content) -> Content:
+    """Add to an AuditEvent who posted it; one from an earlier release says so itself."""
+    ours = informants(line)
+    agents = event.json.get("agent", [])
+    if agents[-len(ours) :] == ours:
+        return event
+    return content.replaced(event, {"agent": [*agents, *ours]})
 
 
 def _agents(line: Line, event: Event) -> list[dict[str, Any]]:
@@ -155,12 +171,16 @@ def _agents(line: Line, event: Event) -> list[dict[str, Any]]:
         "type": _concept(asker),
         "who": _who((line.client and f"Client/{line.client}") or line.subject),
         "requestor": False,
+        "network": _network(line.origin or SERVER_HOST),
     }
-    if line.origin:
-        client["network"] = _network(line.origin)
     agents = [
         client,
-        {"type": _concept(server), "who": {"display": SERVER_NAME}, "requestor": False},
+        {
+            "type": _concept(server),
+            "who": {"display": SERVER_NAME},
+            "requestor": False,
+            "network": _network(SERVER_HOST),
+        },
         {
             "type": _concept(RECIPIENT),
             "role": [{"text": line.role}],
@@ -174,11 +194,29 @@ def _agents(line: Line, event: Event) -> list[dict[str, Any]]:
     return agents
 
 
-def _purpose(reason: codes.Coding) -> dict[str, Any]:
-    """Say that something was done in an emergency, and for which reason."""
-    return codes.concept(
-        codes.EMERGENCY_TREATMENT, codes.BREAK_THE_GLASS, reason, text=reason.display
-    )
+def _profile(line: Line, event: Event) -> str | None:
+    """Name the BALP profile that a row has all of: they are of what succeeded."""
+    if event.type != events.REST or line.outcome:
+        return None
+    is_search = event.interaction.startswith("search")
+    has_object = line.type is not None and line.id is not None and line.query is None
+    if not (line.query is not None if is_search else has_object):
+        return None
+    if event.action == "E" and not is_search:
+        return None
+    return PROFILES[event.action, line.patient is not None]
+
+
+def _purpose(code: str | None, reason: codes.Coding | None) -> list[dict[str, Any]]:
+    """Say for what something was done; in an emergency, that it was one, and its reason."""
+    if reason is not None:
+        return [
+            codes.concept(
+                codes.EMERGENCY_TREATMENT, codes.BREAK_THE_GLASS, reason, text=reason.display
+            )
+        ]
+    coding = purposes.PURPOSES.get(code or "")
+    return [codes.concept(coding)] if coding else []
 
 
 def _entities(line: Line) -> list[dict[str, Any]]:
@@ -201,16 +239,20 @@ def _entities(line: Line) -> list[dict[str, Any]]:
             }
         )
     if line.query is not None:
-        entity: dict[str, Any] = {
-            "type": _coding(SYSTEM_OBJECT),
-            "role": _coding(QUERY),
-            "query": base64.b64encode(line.query.encode()).decode(),
-        }
-        if line.hits is not None:
-            entity["detail"] = [{"type": "hits", "valueString": str(line.hits)}]
-        entities.append(entity)
-    entities.append({"what": {"identifier": {"value": line.request}}, "type": _coding(REQUEST)})
-    return entities
+        entities.append(
+            {
+                "type": _coding(SYSTEM_OBJECT),
+                "role": _coding(QUERY),
+                "query": base64.b64encode(line.query.encode()).decode(),
+            }
+        )
+    request: dict[str, Any] = {
+        "what": {"identifier": {"value": line.request}},
+        "type": _coding(REQUEST),
+    }
+    if line.hits is not None:  # BALP allows no detail beside a query
+        request["detail"] = [{"type": "hits", "valueString": str(line.hits)}]
+    return [*entities, request]
 
 
 def _who(subject: str) -> dict[str, Any]:

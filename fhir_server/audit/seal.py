@@ -143,13 +143,20 @@ async def _broken(database: Database | Transaction, before: Seal, link: Seal) ->
 
 
 def _digest(before: bytes, rows: list[tuple[Any, ...]]) -> bytes:
-    """Chain rows: each column as its length and its bytes, so that no two rows read the same."""
+    """Chain rows: each column as its length and its bytes, so that no two rows read the same.
+
+    The last column, `purpose`, came later: where it is null the row reads as it did before, and
+    where it is not, its sign is one that no other column begins with.
+    """
     chain = hashlib.sha256(before)
-    for row in rows:
+    for *row, purpose in rows:
         for value in row:
             if value is None:
                 chain.update(b"-;")
             else:
                 data = value if isinstance(value, bytes) else str(value).encode()
                 chain.update(b"%d:%b" % (len(data), data))
+        if purpose is not None:
+            data = purpose.encode()
+            chain.update(b"+%d:%b" % (len(data), data))
     return chain.digest()

@@ -20,8 +20,8 @@ class Audit(SQLModel, table=True):
 
     `outcome` is a code of AuditEvent.outcome: 0, 4, 8 or 12. `query` is the search as asked.
     `hits` is the number of resources disclosed or matched. `detail` is why it was refused.
-    `body` is an AuditEvent received from outside, as it came. `log` and
-    `xid` order the chain.
+    `body` is an AuditEvent received from outside, as it came. `purpose` is a key of
+    `access.purposes.PURPOSES`. `log` and `xid` order the chain.
     """
 
     __tablename__ = "audit"
@@ -60,6 +60,7 @@ class Audit(SQLModel, table=True):
     hits: int | None
     detail: str | None = Field(sa_type=KeyText)
     body: bytes | None
+    purpose: str | None = Field(sa_type=KeyText)
 
 
 class AuditSeal(SQLModel, table=True):

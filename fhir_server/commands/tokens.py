@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fhir_server.access import scopes
+from fhir_server.access import purposes, scopes
 from fhir_server.access.keys import LONGEST_TOKEN_SECONDS
 from fhir_server.access.principal import Principal
 from fhir_server.access.token import Keys, mint
@@ -20,6 +20,7 @@ from smart_apps import clients, users
 @click.option("--scope", required=True, help="SMART scopes, within those of the client.")
 @click.option("--user", "login", help="Login of the person who uses it.")
 @click.option("--patient", help="Id of the Patient in context.")
+@click.option("--purpose", default="", help="HL7 v3 PurposeOfUse, if not that of the role.")
 @click.option(
     "--lifetime", type=click.IntRange(1, LONGEST_TOKEN_SECONDS), default=300, help="Seconds."
 )
@@ -29,6 +30,7 @@ def token(
     scope: str,
     login: str | None,
     patient: str | None,
+    purpose: str,
     lifetime: int,
 ) -> None:
     """Print an access token."""
@@ -55,6 +57,7 @@ def token(
         organization=principal.organization,
         role=principal.role,
         patient=patient,
+        purpose=purposes.check(purpose) if purpose else "",
         lifetime=lifetime,
     )
     click.echo(made)

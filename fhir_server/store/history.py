@@ -78,7 +78,8 @@ HISTORY: Final = f"""{GATED}, written as (
     case when r.seen then {ledger.SUCCESS} else {ledger.MINOR_FAILURE} end,
     e.subject, e.organization, e.client, e.role, e.origin, e.request, r.type, r.id, e.version,
     r.patient, e.query, e.hits,
-    case when r.seen then null when r.key is null then '{NOT_THERE}' else '{NOT_SEEN}' end, null
+    case when r.seen then null when r.key is null then '{NOT_THERE}' else '{NOT_SEEN}' end, null,
+    e.purpose
   from r join e on e.n = r.n
 )
 select r.newest, r.patient, r.organizations, v.version, v.instant, v.interaction, v.body

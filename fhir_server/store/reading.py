@@ -47,7 +47,7 @@ class Found(NamedTuple):
 
 _KNOWN: Final = (
     "instant", "interaction", "subject", "organization", "client", "role", "origin", "request",
-    "version", "query", "hits",
+    "version", "query", "hits", "purpose",
 )  # fmt: skip
 """Columns of an audit row that are known before the answer is; each costs an array."""
 
@@ -96,7 +96,7 @@ READ: Final = f"""{GATED}, found as materialized (
     case when f.interaction <> 'D' then 1 else 0 end,
     case when f.interaction <> 'D' then null when f.interaction = 'D' then '{DELETED}'
       when f.key is null or f.seen then '{NOT_THERE}' else '{NOT_SEEN}' end,
-    null
+    null, e.purpose
   from found as f join e on e.n = f.n
 )
 select n, patient, organizations, version, instant, interaction, body from found order by n

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from fhir_server.access import gate
 from fhir_server.audit import ledger, received, render
+from fhir_server.audit.render import Line
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Statement
 from fhir_server.search.stored import Stored
@@ -243,9 +244,7 @@ class Work(Preceding):
         return stored
 
     async def _keep_audit_event(self, content: Content) -> Stored:
-        content = received.told_by(self._acting, content)
         entry = received.entry(self._acting, content, self._around.base_url)
         rows = await (await self._within()).run(KEEP_AUDIT_EVENT, ledger.arrays([entry]))
-        id = render.id_of(*rows[0])
-        text = contents.stamped(content, id, 1, self.context.instant)
-        return Stored("AuditEvent", id, 1, self.context.instant, "C", text)
+        _, n = rows[0]
+        return render.stored(Line(n, *entry))

@@ -220,6 +220,10 @@ async def test_an_event_from_outside_is_kept_with_its_poster_and_is_found(
         assert [event["id"] for event in await found(store, pairs)] == [stored.id]
     assert await found(store, [("type", "rest"), ("outcome", "8")]) == []
     assert await database.run("select count(*) from version where type = 'AuditEvent'") == [(0,)]
+    kept = await database.run(
+        "select body, subject, client, organization from audit where body is not null"
+    )
+    assert kept == [(sent, "PractitionerRole/at-lead", "app", "lead")]
 
 
 @pytest.mark.usefixtures("told")
