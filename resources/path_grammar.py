@@ -1,4 +1,4 @@
-"""The grammar of the part of FHIRPath that SearchParameter expressions use: text to nested calls.
+"""The grammar of the part of FHIRPath that is read here: text to nested calls.
 
 ::
 
@@ -6,9 +6,12 @@
     and      = relation ("and" relation)*
     relation = path (("is" | "as") type | ("=" | "!=") literal)?
     path     = ("(" union ")" | step) ("." step | "[" digits "]")*
-    step     = name | where(union) | exists() | resolve() | as(type) | ofType(type)
-             | extension(literal) | hasExtension(literal) | iif(union, operand, operand)
+    step     = name | function "(" argument ")"
     operand  = digits | union
+    literal  = text | "true" | "false" | date | number
+
+Which functions there are, with which argument, and whether dates and numbers are literals, is a
+`Dialect`: one for the expressions of SearchParameters, one for the paths of FHIRPath Patch.
 
 References
 ----------
@@ -16,17 +19,27 @@ References
 """
 
 import re
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 DEEPEST: Final = 10
 MOST_STEPS: Final = 20
 """Parentheses within one another, and steps of one path: what is compiled is as deep as both."""
 LONGEST_NUMBER: Final = 6
 
+Argument: TypeAlias = Literal["nothing", "expression", "type", "text", "condition and two ends"]
+
 
 class ExpressionError(ValueError):
     """The expression uses a part of FHIRPath that is not here."""
+
+
+class Dialect(NamedTuple):
+    """What may be said: functions with their arguments, and dates and numbers as literals."""
+
+    functions: Mapping[str, Argument]
+    amounts: bool
 
 
 class Call(NamedTuple):
@@ -40,17 +53,46 @@ class Call(NamedTuple):
     arguments: tuple[Any, ...] = ()
 
 
-_TOKEN: Final = re.compile(r"\s*('[^'\\]*'|[A-Za-z_][A-Za-z0-9_]*|\d+|!=|[().,|\[\]=]|$)")
-_OF_EXPRESSION: Final = frozenset({"where"})
-_OF_NOTHING: Final = frozenset({"exists", "resolve"})
-_OF_THREE: Final = frozenset({"iif"})
+SEARCH: Final = Dialect(
+    {
+        "where":        "expression",
+        "exists":       "nothing",
+        "resolve":      "nothing",
+        "as":           "type",
+        "ofType":       "type",
+        "extension":    "text",
+        "hasExtension": "text",
+        "iif":          "condition and two ends",
+    },
+    amounts=False,
+)  # fmt: skip
+"""FHIR R4 search: what the expressions of the release and of this house use."""
+
+PATCH: Final = Dialect(
+    {
+        "where":     "expression",
+        "exists":    "nothing",
+        "first":     "nothing",
+        "last":      "nothing",
+        "as":        "type",
+        "ofType":    "type",
+        "extension": "text",
+    },
+    amounts=True,
+)  # fmt: skip
+"""FHIR R4 fhirpatch: "only simple FHIRPath expressions"."""
+
 NUMBER: Final = "number"
 """The name of the call that is a number; no element is called so in an expression of a step."""
-_OF_TYPE: Final = frozenset({"as", "ofType"})
-_OF_URL: Final = frozenset({"extension", "hasExtension"})
+
+_TOKEN: Final = re.compile(
+    r"\s*('(?:[^'\\]|\\.)*'|@[0-9T:.+\-Z]+|-?\d+(?:\.\d+)?|`[A-Za-z_]\w*`|[A-Za-z_]\w*"
+    r"|!=|[().,|\[\]=]|$)"
+)
+_ESCAPE: Final = re.compile(r"\\(.)")
 
 
-def read(expression: str) -> Call:
+def read(expression: str, dialect: Dialect = SEARCH) -> Call:
     """Read an expression as nested calls.
 
     Raises
@@ -58,14 +100,15 @@ def read(expression: str) -> Call:
     ExpressionError
         It needs more than the grammar above.
     """
-    return _Parser(expression).whole()
+    return _Parser(expression, dialect).whole()
 
 
 class _Parser:
     """Recursive descent over the tokens of one expression."""
 
-    def __init__(self, expression: str) -> None:
+    def __init__(self, expression: str, dialect: Dialect) -> None:
         self.expression = expression
+        self.dialect = dialect
         self.tokens: list[str] = []
         position = 0
         while position < len(expression):
@@ -144,28 +187,29 @@ class _Parser:
         if self.peek() != "(":
             return Call(of, ".", (name,))
         self.take()
-        arguments: tuple[Any, ...] = ()
-        if name in _OF_EXPRESSION:
-            arguments = (self.union(),)
-        elif name in _OF_THREE:
-            arguments = tuple(self.listed())
-        elif name in _OF_TYPE:
-            arguments = (self.name(),)
-        elif name in _OF_URL:
-            arguments = (self.literal(),)
-        elif name not in _OF_NOTHING:
-            raise ExpressionError(self.expression)
+        arguments = self.arguments(self.dialect.functions.get(name))
         self.expect(")")
         return Call(of, name, arguments)
 
-    def listed(self) -> list[Call]:
-        """Read the condition and the two ends of an ``iif``."""
-        nodes = [self.union()]
-        for _ in range(2):
-            self.expect(",")
-            is_number = self.peek().isdigit()
-            nodes.append(Call(None, NUMBER, (self.number(),)) if is_number else self.union())
-        return nodes
+    def arguments(self, kind: Argument | None) -> tuple[Any, ...]:
+        match kind:
+            case "nothing":
+                return ()
+            case "expression":
+                return (self.union(),)
+            case "type":
+                return (self.name(),)
+            case "text" if self.peek().startswith("'"):
+                return (self.literal(),)
+            case "condition and two ends":
+                return (self.union(), self.end(), self.end())
+        raise ExpressionError(self.expression)
+
+    def end(self) -> Call:
+        """Read what an ``iif`` gives: a number or an expression."""
+        self.expect(",")
+        is_number = self.peek().isdigit()
+        return Call(None, NUMBER, (self.number(),)) if is_number else self.union()
 
     def number(self) -> int:
         digits = self.take()
@@ -174,7 +218,7 @@ class _Parser:
         return int(digits)
 
     def name(self) -> str:
-        name = self.take()
+        name = self.take().strip("`")
         if not name.isidentifier():
             raise ExpressionError(self.expression)
         return name
@@ -183,6 +227,10 @@ class _Parser:
         token = self.take()
         if token in ("true", "false"):
             return token == "true"
-        if not token.startswith("'"):
-            raise ExpressionError(self.expression)
-        return token[1:-1]
+        if token.startswith("'"):
+            return _ESCAPE.sub(r"\1", token[1:-1])
+        if self.dialect.amounts and token.startswith("@"):
+            return token[1:].removeprefix("T")
+        if self.dialect.amounts and token.lstrip("-")[:1].isdecimal():
+            return Decimal(token)
+        raise ExpressionError(self.expression)

@@ -43,6 +43,8 @@ OBSERVATION: dict[str, Any] = {
         ("Observation.component.where(value = 0).code.text", []),
         ("Observation.contained.where(id = 'c').name.family", ["x"]),
         ("Observation.component.where(code.where(text = 'one').exists()).value", ["it's"]),
+        ("Observation.`code`.coding[0].code", ["a"]),
+        ("(Observation.code.coding)[1].code", ["b"]),
     ],
 )
 def test_a_path_finds_what_it_names(path: str, values: list[Any]) -> None:
@@ -55,7 +57,8 @@ def test_a_path_finds_what_it_names(path: str, values: list[Any]) -> None:
     "path",
     ["", ".", "a.", ".a", "a..b", "a[", "a[x]", "a[1", "a[-1]", "a(", "a.where()", "a.where(b)",
      "a.where(b = c)", "a.exists()", "a.where(b.exists().c = 1)", "a.resolve()", "a | b", "a = 'b'",
-     "a.children()", "%resource", "a.where(b = 'c)", "a" * 2000, "a[9999999]"],
+     "a.children()", "%resource", "a.where(b = 'c)", "a" * 2000, "a[9999999]",
+     "a.where(" * 80, f"a{'.a' * 30}", "a.iif(b, 1, 2)", "a.extension(5)", "a.hasExtension('x')"],
 )  # fmt: skip
 def test_anything_else_is_refused_at_its_place(path: str) -> None:
     with pytest.raises(Invalid) as refused:
