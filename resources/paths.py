@@ -11,15 +11,13 @@ References
 * FHIRPath 2.0.0, sections 3 (Path selection), 5 (Functions), 6 (Operations)
 """
 
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from resources import path_functions as step
 from resources import path_grammar
+from resources.path_functions import Evaluate
 from resources.path_grammar import Call
-
-Evaluate: TypeAlias = Callable[[Any], list[Any]]
-"""One item -> the items it leads to."""
 
 Choices: TypeAlias = Mapping[str, Collection[str]]
 """Path of a choice element without ``[x]``, as ``Observation.value`` -> the types it may have."""
@@ -114,7 +112,7 @@ def compile_groups(
             else:
                 nodes, here = part, way.element
             found = compiler.ways(path_grammar.read(nodes), here)
-            evaluates.append(_joined([_whole(each) for each in found]))
+            evaluates.append(step.joined([_whole(each) for each in found]))
         of_all = tuple(part.startswith(OF_THE_RESOURCE) for part in parts)
         groups.append(Group(tuple(way.branches()), tuple(evaluates), of_all))
     return tuple(groups)
@@ -135,11 +133,11 @@ class _Way(NamedTuple):
     members: tuple[str, ...] = ()
     steps: tuple[Evaluate, ...] = ()
 
-    def then(self, step: Evaluate, element: str | None = None) -> "_Way":
-        return self._replace(steps=(*self.steps, step), element=element or self.element)
+    def then(self, next: Evaluate, element: str | None = None) -> "_Way":
+        return self._replace(steps=(*self.steps, next), element=element or self.element)
 
     def branches(self) -> list[Branch]:
-        return [Branch(member, _chained(self.steps)) for member in self.members or ("",)]
+        return [Branch(member, step.chained(self.steps)) for member in self.members or ("",)]
 
 
 class _Compiler(NamedTuple):
@@ -156,19 +154,21 @@ class _Compiler(NamedTuple):
             case "|", operands:
                 return [way for operand in operands for way in self.ways(operand, here)]
             case "and", operands:
-                return [_Way(None, steps=(_all([self.test(each, here) for each in operands]),))]
+                return [
+                    _Way(None, steps=(step.all_of([self.test(each, here) for each in operands]),))
+                ]
             case ("=" | "!=") as operator, (literal,):
                 test = self.test(node.of, here)
-                return [_Way(None, steps=(_equals(test, literal, operator == "="),))]
+                return [_Way(None, steps=(step.equals(test, literal, operator == "="),))]
             case "exists", _:
-                return [_Way(None, steps=(_exists(self.test(node.of, here)),))]
+                return [_Way(None, steps=(step.exists(self.test(node.of, here)),))]
             case "[", (index,):
-                return [_Way(None, steps=(_nth(self.test(node.of, here), index),))]
+                return [_Way(None, steps=(step.nth(self.test(node.of, here), index),))]
             case "iif", (condition, then, otherwise):
                 ends = self.test(then, here), self.test(otherwise, here)
-                return [_Way(None, steps=(_iif(self.test(condition, here), *ends),))]
+                return [_Way(None, steps=(step.iif(self.test(condition, here), *ends),))]
             case "number", (int() as number,):
-                return [_Way(None, steps=(_constant(number),))]
+                return [_Way(None, steps=(step.constant(number),))]
             case ".", (name,) if node.of is None and here is None:
                 return [_Way(self.type)] if name in (self.type, *_ABSTRACT) else []
         return [self.onward(way, node, here) for way in self.ways(node.of, here)]
@@ -180,16 +180,18 @@ class _Compiler(NamedTuple):
             case (("as" | "ofType"), (type,)):
                 return self.cast(way, node, type, here)
             case "where", (condition,):
-                return way.then(_where(self.test(condition, way.element or "")))
+                return way.then(step.where(self.test(condition, way.element or "")))
             case "is", (type,):
-                return way.then(_is(type))
+                return way.then(step.is_of(type))
             case "extension", (url,):
                 if way == _Way(self.type):
-                    way = _Way(None, ("extension",), (_items,))
-                    return way.then(_where(_equals(_members(("url",)), url, True)), "Extension")
-                return way.then(_extension(url), "Extension")
+                    way = _Way(None, ("extension",), (step.items,))
+                    return way.then(
+                        step.where(step.equals(step.members(("url",)), url, True)), "Extension"
+                    )
+                return way.then(step.extension(url), "Extension")
             case "hasExtension", (url,):
-                return way.then(_exists(_extension(url)))
+                return way.then(step.exists(step.extension(url)))
         return way  # resolve(): the reference stands for what it refers to
 
     def cast(self, way: _Way, node: Call, type: str, here: str | None) -> _Way:
@@ -211,12 +213,12 @@ class _Compiler(NamedTuple):
             spelt = {_capital(each) for each in wanted}
             names = tuple(name + _capital(each) for each in types if _capital(each) in spelt)
         if way == _Way(self.type):
-            return _Way(element, names, (_items,))
-        return way.then(_members(names), element)
+            return _Way(element, names, (step.items,))
+        return way.then(step.members(names), element)
 
     def test(self, node: Call | None, here: str | None) -> Evaluate:
         """Compile an operand whose result is looked at as a whole."""
-        return _joined([_whole(way) for way in self.ways(node, here)])
+        return step.joined([_whole(way) for way in self.ways(node, here)])
 
 
 _SPECIALIZED: Final = {
@@ -231,95 +233,8 @@ _ABSTRACT: Final = ("Resource", "DomainResource")
 
 def _whole(way: _Way) -> Evaluate:
     if not way.members:
-        return _chained(way.steps)
-    return _chained((_members(way.members), *way.steps[1:]))
-
-
-def _chained(steps: tuple[Evaluate, ...]) -> Evaluate:
-    if len(steps) == 1:
-        return steps[0]
-
-    def follow(item: Any) -> list[Any]:
-        found = [item]
-        for step in steps:
-            found = [each for one in found for each in step(one)]
-        return found
-
-    return follow
-
-
-def _joined(found: Sequence[Evaluate]) -> Evaluate:
-    if len(found) == 1:
-        return found[0]
-    return lambda item: [each for find in found for each in find(item)]
-
-
-def _items(value: Any) -> list[Any]:
-    return value if value.__class__ is list else [value]
-
-
-def _members(names: tuple[str, ...]) -> Evaluate:
-    def find(item: Any) -> list[Any]:
-        found: list[Any] = []
-        if item.__class__ is dict:
-            for name in names:
-                value = item.get(name)
-                if value is not None:
-                    found += _items(value)
-        return found
-
-    return find
-
-
-def _extension(url: str) -> Evaluate:
-    def find(item: Any) -> list[Any]:
-        extensions = item.get("extension", ()) if item.__class__ is dict else ()
-        return [each for each in extensions if each.get("url") == url]
-
-    return find
-
-
-def _where(test: Evaluate) -> Evaluate:
-    return lambda item: [item] if test(item) == [True] else []
-
-
-def _exists(find: Evaluate) -> Evaluate:
-    return lambda item: [bool(find(item))]
-
-
-def _equals(find: Evaluate, literal: Any, wanted: bool) -> Evaluate:
-    return lambda item: [(literal in find(item)) is wanted]
-
-
-def _iif(test: Evaluate, then: Evaluate, otherwise: Evaluate) -> Evaluate:
-    return lambda item: then(item) if test(item) == [True] else otherwise(item)
-
-
-def _constant(number: int) -> Evaluate:
-    return lambda item: [number]
-
-
-def _all(tests: list[Evaluate]) -> Evaluate:
-    return lambda item: [all(test(item) == [True] for test in tests)]
-
-
-def _nth(find: Evaluate, index: int) -> Evaluate:
-    return lambda item: find(item)[index : index + 1]
-
-
-def _is(type: str) -> Evaluate:
-    """Tell the type of what a reference refers to, from the reference alone."""
-    step = re.compile(rf"(^|/){type}/[^/]+(/_history/[^/]+)?$")
-
-    def test(item: Any) -> list[Any]:
-        if item.__class__ is not dict:
-            return [False]
-        reference = item.get("reference")
-        if reference is None or reference[:1] == "#":
-            return [item.get("type") == type]
-        return [step.search(reference) is not None or item.get("type") == type]
-
-    return test
+        return step.chained(way.steps)
+    return step.chained((step.members(way.members), *way.steps[1:]))
 
 
 def _capital(name: str) -> str:

@@ -25,7 +25,8 @@ from fhir_server.search import (
     uri,
 )
 from fhir_server.search.rank import is_ranked
-from resources.paths import Branch, Evaluate, Group
+from resources.path_functions import Evaluate
+from resources.paths import Branch, Group
 from resources.search_parameters import CHIEF_DATE, SearchParameter, generation, indexed
 
 
