@@ -14,12 +14,13 @@ from typing import Any, Final
 
 import orjson
 
-from dicom_bridge import orders
+from dicom_bridge import orders, sources
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.mapping import dicom_json, tags
+from dicom_bridge.mapping import dicom_json, origin, tags
 from dicom_bridge.mapping import imaging_study as studies
 from dicom_bridge.mapping import patient as patients
 from dicom_bridge.mapping.imaging_study import Arrived
+from dicom_bridge.mapping.origin import Sources
 from fhir_server.access.principal import Principal
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
@@ -58,10 +59,10 @@ ON CONFLICT (series_uid, study_uid) DO UPDATE
 """
 SENDERS: Final = f"""
 INSERT INTO audit (instant, interaction, outcome, subject, organization, role, origin, request,
-    type, id, version, patient, query, hits, detail)
+    type, id, version, patient, query, hits, detail, purpose)
 SELECT $2, 'settle', {ledger.SUCCESS}, i.peer, i.organization,
     CASE WHEN i.peer LIKE 'Peer/%' THEN 'device' ELSE 'sender' END, 'settle', $3,
-    'ImagingStudy', $4, $5, $6, 'StudyInstanceUID=' || i.study_uid, count(*), 'received'
+    'ImagingStudy', $4, $5, $6, 'StudyInstanceUID=' || i.study_uid, count(*), 'received', 'TREAT'
 FROM instance i WHERE i.study_uid = $1 GROUP BY i.study_uid, i.peer, i.organization
 """
 """What came was audited when nobody knew whose it is: each sender, with patient and study."""
@@ -82,11 +83,12 @@ async def fold(bridge: Bridge, study_uid: str, mark: int) -> None:
     known_id = await bridge.database.run(KNOWN, (study_uid,))
     context = RequestContext(Principal.system("settle"), "settle", origin="settle")
     async with bridge.store.begin(context) as work:
-        folding = _Folding(work, study_uid, arrived, issuer)
+        made_by = await sources.found(work, arrived)
+        folding = _Folding(work, study_uid, arrived, issuer, made_by)
         written = await folding.write(known_id[0][0] if known_id else None, strangers)
         instant = work.context.instant
-        work.add(SERIES, _series_rows(study_uid, arrived, instant))
-        row = _study_row(study_uid, arrived, written, instant)
+        work.add(SERIES, _series_rows(study_uid, arrived, made_by, instant))
+        row = _study_row(study_uid, arrived, made_by, written, instant)
         work.add(SAME_STUDY if known_id else NEW_STUDY, row)
         patient = str(written.json["subject"]["reference"]).partition("/")[2]
         sent = (study_uid, instant, context.request_id, written.id, written.version, patient)
@@ -97,18 +99,21 @@ async def fold(bridge: Bridge, study_uid: str, mark: int) -> None:
 class _Folding:
     """One study being folded: finds what it belongs to, writes what differs."""
 
-    def __init__(self, work: Work, study_uid: str, arrived: list[Arrived], issuer: str) -> None:
+    def __init__(
+        self, work: Work, study_uid: str, arrived: list[Arrived], issuer: str, made_by: Sources
+    ) -> None:
         self._work = work
         self._study_uid = study_uid
         self._arrived = arrived
         self._header = arrived[0].header
         self._issuer = issuer
+        self._made_by = made_by
 
     async def write(self, known_id: str | None, strangers: bool) -> Stored:
         """Create or update the ImagingStudy; what it belongs to is settled the first time."""
         of = await orders.sender(self._work, self._arrived[0].organization)
         system = f"{codes.ACCESSION}/{self._issuer or of.ods}"
-        found = studies.found(self._study_uid, self._arrived, system)
+        found = studies.found(self._study_uid, self._arrived, system, self._made_by)
         if known_id is not None:
             known = await self._work.read("ImagingStudy", known_id)
             return await self._replace(known, found)
@@ -183,36 +188,43 @@ def _read(rows: list[Any]) -> tuple[list[Arrived], str, bool]:
     return own, issuer, len(own) < len(read)
 
 
-def _series_rows(study_uid: str, arrived: list[Arrived], instant: int) -> list[Any]:
+def _series_rows(
+    study_uid: str, arrived: list[Arrived], made_by: Sources, instant: int
+) -> list[Any]:
     """What QIDO-RS will say of the series."""
-    series: dict[str, list[Arrived]] = {}
-    for row in arrived:
-        series.setdefault(row.series_uid, []).append(row)
-    texts = [
-        orjson.dumps(
-            dicom_json.row(
-                rows[0].header, [tags.SERIES], {"NumberOfSeriesRelatedInstances": len(rows)}
-            )
-        )
-        for rows in series.values()
-    ]
+    series = studies.by_series(arrived)
+    texts = []
+    for rows in series.values():
+        extra: dict[str, Any] = {"NumberOfSeriesRelatedInstances": len(rows)}
+        if name := _institution(rows, made_by):
+            extra["InstitutionName"] = name
+        texts.append(orjson.dumps(dicom_json.row(rows[0].header, [tags.SERIES], extra)))
     numbers = Integers([rows[0].series_number for rows in series.values()])
     counts = Integers([len(rows) for rows in series.values()])
     return [study_uid, instant, Texts(series), Blobs(texts), numbers, counts]
 
 
+def _institution(rows: list[Arrived], made_by: Sources) -> str:
+    """Who created these, in the one value that Institution Name has."""
+    return origin.institution(
+        origin.source_of(row.organization, row.header, made_by).name for row in rows
+    )
+
+
 def _study_row(
-    study_uid: str, arrived: list[Arrived], written: Stored, instant: int
+    study_uid: str, arrived: list[Arrived], made_by: Sources, written: Stored, instant: int
 ) -> tuple[Any, ...]:
     """What QIDO-RS will say of the study."""
     series = len({row.series_uid for row in arrived})
-    extra = {
+    extra: dict[str, Any] = {
         "ModalitiesInStudy": sorted({row.modality for row in arrived if row.modality}),
         "SOPClassesInStudy": sorted({row.sop_class for row in arrived}),
         "InstanceAvailability": "ONLINE",
         "NumberOfStudyRelatedSeries": series,
         "NumberOfStudyRelatedInstances": len(arrived),
     }
+    if name := _institution(arrived, made_by):
+        extra["InstitutionName"] = name
     json = orjson.dumps(dicom_json.row(arrived[0].header, [tags.PATIENT, tags.STUDY], extra))
     patient = str(written.json["subject"]["reference"]).partition("/")[2]
     return (study_uid, written.id, patient, json, series, len(arrived), instant)

@@ -36,6 +36,7 @@ class Sender:
     id: str
     ods: str
     """Its ODS code; its id if it has none."""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,11 @@ class Belonging:
 async def sender(work: Work, organization: str) -> Sender:
     """The organisation with its ODS code."""
     held = await work.read("Organization", organization)
+    name = str(held.json.get("name", ""))
     for identifier in held.json.get("identifier", ()):
         if identifier.get("system") in (codes.ODS_ORGANIZATION, codes.ODS_SITE):
-            return Sender(organization, str(identifier.get("value", organization)))
-    return Sender(organization, organization)
+            return Sender(organization, str(identifier.get("value", organization)), name)
+    return Sender(organization, organization, name)
 
 
 async def belonging(work: Work, header: Mapping[str, Any], issuer: str, of: Sender) -> Belonging:

@@ -32,7 +32,7 @@ STUDY: Final = frozenset({
     "ReferringPhysicianName", "TimezoneOffsetFromUTC", "RetrieveURL", "PatientName", "PatientID",
     "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "StudyID",
     "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances", "StudyDescription",
-    "SOPClassesInStudy",
+    "SOPClassesInStudy", "InstitutionName",
 })  # fmt: skip
 
 # PS3.18 Table 10.6.3-4.
@@ -40,7 +40,7 @@ SERIES: Final = frozenset({
     "Modality", "TimezoneOffsetFromUTC", "SeriesDescription", "RetrieveURL", "SeriesInstanceUID",
     "SeriesNumber", "NumberOfSeriesRelatedInstances", "PerformedProcedureStepStartDate",
     "PerformedProcedureStepStartTime", "RequestAttributesSequence", "StudyInstanceUID",
-    "BodyPartExamined", "Laterality", "SeriesDate", "SeriesTime",
+    "BodyPartExamined", "Laterality", "SeriesDate", "SeriesTime", "InstitutionName",
 })  # fmt: skip
 
 # PS3.18 Table 10.6.3-5.
@@ -60,6 +60,8 @@ class Asked(NamedTuple):
     """String parameters of Patient with a pattern: ``%`` any number of characters, ``_`` one."""
     rest: Mapping[str, str] = {}
     """Keys to be matched on the rows found."""
+    words: Pairs = ()
+    """String parameters of ImagingStudy with a pattern, as in `names`."""
 
 
 def studies(keys: Mapping[str, str]) -> Asked:
@@ -77,8 +79,9 @@ def studies(keys: Mapping[str, str]) -> Asked:
 
     Examples
     --------
-    >>> studies({"AccessionNumber": "A1", "PatientName": "Okaf*", "StudyID": "7"})
-    Asked(pairs=(('identifier', 'A1'),), names=(('family', 'okaf%'),), rest={'StudyID': '7'})
+    >>> asked = studies({"AccessionNumber": "A1", "PatientName": "Okaf*", "StudyID": "7"})
+    >>> asked.pairs, asked.names, asked.rest
+    ((('identifier', 'A1'),), (('family', 'okaf%'),), {'StudyID': '7'})
     """
     given = {name: key.strip() for name, key in keys.items() if key.strip(" *")}
     pairs: list[tuple[str, str]] = []
@@ -89,7 +92,7 @@ def studies(keys: Mapping[str, str]) -> Asked:
         pairs += said or ()
         if said is None or name in INEXACT:
             rest[name] = key
-    return Asked(tuple(pairs), _names(given.get("PatientName", "")), rest)
+    return Asked(tuple(pairs), _names(given.get("PatientName", "")), rest, _words(given))
 
 
 def matches(row: Json, rest: Mapping[str, str]) -> bool:
@@ -152,7 +155,7 @@ def _token(parameter: str, system: str = "") -> Rule:
         if "*" in key or "?" in key:
             return None
         codes_asked = [one.strip() for one in key.split("\\") if one.strip()]
-        return ((parameter, ",".join(system + _escaped(one) for one in codes_asked)),)
+        return ((parameter, ",".join(system + escaped(one) for one in codes_asked)),)
 
     return rule
 
@@ -199,6 +202,11 @@ def _name(_key: str) -> Pairs:
     return ()
 
 
+def _words(given: Mapping[str, str]) -> Pairs:
+    key = given.get("InstitutionName", "")
+    return (("source-name", pattern(key, "*", "?")),) if key else ()
+
+
 # Attribute -> the rule that says it in FHIR search; None from a rule: it cannot be said.
 RULES: Final[Mapping[str, Rule]] = {
     "StudyInstanceUID":  _uids("identifier", f"{codes.DICOM_UID}|urn:oid:"),
@@ -212,12 +220,13 @@ RULES: Final[Mapping[str, Rule]] = {
     "PatientName":       _name,
     "PatientBirthDate":  _birth_date,
     "PatientSex":        _sex,
+    "InstitutionName":   _name,
 }  # fmt: skip
 
 INEXACT: Final = frozenset({"StudyDate"})
 """What FHIR search only narrows."""
 
-NARROWING: Final = ("SeriesInstanceUID", "SOPInstanceUID", "Modality")
+NARROWING: Final = ("SeriesInstanceUID", "SOPInstanceUID", "Modality", "InstitutionName")
 """Keys of series and instances by which FHIR search finds their study."""
 
 _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
@@ -245,7 +254,7 @@ def _names(key: str) -> Pairs:
     return tuple((code, pattern(part, "*", "?")) for code, part in named if part.strip("*"))
 
 
-def _escaped(value: str) -> str:
+def escaped(value: str) -> str:
     """FHIR Search, "escaping search parameters"."""
     return re.sub(r"([\\,|$])", r"\\\1", value)
 

@@ -10,7 +10,8 @@ References
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from dicom_bridge.mapping import convert
+from dicom_bridge.mapping import convert, origin
+from dicom_bridge.mapping.origin import Source, Sources
 from resources import codes
 
 RFC_3986: Final = "urn:ietf:rfc:3986"
@@ -34,7 +35,9 @@ class Arrived(NamedTuple):
     header: Mapping[str, Any]
 
 
-def found(study_uid: str, arrived: list[Arrived], accession_system: str) -> dict[str, Any]:
+def found(
+    study_uid: str, arrived: list[Arrived], accession_system: str, sources: Sources | None = None
+) -> dict[str, Any]:
     """The ImagingStudy that these instances make, without subject and request.
 
     Parameters
@@ -43,6 +46,8 @@ def found(study_uid: str, arrived: list[Arrived], accession_system: str) -> dict
         In the order they came: the first speaks for the study, the first of a series for it.
     accession_system
         Identifier system of the accession number, by its issuer.
+    sources
+        Who created what, by what was claimed; what is not in it is by its sender.
     """
     header = arrived[0].header
     study: dict[str, Any] = {
@@ -63,7 +68,7 @@ def found(study_uid: str, arrived: list[Arrived], accession_system: str) -> dict
         study["procedureCode"] = concepts
     if description := header.get("StudyDescription"):
         study["description"] = str(description)
-    study["series"] = [_series(list(rows)) for rows in _by_series(arrived).values()]
+    study["series"] = [_series(rows, sources or {}) for rows in by_series(arrived).values()]
     return study
 
 
@@ -89,18 +94,20 @@ def identifiers(
     return held
 
 
-def _by_series(arrived: Iterable[Arrived]) -> dict[str, list[Arrived]]:
+def by_series(arrived: Iterable[Arrived]) -> dict[str, list[Arrived]]:
+    """The rows of each series, by its UID."""
     series: dict[str, list[Arrived]] = {}
     for row in arrived:
         series.setdefault(row.series_uid, []).append(row)
     return series
 
 
-def _series(rows: list[Arrived]) -> dict[str, Any]:
+def _series(rows: list[Arrived], sources: Sources) -> dict[str, Any]:
     first, header = rows[0], rows[0].header
-    organization = {"reference": f"Organization/{first.organization}"}
+    source = origin.source_of(first.organization, header, sources)
+    created = origin.created(header)
     series: dict[str, Any] = {
-        "extension": [{"url": codes.SOURCE_ORGANIZATION, "valueReference": organization}],
+        "extension": [*source.extensions, *origin.when(created)],
         "uid": first.series_uid,
     }
     if first.series_number is not None and first.series_number >= 0:
@@ -119,9 +126,9 @@ def _series(rows: list[Arrived]) -> dict[str, Any]:
     )
     if started:
         series["started"] = started
-    series["performer"] = [{"actor": organization}]
+    series["performer"] = [{"actor": {"reference": f"Organization/{first.organization}"}}]
     series["instance"] = [
-        _instance(row, first.organization) for row in sorted(rows, key=_by_number)
+        _instance(row, sources, source, created) for row in sorted(rows, key=_by_number)
     ]
     return series
 
@@ -132,17 +139,19 @@ def _by_number(row: Arrived) -> tuple[int, str]:
     return (row.number or 0) if known else 1 << 31, row.sop_uid
 
 
-def _instance(row: Arrived, organization: str) -> dict[str, Any]:
+def _instance(row: Arrived, sources: Sources, of_series: Source, created: str) -> dict[str, Any]:
     instance: dict[str, Any] = {}
+    extensions: list[dict[str, Any]] = []
     if row.frames > 1:
-        instance["extension"] = [{"url": codes.NUMBER_OF_FRAMES, "valueUnsignedInt": row.frames}]
-    if row.organization != organization:
-        instance.setdefault("extension", []).append(
-            {
-                "url": codes.SOURCE_ORGANIZATION,
-                "valueReference": {"reference": f"Organization/{row.organization}"},
-            }
-        )
+        extensions.append({"url": codes.NUMBER_OF_FRAMES, "valueUnsignedInt": row.frames})
+    source = origin.source_of(row.organization, row.header, sources)
+    if source != of_series:
+        extensions += source.extensions
+    own = origin.created(row.header)
+    if origin.is_apart(own, created):
+        extensions += origin.when(own)
+    if extensions:
+        instance["extension"] = extensions
     instance["uid"] = row.sop_uid
     instance["sopClass"] = {"system": RFC_3986, "code": f"urn:oid:{row.sop_class}"}
     if row.number is not None and row.number >= 0:

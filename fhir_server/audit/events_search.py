@@ -50,8 +50,8 @@ async def read(database: Runs, context: RequestContext, id: str) -> Stored:
     key = render.key_of(id)
     if key is not None:
         params: Parameters = [*key]
-        seen = _seen(reach, context, params)
-        sql = f"select {COLUMNS} from audit as a where a.instant = $1 and a.n = $2 and {seen}"
+        visible = seen(reach, context, params)
+        sql = f"select {COLUMNS} from audit as a where a.instant = $1 and a.n = $2 and {visible}"
         for row in await database.run(sql, params):
             return render.stored(Line._make(row))
     raise NotFound(f"There is no AuditEvent/{id}.")
@@ -67,7 +67,7 @@ async def search(database: Runs, context: RequestContext, query: Query) -> Page:
     """
     reach = gate.reach(context, "s", "AuditEvent")
     params: Parameters = []
-    conditions = [_seen(reach, context, params)]
+    conditions = [seen(reach, context, params)]
     conditions += [_criterion(criterion, context.instant, params) for criterion in query.criteria]
     where = " and ".join(conditions)
     total = None
@@ -101,20 +101,21 @@ def _descending(query: Query) -> bool:
     return query.sort[0].descending
 
 
-def _seen(reach: Reach, context: RequestContext, params: Parameters) -> str:
+def seen(reach: Reach, context: RequestContext, params: Parameters) -> str:
+    """Write the condition that a principal may see a row `a` of the ledger."""
     if reach.everything:
         return "true"
     params += [reach.organization, context.instant]
     organization, instant = f"${len(params) - 1}::text", f"${len(params)}::bigint"
-    seen = (
+    condition = (
         f"(a.organization = {organization} or exists (select from relation as r"
         f" where r.organization = {organization} and r.patient = a.patient"
         f" and r.until > {instant}))"
     )
     if reach.patient is not None:
         params.append(reach.patient)
-        seen += f" and a.patient = ${len(params)}"
-    return seen
+        condition += f" and a.patient = ${len(params)}"
+    return condition
 
 
 def _criterion(criterion: Criterion, instant: int, params: Parameters) -> str:
@@ -222,6 +223,17 @@ def _organization(value: Value, instant: int, params: Parameters) -> str:
     return f"a.organization = any({_place(ids, params)}::text[])"
 
 
+def _source(value: Value, instant: int, params: Parameters) -> str:
+    """What was done to what an organisation created: images by their own word, else by writer."""
+    references = [one for one in _references(value) if one.startswith("Organization/")]
+    ids = _place([one.partition("/")[2] for one in references], params)
+    terms = _place([f"IS.source-organization={one}" for one in references], params)
+    return (
+        f"exists (select from current as c where c.type = a.type and c.id = a.id"
+        f" and (c.terms && {terms}::text[] or c.organizations[1] = any({ids}::text[])))"
+    )
+
+
 _CRITERIA: Final[Mapping[str, Callable[[Value, int, Parameters], str]]] = {
     "_id":          _number,
     "_lastUpdated": _instant,
@@ -233,6 +245,7 @@ _CRITERIA: Final[Mapping[str, Callable[[Value, int, Parameters], str]]] = {
     "organization": _organization,
     "outcome":      _outcome,
     "patient":      _patient,
+    "source-organization": _source,
     "subtype":      _kind(lambda row: [row.subtype] if row.subtype else [],
                           lambda given: {"subtype": [given]}),
     "type":         _kind(lambda row: [row.type], lambda given: {"type": given}),

@@ -7,6 +7,7 @@ from resources import codes, search_parameters
 from resources.search_parameters import CHIEF_DATE, parameter, parameters
 
 PATIENT = {"reference": "Patient/p1"}
+NAMED = {"reference": "Organization/w", "display": "Westvale"}
 
 # Typed in from the standard and from the list of what the project asks for besides.
 ROWS = [
@@ -25,6 +26,7 @@ ROWS = [
     ("ImagingStudy", "instance", "token"),
     ("ImagingStudy", "reporting-status", "token"),
     ("ImagingStudy", "source-organization", "reference"),
+    ("ImagingStudy", "source-name", "string"),
     ("ImagingStudy", "held", "token"),
     ("DiagnosticReport", "imagingStudy", "reference"),
     ("DiagnosticReport", "imaging-study", "reference"),
@@ -77,6 +79,17 @@ def test_the_parameter_is_there(type: str, code: str, kind: str) -> None:
         ),
         (
             "ImagingStudy",
+            "source-name",
+            {
+                "series": [
+                    {"extension": [{"url": codes.SOURCE_ORGANIZATION, "valueReference": NAMED}]},
+                    {"extension": [{"url": codes.SOURCE_BASIS, "valueCode": "sender"}]},
+                ]
+            },
+            ["Westvale"],
+        ),
+        (
+            "ImagingStudy",
             "held",
             {
                 "series": [
@@ -108,7 +121,7 @@ def test_the_parameter_finds_its_element(
 def test_our_own_definitions_have_our_canonical_base() -> None:
     ours = [row for row in search_parameters.definitions() if "version" not in row]
 
-    assert len(ours) == 29
+    assert len(ours) == 36
     assert all(row["url"].startswith(f"{codes.BASE}/SearchParameter/") for row in ours)
 
 

@@ -44,6 +44,14 @@ def test_a_key_that_fhir_can_say_is_said_in_fhir(
     assert studies({keyword: key}) == Asked(tuple(pairs), (), {})
 
 
+@pytest.mark.requirement("R015.2")
+@pytest.mark.parametrize(
+    ("key", "pattern"), [("Westvale", "westvale"), ("West*", "west%"), ("*v?le", "%v_le")]
+)
+def test_an_institution_is_asked_for_by_the_names_of_sources(key: str, pattern: str) -> None:
+    assert studies({"InstitutionName": key}) == Asked(words=(("source-name", pattern),))
+
+
 @pytest.mark.parametrize(
     ("keyword", "key"),
     [

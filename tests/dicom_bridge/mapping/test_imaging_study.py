@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from dicom_bridge.mapping import imaging_study
 from dicom_bridge.mapping.imaging_study import Arrived
+from dicom_bridge.mapping.origin import Claim, Source, claim_of, institution
 from resources import codes
 from resources import imaging_study as rules
 from resources.validate import check
@@ -79,3 +82,79 @@ def test_numbers_that_fhir_does_not_allow_are_left_out() -> None:
     assert "number" not in made["series"][0]
     assert "number" not in made["series"][0]["instance"][0]
     assert check(made) == []
+
+
+# --- who created it, and when (R015.2) ----------------------------------------------------------
+
+
+def extensions(element: dict[str, Any]) -> dict[str, Any]:
+    """Name of each extension -> its value."""
+    found = {}
+    for one in element.get("extension", ()):
+        (value,) = [one[member] for member in one if member.startswith("value")]
+        found[one["url"].rpartition("/")[2]] = value
+    return found
+
+
+@pytest.mark.requirement("R015.2")
+def test_a_series_names_the_organisation_that_created_it_and_when() -> None:
+    made = extensions(study(arrived(1, ContentDate="20260314", ContentTime="1020"))["series"][0])
+
+    assert made["source-organization"] == {"reference": "Organization/lead"}
+    assert made["source-basis"] == "sender"
+    assert made["source-instant"] == "2026-03-14T10:20:00+00:00"
+
+
+@pytest.mark.requirement("R015.2")
+def test_an_institution_that_is_known_is_the_source_and_the_sender_stays_the_performer() -> None:
+    row = arrived(1, InstitutionName="Westvale General")
+    known = {Claim("lead", "", "Westvale General"): Source("westvale", "Westvale", "x")}
+
+    (series,) = imaging_study.found("1.2", [row], SYSTEM, known)["series"]
+
+    said = extensions(series)["source-organization"]
+    assert said == {"reference": "Organization/westvale", "display": "Westvale"}
+    assert series["performer"] == [{"actor": {"reference": "Organization/lead"}}]
+
+
+@pytest.mark.requirement("R015.2")
+def test_an_institution_that_is_not_known_is_called_as_the_object_calls_it() -> None:
+    (series,) = study(arrived(1, InstitutionName="Elsewhere"))["series"]
+
+    said = extensions(series)["source-organization"]
+    assert said == {"reference": "Organization/lead", "display": "Elsewhere"}
+
+
+@pytest.mark.requirement("R015.2")
+def test_an_object_of_another_maker_or_another_day_says_so_itself() -> None:
+    first = {"InstanceCreationDate": "20260314", "InstanceCreationTime": "101600"}
+    rows = [
+        arrived(1, **first),
+        arrived(2, **{**first, "InstanceCreationTime": "103000"}),
+        arrived(3, **{**first, "InstanceCreationDate": "20260402"}),
+        arrived(4, **first, InstitutionName="Elsewhere"),
+    ]
+
+    one, soon, later, elsewhere = study(*rows)["series"][0]["instance"]
+
+    assert extensions(one) == extensions(soon) == {}
+    assert extensions(later) == {"source-instant": "2026-04-02T10:16:00+00:00"}
+    assert extensions(elsewhere)["source-organization"]["display"] == "Elsewhere"
+    assert check(study(*rows)) == []
+
+
+def test_a_code_counts_under_a_scheme_for_ods_codes_alone() -> None:
+    coded = {"CodeValue": "RX9", "CodingSchemeDesignator": "99ODS"}
+    other = {"CodeValue": "RX9", "CodingSchemeDesignator": "99LOCAL"}
+
+    assert claim_of("lead", {"InstitutionCodeSequence": [coded]}).code == "RX9"
+    assert claim_of("lead", {"InstitutionCodeSequence": [other]}).code == ""
+
+
+@pytest.mark.standard("PS3.5 6.2")
+def test_an_institution_name_has_one_value_of_sixty_four_characters() -> None:
+    names = ["A\\B" + "x" * 80, "C", "D"]
+
+    assert len(institution(names)) == 64
+    assert institution(names).startswith("A/Bx")
+    assert institution(names).endswith(" and 2 others")
