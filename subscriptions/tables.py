@@ -10,7 +10,7 @@ websocket_token    what lets a socket be bound to subscriptions
 
 Instants are microseconds since 1970 UTC, durations seconds. `subscription.events` and the events
 are written by the matcher alone, in one transaction with its cursor; `delivered`, `attempts`,
-`lease_until`, `last_sent` and `last_error` by those who deliver.
+`lease_until`, `holder`, `last_sent` and `last_error` by those who deliver.
 
 References
 ----------
@@ -61,6 +61,7 @@ class Subscription(SQLModel, table=True):
     attempts: int = Field(sa_type=BigInteger)
     due: int | None = Field(sa_type=BigInteger)
     lease_until: int | None = Field(sa_type=BigInteger)
+    holder: str = Field(sa_type=KeyText, sa_column_kwargs={"server_default": ""})
     last_sent: int | None = Field(sa_type=BigInteger)
     last_error: str | None = Field(sa_type=KeyText)
     started: int = Field(sa_type=BigInteger)
