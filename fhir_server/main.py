@@ -28,6 +28,7 @@ from dicom_bridge.counting import Counting
 from dicom_bridge.dicomweb import router as dicomweb
 from dicom_bridge.dimse import scp
 from fhir_server import duties, health, jobs, metrics, own_parameters
+from fhir_server.access.limits import Limits
 from fhir_server.access.token import Keys, TokenChecker
 from fhir_server.access.withdrawn import Withdrawn
 from fhir_server.audit import anchor
@@ -106,7 +107,8 @@ def build_http(
         redoc_url=None,
     )
     withdrawn = Withdrawn()
-    checker = TokenChecker(keys, settings.url, withdrawn)
+    limits = Limits(settings.rate_requests, settings.rate_lookups, settings.rate_tokens)
+    checker = TokenChecker(keys, settings.url, withdrawn, limits)
     fhir = router.routes(
         core.store,
         checker,

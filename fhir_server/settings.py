@@ -93,6 +93,24 @@ class Settings(BaseSettings):
     max_stow_bytes: int = Field(
         8192 * MIB, description="Octets that the body of one STOW-RS request may have.", ge=MIB
     )
+    rate_requests: int = Field(
+        500,
+        description="Requests to FHIR and DICOMweb a second that one process answers one client "
+        "for one person; after a pause, twenty seconds' worth at once. 0: no limit.",
+        ge=0,
+    )
+    rate_lookups: int = Field(
+        60,
+        description="Searches a minute by NHS number, name, date of birth or the like that may "
+        "find nobody, of one client for one person in one process. 0: no limit.",
+        ge=0,
+    )
+    rate_tokens: int = Field(
+        600,
+        description="Requests a minute to each address of the authorisation server, from one "
+        "client and from one network address, in one process. 0: no limit.",
+        ge=0,
+    )
     keep_days: int = Field(
         90,
         description="Days that an organisation's relationship with a patient outlasts the work "

@@ -22,11 +22,13 @@ status code.
     │   ├── Unconditional  a version must be named and was not
     │   └── Ambiguous      a condition meant for one resource matches several
     └── Exhausted          no room, or too much asked of us now
-        └── TooLarge       one request is larger than the limit
+        ├── TooLarge       one request is larger than the limit
+        └── Throttled      this asker has asked too much of late
 
 Nothing about a patient goes into a reason: ids and UIDs, never names or values.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -169,3 +171,20 @@ class Exhausted(Refusal):
 
 class TooLarge(Exhausted):
     """One request is larger than the limit."""
+
+
+class Throttled(Exhausted):
+    """Too much was asked of late by this asker, and not by others.
+
+    Parameters
+    ----------
+    seconds
+        After how long to ask again.
+    begins
+        Whether it is the first refusal for a while.
+    """
+
+    def __init__(self, reason: str = "", seconds: float = 1.0, *, begins: bool = True) -> None:
+        super().__init__(reason)
+        self.seconds = math.ceil(seconds)
+        self.begins = begins

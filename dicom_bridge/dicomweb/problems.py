@@ -27,6 +27,7 @@ from resources.errors import (
     NotFound,
     Refusal,
     Stale,
+    Throttled,
     TooLarge,
     Unauthenticated,
     Unsupported,
@@ -72,9 +73,12 @@ STATUS: Final[dict[type[Refusal], int]] = {
     Stale: 412,
     Exhausted: 503,
     TooLarge: 413,
+    Throttled: 429,
     Refusal: 500,
 }
 """PS3.18 Table 8.5-1 for each refusal, or its nearest ancestor."""
+
+RETRY_AFTER_SECONDS: Final = 5
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +105,8 @@ def answer(error: Exception, request_id: str = "") -> Response:
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(error.allowed)
     if isinstance(error, Exhausted) and not isinstance(error, TooLarge):
-        response.headers["Retry-After"] = "5"
+        seconds = error.seconds if isinstance(error, Throttled) else RETRY_AFTER_SECONDS
+        response.headers["Retry-After"] = str(seconds)
     return response
 
 

@@ -35,6 +35,8 @@ FLAGS: Final = {
     "Multiple Value Matching has not been performed.",
 }
 """PS3.18 Sections 8.3.4.2, 8.3.4.5 and 8.3.4.6: what is warned of when one is true."""
+PERSON: Final = frozenset({"PatientID", "PatientName", "PatientBirthDate"})
+"""By what somebody is looked for; how often in vain is limited (`access.limits`)."""
 MORE: Final = "There are additional results that can be requested"
 
 OWN_SERIES: Final = attributes.SERIES - {"StudyInstanceUID"}
@@ -136,6 +138,8 @@ def read(call: Call) -> Parameters:
     if numbers["offset"] > MOST_OFFSET:
         raise Invalid(f"An offset may be {MOST_OFFSET} at most", "offset")
     warnings += _ignored(unknown)
+    if PERSON & keys.keys():
+        call.web.checker.limits.check_lookup(call.context.principal)
     return Parameters(keys, include, min(numbers["limit"], MOST_LIMIT), numbers["offset"], warnings)
 
 
@@ -164,6 +168,8 @@ def _answer(
     headers = {"Warning": ", ".join(f"299 {base}: {text}" for text in warnings)}
     headers = {"Cache-Control": "private, no-cache", **(headers if warnings else {})}
     if not found.rows:
+        if PERSON & asked.keys.keys():
+            call.web.checker.limits.found_nobody(call.context.principal)
         return Response(status_code=204, headers=headers)
     written = with_url_sorted if asked.include else with_url
     rows = b",".join([written(row, base, before) for row in found.rows])

@@ -28,7 +28,7 @@ from fhir_server.access.scopes import Scopes
 from fhir_server.access.token import TokenChecker
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
-from resources.errors import NotFound, Refusal
+from resources.errors import NotFound, Refusal, Throttled
 
 Answer = Callable[[Call], Awaitable[Response]]
 
@@ -124,12 +124,14 @@ def _door(web: Web, row: Transaction) -> Callable[[Request], Awaitable[Response]
         call = Call(web, request, _stranger(request, row.interaction))
         try:
             call.context = bearer.context_of(request.scope, web.checker, row.interaction)
+            web.checker.limits.admit(call.context.principal)
             response = await row.answer(call)
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:
             response = problems.answer(error, call.context.request_id)
-            if isinstance(error, Refusal) and not call.handed_over:
+            goes_on = isinstance(error, Throttled) and not error.begins
+            if isinstance(error, Refusal) and not call.handed_over and not goes_on:
                 await _audit(call, error)
         response.headers["X-Request-Id"] = call.context.request_id
         response.headers["X-Content-Type-Options"] = "nosniff"

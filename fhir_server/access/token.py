@@ -22,6 +22,7 @@ from joserfc.errors import JoseError
 from fhir_server.access import purposes, roles, scopes
 from fhir_server.access.emergency import Emergency
 from fhir_server.access.keys import ALGORITHM, TYPE, Keys
+from fhir_server.access.limits import Limits
 from fhir_server.access.principal import Principal
 from fhir_server.access.withdrawn import Withdrawn
 from resources.errors import Invalid, Unauthenticated
@@ -105,9 +106,18 @@ class TokenChecker:
         As in `mint`.
     withdrawn
         Which tokens count no more.
+    limits
+        How much their holders may ask.
     """
 
-    def __init__(self, keys: Keys, public_url: str, withdrawn: Withdrawn | None = None) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        public_url: str,
+        withdrawn: Withdrawn | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
         self._keys = keys
         self._issuer = public_url
         self._audience = f"{public_url}/fhir"

@@ -22,7 +22,7 @@ from fhir_server.rest import binary, body, exports, known, negotiate, outcomes
 from fhir_server.rest.exchange import FHIR_JSON, Answer, Interaction, Request, Server
 from fhir_server.rest.ids import is_id
 from fhir_server.rest.outcomes import QueryTooLong
-from resources.errors import Refusal, Unauthenticated
+from resources.errors import Refusal, Throttled, Unauthenticated
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -88,6 +88,7 @@ class Door:
             except Unauthenticated:
                 request.context = _stranger(scope, name)
                 raise
+            self.server.checker.limits.admit(request.context.principal)
         if isinstance(found, Refusal):
             raise found
         if len(request.query) > LONGEST_QUERY:
@@ -135,7 +136,8 @@ async def refused(server: Server, request: Request, problem: Exception) -> Answe
     answer = outcomes.answer(problem)
     if not isinstance(problem, Refusal):
         _log.exception("request failed", extra={"request": request.context.request_id})
-    if not request.handed_over:
+    goes_on = isinstance(problem, Throttled) and not problem.begins
+    if not request.handed_over and not goes_on:
         await _audit(server, request, problem)
     return answer
 

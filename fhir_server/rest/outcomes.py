@@ -27,6 +27,7 @@ from resources.errors import (
     NotFound,
     Refusal,
     Stale,
+    Throttled,
     TooLarge,
     Unauthenticated,
     Unconditional,
@@ -79,11 +80,13 @@ SOUNDS: Final[dict[type[BaseException], Sound]] = {
     Conflict:         Sound(409, "conflict"),
     QueryTooLong:     Sound(414, "too-long"),
     TooLarge:         Sound(413, "too-long"),
+    Throttled:        Sound(429, "throttled"),
     Exhausted:        Sound(503, "throttled"),
     Refusal:          Sound(400, "processing"),
     BaseException:    Sound(500, "exception"),
 }  # fmt: skip
-"""FHIR http, the status codes of each interaction; RFC 9110 Section 15; RFC 6585 Section 3 (428).
+"""FHIR http, the status codes of each interaction; RFC 9110 Section 15; RFC 6585 Sections 3 and 4
+(428, 429).
 
 Looked up along the method resolution order, so that a subclass sounds like its parent until it
 needs a row of its own.
@@ -97,8 +100,8 @@ REASONS: Final[dict[int, str]] = {
     403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable",
     409: "Conflict", 410: "Gone", 412: "Precondition Failed", 413: "Content Too Large",
     414: "URI Too Long", 415: "Unsupported Media Type", 422: "Unprocessable Content",
-    428: "Precondition Required", 500: "Internal Server Error", 501: "Not Implemented",
-    503: "Service Unavailable",
+    428: "Precondition Required", 429: "Too Many Requests", 500: "Internal Server Error",
+    501: "Not Implemented", 503: "Service Unavailable",
 }  # fmt: skip
 """RFC 9110 Section 15: what stands behind the number in Bundle.entry.response.status."""
 
@@ -174,6 +177,8 @@ def _headers(problem: BaseException, status: int) -> tuple[Header, ...]:
     if status == 401:
         # RFC 6750 Section 3: no error code when no token came, "invalid_token" for a bad one.
         return ((b"www-authenticate", b'Bearer realm="fhir"'),)
+    if isinstance(problem, Throttled):
+        return ((b"retry-after", b"%d" % problem.seconds),)
     if status == 503:
         return ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS),)
     return ()

@@ -21,6 +21,7 @@ from fhir_server.rest.summary import Parts
 from fhir_server.search import find, include, modifiers
 from fhir_server.search import query as queries
 from fhir_server.search.find import Page
+from fhir_server.search.lookups import is_lookup
 from fhir_server.search.query import Query
 from resources import compartments
 from resources.errors import Invalid, Issue, NotFound, Unsupported
@@ -59,9 +60,15 @@ async def found(server: Server, request: Request, pairs: Pairs) -> Answer:
         query, asked = parsed(server, request, pairs)
     parts = _parts(query, asked)
 
+    principal, looks = request.context.principal, is_lookup(query)
+    if looks:
+        server.checker.limits.check_lookup(principal)
+
     request.handed_over = True
     page = await server.store.search(request.context, query)
 
+    if looks and not page.matches and not page.total:
+        server.checker.limits.found_nobody(principal)
     return Answer(200, searchset(server, request, asked, query, parts, page))
 
 

@@ -16,7 +16,7 @@ from fhir_server.audit import ledger
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext, now
 from fhir_server.store.store import Store
-from resources.errors import Invalid, NotFound, Refusal, TooLarge, Unauthenticated
+from resources.errors import Invalid, NotFound, Refusal, Throttled, TooLarge, Unauthenticated
 from smart_apps import clients, users
 from smart_apps.authorization import asking, exchange, launches, sign_ins
 from smart_apps.authorization.exchange import Asked
@@ -35,35 +35,47 @@ class Applications:
 
     async def token(self, request: Request) -> Response:
         """Answer the token endpoint."""
-        return await self._answered(request, self._server.token)
+        return await self._answered(request, "token", self._server.token)
 
     async def introspect(self, request: Request) -> Response:
         """Answer the introspection endpoint."""
-        return await self._answered(request, lambda a: self._server.endpoint("introspection", a))
+        return await self._answered(
+            request, "introspection", lambda a: self._server.endpoint("introspection", a)
+        )
 
     async def revoke(self, request: Request) -> Response:
         """Answer the revocation endpoint."""
-        return await self._answered(request, lambda a: self._server.endpoint("revocation", a))
+        return await self._answered(
+            request, "revocation", lambda a: self._server.endpoint("revocation", a)
+        )
 
     async def _answered(
-        self, request: Request, endpoint: Callable[[Asked], Awaitable[Response]]
+        self, request: Request, name: str, endpoint: Callable[[Asked], Awaitable[Response]]
     ) -> Response:
         try:
+            self._server.checker.limits.admit_address(name, exchange.origin(request))
             asked = await exchange.asked(request)
+            answer = await endpoint(asked)
+        except Throttled as refusal:
+            return await self._throttled(request, refusal)
         except TooLarge as refusal:
             return exchange.refused("invalid_request", refusal.reason, 413)
         except Invalid as refusal:
             return exchange.refused("invalid_request", refusal.reason)
-        answer = await endpoint(asked)
         if answer.status_code >= 400:
-            await self._note_refusal(asked)
+            await self._note(asked.origin, "token refused")
         return answer
 
-    async def _note_refusal(self, asked: Asked) -> None:
-        """Audit a request for tokens that was refused."""
-        principal = sign_ins.NOBODY
-        context = RequestContext(principal, "login", asked.origin, instant=asked.instant)
-        row = ledger.entry(context, outcome=ledger.MINOR_FAILURE, detail="token refused")
+    async def _throttled(self, request: Request, refusal: Throttled) -> Response:
+        """Say when to ask again (RFC 6585 Section 4); it is audited when it begins."""
+        if refusal.begins:
+            await self._note(exchange.origin(request), "asked too often")
+        return exchange.throttled(refusal)
+
+    async def _note(self, origin: str, detail: str) -> None:
+        """Audit a request of an application that was refused."""
+        context = RequestContext(sign_ins.NOBODY, "login", origin)
+        row = ledger.entry(context, outcome=ledger.MINOR_FAILURE, detail=detail)
         await self._ledger.append(row)
 
     async def launch(self, request: Request) -> Response:
@@ -74,7 +86,8 @@ class Applications:
         """
         try:
             context = bearer.context_of(request.scope, self._server.checker, "read")
-            body = json.loads(await request.body())
+            self._server.checker.limits.admit(context.principal)
+            body = json.loads(await exchange.read(request))
             if not isinstance(body, dict):
                 raise Invalid("the body is a JSON object")
             client = await clients.find(self._database, str(body.pop("client", "")))
@@ -83,6 +96,8 @@ class Applications:
             handle = await self._keep_launch(who.subject, launched, exchange.origin(request))
         except Unauthenticated as refusal:
             return exchange.refused("invalid_token", refusal.reason, 401)
+        except Throttled as refusal:
+            return await self._throttled(request, refusal)
         except (Refusal, ValueError) as refusal:
             reason = refusal.reason if isinstance(refusal, Refusal) else "the body is no JSON"
             return exchange.refused("invalid_request", reason)

@@ -6,6 +6,7 @@ What is found went through the gate and is audited like any other question.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from fhir_server.access.limits import Limits
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
 from fhir_server.search import query
@@ -69,7 +70,7 @@ async def practitioner(store: Store, user: User) -> str:
 
 
 async def patients(
-    store: Store, user: User, fields: Mapping[str, str], origin: str
+    store: Store, limits: Limits, user: User, fields: Mapping[str, str], origin: str
 ) -> list[tuple[str, str, str]]:
     """Find patients that the person may see, by NHS number or by name and date of birth.
 
@@ -77,6 +78,8 @@ async def patients(
     ------
     Invalid
         Too little is given to look for one.
+    Throttled
+        Too often nobody was found.
     """
     nhs = fields.get("nhs", "").replace(" ", "")
     family, born = fields.get("family", "").strip(), fields.get("born", "").strip()
@@ -87,7 +90,11 @@ async def patients(
     else:
         raise Invalid("Give an NHS number, or a family name and a date of birth.")
     parsed = query.parse("Patient", [*asked, ("_count", str(MOST))], strict=True)
-    page = await store.search(_person(user, "search-type", origin), parsed)
+    context = _person(user, "search-type", origin)
+    limits.check_lookup(context.principal)
+    page = await store.search(context, parsed)
+    if not page.matches:
+        limits.found_nobody(context.principal)
     return [(each.id, *_told(each.json)) for each in page.matches]
 
 

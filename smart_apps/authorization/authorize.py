@@ -187,7 +187,8 @@ class Authorize:
         if not {"nhs", "family", "born"} & set(fields):
             return Page(pages.choose_patient(form, None, offers_emergency=offers))
         try:
-            found = await asking.patients(self._store, user, fields, origin)
+            limits = self._server.checker.limits
+            found = await asking.patients(self._store, limits, user, fields, origin)
         except Invalid as refusal:
             return Page(
                 pages.choose_patient(form, None, refusal.reason, offers_emergency=offers), 400

@@ -91,6 +91,7 @@ class Introspection(_Looking, IntrospectionEndpoint):  # type: ignore[misc]
         client = self.server.query_client(principal.client)
         if client is None:
             raise InvalidClientError(status_code=401)
+        self.server.checker.limits.admit_client(self.ENDPOINT_NAME, principal.client)
         request.client = client
         return client
 

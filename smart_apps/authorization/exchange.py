@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from fhir_server.context import now
-from resources.errors import Invalid, TooLarge
+from resources.errors import Invalid, Throttled, TooLarge
 
 LONGEST_FORM: Final = 65_536
 """Octets; an assertion with a chain of certificates would not be taken anyway."""
@@ -98,12 +98,23 @@ async def form(request: Request) -> Pairs:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise Invalid("a form is application/x-www-form-urlencoded")
+    return _parsed(await read(request))
+
+
+async def read(request: Request) -> bytes:
+    """Read a body, which is never long here.
+
+    Raises
+    ------
+    TooLarge
+        It is longer than any that is meant.
+    """
     octets = bytearray()
     async for part in request.stream():
         octets += part
         if len(octets) > LONGEST_FORM:
-            raise TooLarge(f"a form has at most {LONGEST_FORM} octets")
-    return _parsed(bytes(octets))
+            raise TooLarge(f"a body here has at most {LONGEST_FORM} octets")
+    return bytes(octets)
 
 
 def checked(pairs: Pairs) -> Pairs:
@@ -136,6 +147,16 @@ def refused(error: str, description: str, status: int = 400) -> Response:
     """Answer an error in the form of RFC 6749 Section 5.2."""
     body: dict[str, Any] = {"error": error, "error_description": description}
     return answer(status, body, {})
+
+
+def throttled(refusal: Throttled) -> Response:
+    """Answer who asks too often (RFC 6585 Section 4).
+
+    RFC 6749 has no word for it at the token endpoint; this one of its Section 4.1.2.1 is nearest.
+    """
+    answered = refused("temporarily_unavailable", refusal.reason, 429)
+    answered.headers["Retry-After"] = str(refusal.seconds)
+    return answered
 
 
 def _parsed(octets: bytes) -> Pairs:

@@ -13,9 +13,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from fhir_server.audit.ledger import Ledger
+from fhir_server.access.limits import Limits
+from fhir_server.audit.ledger import MINOR_FAILURE, Ledger, entry
+from fhir_server.context import RequestContext
 from fhir_server.store.store import Store
-from resources.errors import Exhausted, Forbidden, Invalid, Refusal
+from resources.errors import Exhausted, Forbidden, Invalid, Refusal, Throttled
 from smart_apps import users
 from smart_apps.authorization import exchange, pages, secret, sign_ins
 from smart_apps.authorization.authorize import Authorize, Step
@@ -177,12 +179,19 @@ class People:
         )
 
 
-def told(endpoint: Endpoint) -> Endpoint:
+def told(endpoint: Endpoint, limits: Limits, ledger: Ledger) -> Endpoint:
     """Tell a person what went wrong on a page, and a client by way of its redirect URI."""
 
     async def answer(request: Request) -> Response:
         try:
+            limits.admit_address(request.scope["path"], exchange.origin(request))
             return await endpoint(request)
+        except Throttled as refusal:
+            if refusal.begins:
+                await _note_too_often(ledger, exchange.origin(request))
+            page = _page(pages.problem("Not now", refusal.reason), 429)
+            page.headers["Retry-After"] = str(refusal.seconds)
+            return page
         except OAuth2Error as error:
             if error.redirect_uri:
                 status, body, headers = error()
@@ -196,6 +205,11 @@ def told(endpoint: Endpoint) -> Endpoint:
             return _page(pages.problem("This does not work", refusal.reason), 400)
 
     return answer
+
+
+async def _note_too_often(ledger: Ledger, origin: str) -> None:
+    context = RequestContext(sign_ins.NOBODY, "login", origin)
+    await ledger.append(entry(context, outcome=MINOR_FAILURE, detail="asked too often"))
 
 
 def _page(body: bytes, status: int, onward: str = "") -> Response:

@@ -4,6 +4,7 @@ RFC 6749 Section 3; SMART App Launch 2.2; OpenID Connect Discovery 1.0.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -35,16 +36,17 @@ def routes(
     """
     people = People(server, store, ledger, upstream)
     applications = Applications(server, store, ledger)
+    page = partial(told, limits=server.checker.limits, ledger=ledger)
     url = server.issuer.public_url
     return [
-        Route("/auth/authorize", told(people.authorize), methods=["GET", "POST"]),
-        Route("/auth/login", told(people.login), methods=["POST"]),
-        Route("/auth/upstream", told(people.elsewhere), methods=["POST"]),
-        Route(CALLBACK, told(people.back)),
-        Route("/auth/role", told(people.role), methods=["POST"]),
-        Route("/auth/patient", told(people.step), methods=["POST"]),
-        Route("/auth/consent", told(people.step), methods=["POST"]),
-        Route("/auth/logout", told(people.logout), methods=["POST"]),
+        Route("/auth/authorize", page(people.authorize), methods=["GET", "POST"]),
+        Route("/auth/login", page(people.login), methods=["POST"]),
+        Route("/auth/upstream", page(people.elsewhere), methods=["POST"]),
+        Route(CALLBACK, page(people.back)),
+        Route("/auth/role", page(people.role), methods=["POST"]),
+        Route("/auth/patient", page(people.step), methods=["POST"]),
+        Route("/auth/consent", page(people.step), methods=["POST"]),
+        Route("/auth/logout", page(people.logout), methods=["POST"]),
         Route("/auth/launch", applications.launch, methods=["POST"]),
         Route("/auth/token", applications.token, methods=["POST"]),
         Route("/auth/introspect", applications.introspect, methods=["POST"]),

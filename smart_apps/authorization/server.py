@@ -82,6 +82,24 @@ class SmartServer(AuthorizationServer):  # type: ignore[misc] # authlib has no t
 
         return await to_thread.run_sync(respond)
 
+    def authenticate_client(
+        self, request: Asked, methods: Any, endpoint: str = "token"
+    ) -> Registered:
+        """Say which client asks, and count it (called in a thread).
+
+        Who says to be a public client may be anybody: it is counted by where it asks from too.
+
+        Raises
+        ------
+        Throttled
+            It asks too often.
+        """
+        found: Registered = super().authenticate_client(request, methods, endpoint)
+        is_public = found.client.kind == "public"
+        who = f"{found.client.id} {request.origin}" if is_public else found.client.id
+        self.checker.limits.admit_client(endpoint, who)
+        return found
+
     def query_client(self, client_id: str) -> Registered | None:
         """Look a client up (called in a thread)."""
         try:

@@ -35,6 +35,7 @@ STATUSES = {
     "Unconditional":    (428, "conflict"),
     "Ambiguous":        (412, "multiple-matches"),
     "Exhausted":        (503, "throttled"),
+    "Throttled":        (429, "throttled"),
     "TooLarge":         (413, "too-long"),
     "QueryTooLong":     (414, "too-long"),
 }  # fmt: skip
