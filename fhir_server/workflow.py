@@ -47,6 +47,8 @@ from resources import (
 from resources.content import Content, written_instant
 from resources.errors import Conflict
 from resources.request_state import Held, RequestState, begins, kind
+from subscriptions.addresses import Addresses
+from subscriptions.registration import CheckEndpoint, Registration
 
 Json = Mapping[str, Any]
 
@@ -71,15 +73,21 @@ class Workflow:
         Address of the FHIR root, for links in reports and for references written in full.
     policy
         By when reports are acknowledged.
+    check_endpoint
+        Refuses what is never called for a subscription; all but public addresses, by default.
     """
 
     def __init__(
-        self, fhir_base: str, policy: acknowledgement.Policy = acknowledgement.DEFAULT
+        self,
+        fhir_base: str,
+        policy: acknowledgement.Policy = acknowledgement.DEFAULT,
+        check_endpoint: CheckEndpoint | None = None,
     ) -> None:
         self._base = fhir_base
         self._policy = policy
         self._pathways = {name: plan.load(name) for name in PATHWAYS}
         self._recorder = Recorder(fhir_base)
+        self._registration = Registration(fhir_base, check_endpoint or Addresses().check)
 
     def hooks(self) -> Hooks:
         """The rules, completions and consequences that the store runs."""
@@ -96,6 +104,7 @@ class Workflow:
             completions={
                 "DiagnosticReport": self.complete_report,
                 "SearchParameter": own_parameters.completed,
+                "Subscription": self._registration.completed,
             },
             follow=self.follow,
         )
@@ -107,6 +116,7 @@ class Workflow:
     async def follow(self, work: Work) -> None:
         """Write what the work's writes make necessary, and the Provenance of every act."""
         own_parameters.follow(work)
+        self._registration.follow(work)
         written = [write for write in work.writes if not write.stored.deleted]
         if work.context.principal.role != "system":
             for write in written:

@@ -1,0 +1,268 @@
+"""Registration: a Subscription that is written is checked, narrowed, and put where it is matched.
+
+The row, by which a subscription is matched and delivered, is written in the transaction of the
+resource, so that they never disagree. Whoever writes the Subscription last, the server apart, is
+who it is done for: what they may not see never fires for it.
+
+References
+----------
+* FHIR R4 subscription; HL7 Subscriptions R5 Backport 1.1.0, "Accepting Subscription Requests"
+* docs/adr/0028
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from fhir_server.access import gate
+from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Texts
+from fhir_server.search.date import period
+from fhir_server.search.query import Query
+from fhir_server.store.draft import Write
+from fhir_server.store.unit_of_work import Work
+from resources import content as contents
+from resources import subscription, topics
+from resources.content import Content, written_instant
+from resources.errors import Forbidden, Gone, Invalid, NotFound, Refusal, Unprocessable
+from resources.search_parameters import parameter
+from resources.subscription import Asked
+from subscriptions import criteria, matching
+from subscriptions.criteria import AT_CRITERIA
+
+TYPE: Final = "Subscription"
+FILTERS: Final = "_criteria"
+
+CheckEndpoint = Callable[[str, str], object]
+"""Refuse an endpoint that is never called for an organisation."""
+
+_KEEP: Final = """
+insert into subscription(id, version, status, topic, type, criteria, channel, endpoint, headers,
+  payload_type, content, heartbeat, timeout, max_count, principal, organization, events, delivered,
+  attempts, due, lease_until, last_sent, last_error, started, since_log, since_xid, ending)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[], $10, $11, $12, $13, $14, coalesce($15, ''),
+  coalesce($16, ''), 0, 0, 0, $17, null, null, $18, case when $3 = 'active' then $19 else 0 end,
+  (select number from log), pg_snapshot_xmin(pg_current_snapshot())::text::bigint, $20)
+on conflict (id) do update set
+  version = excluded.version, status = excluded.status, topic = excluded.topic,
+  type = excluded.type, criteria = excluded.criteria, channel = excluded.channel,
+  endpoint = excluded.endpoint, headers = excluded.headers, payload_type = excluded.payload_type,
+  content = excluded.content, heartbeat = excluded.heartbeat, timeout = excluded.timeout,
+  max_count = excluded.max_count, principal = coalesce($15, subscription.principal),
+  organization = coalesce($16, subscription.organization), attempts = 0, due = excluded.due,
+  last_error = excluded.last_error, ending = excluded.ending,
+  started = case when $3 = 'off' then 0 when subscription.started > 0 then subscription.started
+            else excluded.started end,
+  since_log = case when subscription.started > 0 then subscription.since_log
+              else excluded.since_log end,
+  since_xid = case when subscription.started > 0 then subscription.since_xid
+              else excluded.since_xid end
+"""
+
+_KEEP_TERMS: Final = """
+insert into subscription_term(term, subscription) select t, $1 from unnest($2::text[]) t
+on conflict do nothing
+"""
+
+_DROP: Final = "delete from subscription where id = $1"
+_DROP_TERMS: Final = "delete from subscription_term where subscription = $1"
+_DROP_EVENTS: Final = "delete from subscription_event where subscription = $1"
+
+_SENT: Final = frozenset({"requested", "active"})
+
+
+class Wanted(NamedTuple):
+    """What a subscription is matched by: a query for each type that it is about."""
+
+    asked: Asked
+    queries: Mapping[str, Query]
+
+
+class Registration:
+    """What the store runs when a Subscription is written.
+
+    Parameters
+    ----------
+    base_url
+        Our FHIR base.
+    check_endpoint
+        Refuses a web address that is never called.
+    """
+
+    def __init__(self, base_url: str, check_endpoint: CheckEndpoint) -> None:
+        self._base_url = base_url
+        self._check_endpoint = check_endpoint
+
+    async def completed(self, work: Work, content: Content) -> Content:
+        """Check what a client asks for, and give it as it is done.
+
+        Raises
+        ------
+        Unprocessable
+            It could never be sent, or never fire.
+        Forbidden
+            It is about what the asker may not see.
+        """
+        context = work.context
+        if context.principal.role == "system":
+            return content
+        before = await _before(work)
+        altered = subscription.accepted(before, content.json, written_instant(context.instant))
+        altered |= self._narrowed(content.json, context)
+        if altered:
+            content = contents.replaced(content, altered)
+        wanted = wanted_by(content.json, self._base_url)
+        for type, query in wanted.queries.items():
+            _check_possible(query, context.instant)
+            _check_patient(query, gate.reach(context, "r", type).patient)
+        if wanted.asked.channel == "rest-hook":
+            self._check_endpoint(wanted.asked.endpoint, context.principal.organization or "")
+        return content
+
+    def follow(self, work: Work) -> None:
+        """Keep the rows of the Subscriptions that a unit of work writes."""
+        last = {write.stored.id: write for write in work.writes if write.stored.type == TYPE}
+        for id, write in last.items():
+            for sql, params in self._statements(id, write, work.context):
+                work.add(sql, params)
+
+    def _statements(
+        self, id: str, write: Write, context: RequestContext
+    ) -> list[tuple[str, Sequence[Any]]]:
+        if write.stored.deleted:
+            return [(sql, (id,)) for sql in (_DROP, _DROP_TERMS, _DROP_EVENTS)]
+        after = write.after
+        try:
+            wanted = wanted_by(after, self._base_url)
+        except Refusal:  # kept when it could be done; now it is stopped, or a parameter is gone
+            wanted = Wanted(subscription.asked(after), {})
+        asked, status = wanted.asked, str(after["status"])
+        is_live = status != "off" and bool(wanted.queries)
+        who = None if context.principal.role == "system" else context.principal
+        row = (
+            id, write.stored.version, status, asked.topic, next(iter(wanted.queries), ""),
+            json.dumps(asked.criteria), asked.channel, asked.endpoint, Texts(asked.headers),
+            asked.payload, asked.content, asked.heartbeat, asked.timeout, asked.max_count,
+            None if who is None else who.written,
+            None if who is None else who.organization or "",
+            context.instant if status in _SENT else None, after.get("error"), context.instant,
+            period(asked.ending)[0] if asked.ending else None,
+        )  # fmt: skip
+        terms = Texts(index_terms(wanted)) if is_live else Texts()
+        return [(_KEEP, row), (_DROP_TERMS, (id,)), (_KEEP_TERMS, (id, terms))]
+
+    def _narrowed(self, json: Mapping[str, Any], context: RequestContext) -> dict[str, Any]:
+        """Say of what a token for one patient asks that it is about them.
+
+        Raises
+        ------
+        Forbidden
+            It cannot be said of it.
+        """
+        asked = subscription.asked(json)
+        topic = topics.topics().get(asked.topic)
+        types = topic.types if topic else (asked.criteria[0].partition("?")[0],)
+        bound = {type: gate.reach(context, "r", type).patient for type in types}
+        added = {type: f"patient=Patient/{patient}" for type, patient in bound.items() if patient}
+        if not added:
+            return {}
+        able = topic.filters if topic else {type: ("patient",) for type in types if _knows(type)}
+        if any("patient" not in able.get(type, ()) for type in added):
+            raise Forbidden(
+                "the token is for one patient, and this is not told by patient",
+                AT_CRITERIA,
+                step="patient",
+            )
+        if topic is None:
+            (parameter_,) = added.values()
+            said = asked.criteria[0]
+            if parameter_ in said:
+                return {}
+            return {"criteria": f"{said}{'&' if '?' in said else '?'}{parameter_}"}
+        new = [f"{type}?{each}" for type, each in added.items()]
+        extensions = list(json.get(FILTERS, {}).get("extension", ()))
+        extensions += [
+            {"url": subscription.FILTER, "valueString": each}
+            for each in new
+            if each not in asked.criteria
+        ]
+        return {FILTERS: {**json.get(FILTERS, {}), "extension": extensions}}
+
+
+def wanted_by(json: Mapping[str, Any], base_url: str) -> Wanted:
+    """Read what a Subscription wants to be matched by.
+
+    Raises
+    ------
+    Unprocessable
+        There is no such topic, filter or search.
+    """
+    asked = subscription.asked(json)
+    return Wanted(asked, queries_of(asked.topic, asked.criteria, base_url))
+
+
+def queries_of(topic: str, criteria_: Sequence[str], base_url: str) -> dict[str, Query]:
+    """Give the queries of a subscription, by the types that it is about."""
+    if not topic:
+        query = criteria.plain(criteria_[0], base_url)
+        return {query.type: query}
+    found = topics.topics().get(topic)
+    if found is None:
+        raise Unprocessable("There is no such topic here.", AT_CRITERIA, "not-found")
+    return criteria.of_topic(found, criteria_, base_url)
+
+
+def index_terms(wanted: Wanted) -> list[str]:
+    """Give the terms by one of which the matcher finds a subscription.
+
+    Each is of what fires, the topic or a type, and of a term that a resource must have; of the
+    criteria that are such terms the first with the fewest alternatives is taken.
+    """
+    found: list[str] = []
+    for type, query in wanted.queries.items():
+        fires = fired(wanted.asked.topic, type)
+        choices = [
+            terms for each in query.criteria if (terms := matching.sought(each, type)) is not None
+        ]
+        chosen = min(choices, key=len, default=None)
+        found += [fires] if chosen is None else [f"{fires} {term}" for term in chosen]
+    return list(dict.fromkeys(found))
+
+
+def fired(topic: str, type: str) -> str:
+    """Name what fires: a topic for a type, or, where there is no topic, the type alone."""
+    return f"{topic} {type}" if topic else type
+
+
+def _check_possible(query: Query, instant: int) -> None:
+    try:
+        criteria.check_possible(query, instant)
+    except Invalid as refusal:
+        raise Unprocessable(refusal.reason, AT_CRITERIA, "business-rule") from None
+
+
+def _check_patient(query: Query, patient: str | None) -> None:
+    """Refuse to ask for another patient than the token's."""
+    if patient is None:
+        return
+    own = f"Patient/{patient}"
+    for each in query.criteria:
+        if each.code in ("patient", "subject") and not each.modifier:
+            named = [one for value in each.values if isinstance(value, tuple) for one in value]
+            if named and own not in named:
+                raise Forbidden("it is not about the token's patient", AT_CRITERIA, step="patient")
+
+
+def _knows(type: str) -> bool:
+    return parameter(type, "patient") is not None
+
+
+async def _before(work: Work) -> Mapping[str, Any] | None:
+    id = work.attempted[1]
+    if id is None:
+        return None
+    try:
+        with work.as_server():
+            return (await work.read(TYPE, id)).json
+    except (NotFound, Gone):
+        return None
