@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from fhir_server.postgres.embedded import embedded
 from fhir_server.settings import Settings
+from fhir_server.store import privileges
 from resources.errors import Exhausted, NotFound
 
 
@@ -81,8 +82,30 @@ def require_record(settings: Settings) -> None:
         raise NotFound(f"There is no record in {folder}.")
 
 
+class Addresses(NamedTuple):
+    """One database, as the owner of its tables reaches it and as the server does.
+
+    Parameters
+    ----------
+    is_ours
+        Whether it is the embedded one.
+    """
+
+    owner: str
+    server: str
+    is_ours: bool
+
+
+def addresses_of(settings: Settings, embedded_url: str = "") -> Addresses:
+    """Give the addresses of the database that is named, or else of the embedded one."""
+    if embedded_url:
+        return Addresses(embedded_url, privileges.as_server(embedded_url), is_ours=True)
+    url = settings.database_url
+    return Addresses(settings.database_owner_url or url, url, is_ours=False)
+
+
 @contextmanager
-def database_url(settings: Settings) -> Iterator[str]:
+def addresses(settings: Settings) -> Iterator[Addresses]:
     """Give the database of a data folder for as long as the block lasts.
 
     The one in the settings; else that of the server running on the folder; else the embedded
@@ -91,10 +114,17 @@ def database_url(settings: Settings) -> Iterator[str]:
     served = read_back(settings.data_dir) if is_served(settings.data_dir) else None
     url = settings.database_url or (served.database_url if served else "")
     if url:
-        yield url
+        yield addresses_of(settings.model_copy(update={"database_url": url}))
     else:
         with embedded(settings.data_dir) as url:
-            yield url
+            yield addresses_of(settings, url)
+
+
+@contextmanager
+def database_url(settings: Settings) -> Iterator[str]:
+    """Give the database of `addresses`, as the server reaches it."""
+    with addresses(settings) as found:
+        yield found.server
 
 
 @contextmanager
@@ -103,14 +133,14 @@ def migrated(settings: Settings) -> Iterator[str]:
 
     That of a running server is at its schema already.
     """
-    with database_url(settings) as url:
+    with addresses(settings) as found:
         if not is_served(settings.data_dir):
-            migrate(url)
-        yield url
+            migrate(found)
+        yield found.server
 
 
-def migrate(url: str) -> None:
-    """Bring a database to the present schema.
+def migrate(database: Addresses) -> None:
+    """Bring a database to the present schema, and let the server's role use it.
 
     Raises
     ------
@@ -123,9 +153,10 @@ def migrate(url: str) -> None:
     from fhir_server.store import schema
 
     try:
-        schema.migrate(url)
+        schema.migrate(database.owner)
     except OperationalError as error:
         raise Exhausted("The database cannot be reached.") from error
+    privileges.grant(database.owner, database.server, make=database.is_ours)
 
 
 def as_served(settings: Settings) -> Settings:

@@ -19,16 +19,19 @@ from typing import Final
 
 from fhir_server import installation, metrics
 from fhir_server.access.token import Keys
-from fhir_server.installation import Served
+from fhir_server.installation import Addresses, Served
 from fhir_server.postgres.embedded import Postmaster, embedded, running, sole_server
 from fhir_server.seat import share
 from fhir_server.settings import Address, Settings
+from fhir_server.store import privileges
 from fhir_server.supervisor import Charge, Supervisor
 from resources.errors import Conflict, Forbidden
 
 BIND_SECONDS: Final = 3.0
 """How long a port may still be held by processes of a server that was killed."""
 BACKLOG: Final = 1024
+MOST_GAPS: Final = 3
+"""Of what the database role could do, so much is told."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,10 +67,16 @@ def serve(settings: Settings, announce: Callable[[Served], None]) -> None:
 
 def _run(settings: Settings, signals: socket.socket, announce: Callable[[Served], None]) -> bool:
     """Run database and roles until a signal comes; True: the database was lost."""
-    with _database(settings) as (url, postmaster):
+    with _database(settings) as (database, postmaster):
         if _is_told(signals):
             return False
-        installation.migrate(url)
+        installation.migrate(database)
+        if gaps := privileges.gaps(database.server):
+            _log.warning(
+                "the database role of the server could change the audit ledger (%s); "
+                "see ISOCENTRE_DATABASE_OWNER_URL",
+                ", ".join(gaps[:MOST_GAPS]),
+            )
         served = Served(settings.url, settings.http, settings.dicom, settings.database_url)
         installation.write_down(settings.data_dir, served)
         charges = [
@@ -75,19 +84,22 @@ def _run(settings: Settings, signals: socket.socket, announce: Callable[[Served]
             *(Charge("dicom", number) for number in range(settings.dicom_workers)),
             Charge("worker", 0),
         ]
-        supervisor = Supervisor(settings, url, postmaster, charges, lambda: announce(served))
+        supervisor = Supervisor(
+            settings, database.server, postmaster, charges, lambda: announce(served)
+        )
         supervisor.run(signals)
         return supervisor.without_database and not _is_told(signals)
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[tuple[str, Postmaster | None]]:
+def _database(settings: Settings) -> Iterator[tuple[Addresses, Postmaster | None]]:
     """Give the database, and the process to watch if it is the embedded one."""
     if settings.database_url:
-        yield settings.database_url, None
+        yield installation.addresses_of(settings), None
         return
     with embedded(settings.data_dir) as url:
-        yield url, running((settings.data_dir / "pg").resolve())
+        found = installation.addresses_of(settings, url)
+        yield found, running((settings.data_dir / "pg").resolve())
 
 
 @contextmanager

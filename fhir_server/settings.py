@@ -52,6 +52,12 @@ class Settings(BaseSettings):
         description="PostgreSQL to use, version 15 or later, as libpq takes it: "
         "`postgresql://user@host/name`. Empty: the embedded one in the data folder.",
     )
+    database_owner_url: str = Field(
+        "",
+        description="The same database for the role that owns its tables: as it, the schema is "
+        "brought up to date, and the role of `ISOCENTRE_DATABASE_URL` is granted what the server "
+        "needs, which does not let it change the audit ledger. Empty: one role does both.",
+    )
     blob_url: str = Field(
         "",
         description="Folder where pixels are kept. Empty: `blobs` in the data folder.",

@@ -182,7 +182,7 @@ class Supervisor:
             command,
             env=os.environ
             | environment(self.settings)
-            | {"ISOCENTRE_DATABASE_URL": self.database_url},
+            | {"ISOCENTRE_DATABASE_URL": self.database_url, "ISOCENTRE_DATABASE_OWNER_URL": ""},
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,

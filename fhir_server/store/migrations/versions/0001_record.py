@@ -7,9 +7,6 @@ that changes it comes with a revision here that runs its migration.
 from alembic import op
 from procrastinate.schema import SchemaManager
 
-from fhir_server.context import now
-from fhir_server.store import partitions
-
 revision = "0001"
 down_revision = None
 branch_labels = ("record",)
@@ -141,5 +138,3 @@ def upgrade() -> None:
     assert connection is not None
     for script in (RECORD, LEDGER, SchemaManager.get_schema()):
         connection.execute(script)
-    for statement in partitions.statements(now()):
-        connection.execute(statement)
