@@ -96,7 +96,7 @@ class Door:
         accept = request.headers.get("accept")
         if (request.type == "Binary" and name in binary.READS) or name == exports.NAME:
             accept = None  # it may be of any type: what is accepted is asked when it is read
-        negotiate.check_accept(accept, _format(request))
+        negotiate.check_accept(accept, _format(request), found.formats)
         known.check(request)
         return found
 

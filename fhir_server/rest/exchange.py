@@ -127,12 +127,16 @@ def decoded(form: str) -> list[tuple[str, str]]:
 
 
 class Interaction(NamedTuple):
-    """One row of the route table: how it is asked for, its name in the audit, who answers."""
+    """One row of the route table: how it is asked for, its name in the audit, who answers.
+
+    `formats` are names of media types that it also answers in, beside FHIR JSON.
+    """
 
     method: str
     address: str
     name: str
     answer: "Callable[[Server, Request], Awaitable[Answer]]"
+    formats: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ ACCEPTED: Final[frozenset[str]] = frozenset(
 )
 """FHIR http, "_format": the full names and the short one; XML and Turtle are not among them."""
 
+CSV: Final[frozenset[str]] = frozenset({"text/csv", "csv"})
+"""RFC 4180, and how `_format` names it for short."""
+
 CONSUMED: Final[frozenset[str]] = frozenset({"application/fhir+json", "application/json"})
 
 VERSIONS: Final[frozenset[str]] = frozenset({"", "4.0", "4.0.1"})
@@ -43,10 +46,12 @@ class Preference(NamedTuple):
     strict: bool = False
 
 
-def check_accept(accept: str | None, format_parameter: str | None = None) -> None:
+def check_accept(
+    accept: str | None, format_parameter: str | None = None, more: frozenset[str] = frozenset()
+) -> None:
     """Refuse a request whose answer nobody could read.
 
-    ``_format`` overrides Accept (FHIR http, "_format").
+    ``_format`` overrides Accept (FHIR http, "_format"). `more` is spoken as well.
 
     Examples
     --------
@@ -63,12 +68,30 @@ def check_accept(accept: str | None, format_parameter: str | None = None) -> Non
     for choice in accept.split(","):
         kind, parameters = _media(choice)
         if (
-            kind in ACCEPTED
+            (kind in ACCEPTED or kind in more)
             and parameters.get("fhirversion", "") in VERSIONS
             and not _is_zero(parameters.get("q", "1"))
         ):
             return
     raise NotAcceptable("Answers are application/fhir+json of FHIR 4.0 only.")
+
+
+def wants(media: frozenset[str], accept: str | None, format_parameter: str | None) -> bool:
+    """Whether somebody wants one of these media types rather than FHIR JSON.
+
+    Examples
+    --------
+    >>> wants(CSV, "text/csv, */*;q=0.1", None), wants(CSV, "text/csv", "json")
+    (True, False)
+    >>> wants(CSV, "application/fhir+json, text/csv;q=0.5", None), wants(CSV, None, "csv")
+    (False, True)
+    """
+    if format_parameter is not None:
+        return format_parameter in media
+    choices = [_media(choice) for choice in (accept or "").split(",")]
+    wished = [(_quality(parameters), kind) for kind, parameters in choices]
+    ours = max((quality for quality, kind in wished if kind in media), default=0.0)
+    return ours > max((quality for quality, kind in wished if kind in ACCEPTED), default=0.0)
 
 
 def check_content(content_type: str | None) -> None:
@@ -145,3 +168,11 @@ def _is_zero(quality: str) -> bool:
         return float(quality) == 0
     except ValueError:
         return False
+
+
+def _quality(parameters: dict[str, str]) -> float:
+    """How much something is wished for (RFC 9110 Section 12.4.2)."""
+    try:
+        return float(parameters.get("q", "1"))
+    except ValueError:
+        return 1.0

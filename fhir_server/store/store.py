@@ -20,6 +20,7 @@ from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database
 from fhir_server.postgres.gathering import Gathering
+from fhir_server.reports import counting, measures
 from fhir_server.search import find, terms
 from fhir_server.search.find import Page
 from fhir_server.search.query import Query
@@ -217,6 +218,11 @@ class Store:
     async def labels(self, context: RequestContext, types: Sequence[str]) -> list[Label]:
         """List the labels on what the asker sees of some types; who asks writes the audit row."""
         return await labels.labels(self._database, context, types)
+
+    async def count(self, context: RequestContext, asked: measures.Asked) -> list[measures.Line]:
+        """Count what was done, as far as the asker may see; who asks writes the audit row."""
+        async with self._places.one(), find.in_time():
+            return await counting.count(self._database, context, asked)
 
     async def _found(
         self, context: RequestContext, type: str, id: str, version: int | None

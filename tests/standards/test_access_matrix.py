@@ -200,6 +200,11 @@ OPERATIONS: dict[str, list[Probe]] = {
     ],
     "expand": [Probe("GET", "ValueSet/hidden/$expand", shows=False)],
     "validate-code": [Probe("GET", "ValueSet/hidden/$validate-code?code=x", shows=False)],
+    "audit-report": [
+        Probe("GET", f"AuditEvent/$audit-report?{measures}&by={by}", shows=False)
+        for measures in ("measure=requested,acquired,reported,reviewed,acknowledged",)
+        for by in ("person", "creator", "modality", "period")
+    ],
     "lookup": [],
     "subsumes": [],
 }  # fmt: skip

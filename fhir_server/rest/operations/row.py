@@ -21,7 +21,7 @@ class Result(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """One parameter that an operation takes: its FHIR type, and how often it may be there."""
+    """One parameter that an operation takes or gives: its FHIR type, how often it may be there."""
 
     name: str
     type: str
@@ -43,6 +43,10 @@ class Operation(NamedTuple):
         one that the address names.
     definition
         Canonical URL of its OperationDefinition.
+    formats
+        Names of media types that it also answers in, beside FHIR JSON.
+    gives
+        What comes out; one parameter ``return`` is the answer itself.
     """
 
     name: str
@@ -53,3 +57,5 @@ class Operation(NamedTuple):
     answer: Callable[[Server, Request, Given], Awaitable[Result]]
     definition: str
     title: str
+    formats: frozenset[str] = frozenset()
+    gives: tuple[Taken, ...] = ()

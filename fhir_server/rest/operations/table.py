@@ -16,6 +16,7 @@ from fhir_server.audit import ledger
 from fhir_server.rest.exchange import Answer, Interaction, Request, Server
 from fhir_server.rest.ids import is_id
 from fhir_server.rest.operations import (
+    audit_report,
     everything,
     expand,
     export,
@@ -27,7 +28,7 @@ from fhir_server.rest.operations import (
     validate,
     validate_code,
 )
-from fhir_server.rest.operations.row import Operation
+from fhir_server.rest.operations.row import Operation, Taken
 from fhir_server.rest.outcomes import MethodNotAllowed
 from resources.errors import NotFound
 from resources.models import TYPES
@@ -36,35 +37,50 @@ _R4: Final = "http://hl7.org/fhir/OperationDefinition"
 _BULK: Final = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition"
 _OURS: Final = "https://isocentre.example/fhir/OperationDefinition"
 
+_BUNDLE: Final = (Taken("return", "Bundle", 1),)
+
 METHODS: Final = ("GET", "POST")
 """FHIR R4 operations: "If the operation does not affect state, it may be invoked using GET"."""
 
 OPERATIONS: Final = (
     Operation("validate", ("type", "instance"), None, None, validate.TAKES, validate.answer,
-              f"{_R4}/Resource-validate", "Tell what is wrong with a resource"),
+              f"{_R4}/Resource-validate", "Tell what is wrong with a resource",
+              gives=(Taken("return", "OperationOutcome", 1),)),
     Operation("meta", ("system", "type", "instance"), None, None, meta.TAKES, meta.answer,
-              f"{_R4}/Resource-meta", "Give profiles, tags and labels of a resource, or of all"),
+              f"{_R4}/Resource-meta", "Give profiles, tags and labels of a resource, or of all",
+              gives=(Taken("return", "Meta", 1),)),
     Operation("everything", ("instance",), frozenset({"Patient"}), ("r", "Patient"),
               everything.TAKES, everything.answer,
-              f"{_R4}/Patient-everything", "Give the whole record of a patient"),
+              f"{_R4}/Patient-everything", "Give the whole record of a patient",
+              gives=_BUNDLE),
     Operation("everything", ("instance",), frozenset({"ServiceRequest"}), ("r", "ServiceRequest"),
               request_everything.TAKES, request_everything.answer,
-              f"{_OURS}/ServiceRequest-everything", "Give a request and all that came of it"),
+              f"{_OURS}/ServiceRequest-everything", "Give a request and all that came of it",
+              gives=_BUNDLE),
     Operation("expand", ("type", "instance"), frozenset({"ValueSet"}), ("r", "ValueSet"),
               expand.TAKES, expand.answer,
-              f"{_R4}/ValueSet-expand", "List the codes of a value set"),
+              f"{_R4}/ValueSet-expand", "List the codes of a value set",
+              gives=(Taken("return", "ValueSet", 1),)),
     Operation("validate-code", ("type", "instance"), frozenset({"ValueSet"}), ("r", "ValueSet"),
               validate_code.OF_A_VALUE_SET, validate_code.of_a_value_set,
-              f"{_R4}/ValueSet-validate-code", "Tell whether a code is in a value set"),
+              f"{_R4}/ValueSet-validate-code", "Tell whether a code is in a value set",
+              gives=validate_code.GIVES),
     Operation("validate-code", ("type",), frozenset({"CodeSystem"}), ("r", "CodeSystem"),
               validate_code.OF_A_SYSTEM, validate_code.of_a_system,
-              f"{_R4}/CodeSystem-validate-code", "Tell whether a code is in a code system"),
+              f"{_R4}/CodeSystem-validate-code", "Tell whether a code is in a code system",
+              gives=validate_code.GIVES),
     Operation("lookup", ("type",), frozenset({"CodeSystem"}), ("r", "CodeSystem"),
               lookup.TAKES, lookup.answer,
-              f"{_R4}/CodeSystem-lookup", "Tell what a code means"),
+              f"{_R4}/CodeSystem-lookup", "Tell what a code means",
+              gives=lookup.GIVES),
     Operation("subsumes", ("type",), frozenset({"CodeSystem"}), ("r", "CodeSystem"),
               subsumes.TAKES, subsumes.answer,
-              f"{_R4}/CodeSystem-subsumes", "Tell how two codes lie to each other"),
+              f"{_R4}/CodeSystem-subsumes", "Tell how two codes lie to each other",
+              gives=(Taken("outcome", "code", 1),)),
+    Operation("audit-report", ("type",), frozenset({"AuditEvent"}), ("s", "AuditEvent"),
+              audit_report.TAKES, audit_report.answer,
+              f"{_OURS}/AuditEvent-audit-report", "Count what was done, by whom and for what",
+              audit_report.FORMATS),
     Operation("export", ("system",), frozenset(), None, export.TAKES, export.answer,
               f"{_BULK}/export", "Write all that one sees to files"),
     Operation("export", ("type",), frozenset({"Patient"}), None, export.TAKES, export.answer,
@@ -97,7 +113,8 @@ def interaction(request: Request, parts: Sequence[str]) -> Interaction:
         if row.name == name[1:] and level in row.levels and _is_for(row, request.type):
             if request.method not in METHODS:
                 raise MethodNotAllowed(METHODS)
-            return Interaction(request.method, "/".join(parts), _audited(row), _answer(row))
+            address = "/".join(parts)
+            return Interaction(request.method, address, _audited(row), _answer(row), row.formats)
     raise NotFound(f"There is no operation {name} here.", code="not-supported")
 
 

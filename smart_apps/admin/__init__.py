@@ -1,0 +1,1 @@
+"""Pages for those who run the record: administrators, auditors, clinical safety officers."""
