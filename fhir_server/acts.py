@@ -17,7 +17,7 @@ from fhir_server.naming import local, normal, split, versioned
 from fhir_server.search.stored import Stored
 from fhir_server.store.drafts import Write
 from fhir_server.store.unit_of_work import Work
-from resources import codes, content, elements, imaging_study, provenance, report
+from resources import acknowledgement, codes, content, elements, imaging_study, provenance, report
 from resources.content import written_instant
 from resources.errors import NotFound, Unprocessable
 from resources.request_state import Held, begins
@@ -74,7 +74,10 @@ class Recorder:
         agent = await self._agent(work)
         instant = written_instant(work.context.instant)
         acquirers = dict(_acquirers(after))
+        by_system = work.context.principal.role == "system"
         for write in written:
+            if by_system and write.stored.type == "Task":
+                continue  # a duty that changes a step tells of it itself
             made = self._act(write, agent, instant, studies, acquirers)
             if made is not None:
                 await work.create(content.made(made))
@@ -105,6 +108,9 @@ class Recorder:
             return provenance.act([target], instant, codes.CREATED.concept, agent, codes.AUTHOR)
         if write.stored.type == "Task" and status in ENDS and status != was:
             return self._step_ended(json, target, agent, instant)
+        if write.stored.type == "Task" and _is_handed_on(write):
+            note = codes.NOTE_HAND_OVER.concept
+            return provenance.act([target], instant, note, agent)
         if write.stored.type == "ImagingStudy" and json.get("basedOn") and _grew(write):
             operator = acquirers.get(write.stored.reference)
             source = _source(json, agent)._replace(subject=operator or agent.subject)
@@ -139,7 +145,7 @@ class Recorder:
         """A person ended a step: they performed it, or verified the version it is about."""
         focus = elements.references(json.get("focus"))
         pinned = [one for one in focus if "/_history/" in one]
-        return provenance.act(
+        made = provenance.act(
             [target, *pinned],
             instant,
             provenance.of_step(json),
@@ -147,6 +153,12 @@ class Recorder:
             codes.VERIFIER if pinned else codes.PERFORMER,
             reason=json.get("statusReason"),
         )
+        asked = acknowledgement.recipient(json) if _is_acknowledgement(json) else ""
+        if asked.startswith("PractitionerRole/") and asked != agent.subject:
+            # Somebody answered for somebody else: R010.1, "or an authorised delegate".
+            for_them = {**made["agent"][0], "onBehalfOf": {"reference": asked}}
+            made["agent"].append(for_them)
+        return made
 
     async def _agent(self, work: Work) -> provenance.Agent:
         """Who acts; named by reference only if there is such a resource.
@@ -178,6 +190,17 @@ async def _is_there(work: Work, reference: str) -> bool:
     except NotFound:
         return False
     return True
+
+
+def _is_acknowledgement(task: Json) -> bool:
+    return elements.code_in(task.get("code"), codes.IMAGING_STEP) == codes.ACKNOWLEDGE.code
+
+
+def _is_handed_on(write: Write) -> bool:
+    """Whether somebody else is asked to acknowledge than before."""
+    before, after = write.before or {}, write.after
+    is_other = elements.references(before.get("owner")) != elements.references(after.get("owner"))
+    return bool(before) and is_other and _is_acknowledgement(after)
 
 
 def _grew(write: Write) -> bool:

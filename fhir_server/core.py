@@ -19,6 +19,8 @@ from fhir_server.postgres.database import Database
 from fhir_server.settings import Settings
 from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
+from resources import acknowledgement
+from resources.acknowledgement import Policy
 
 KEEPS: Final = {"ImagingStudy": holdings.keep}
 """What is not deleted while the bridge holds what it lists."""
@@ -40,7 +42,8 @@ class Core:
         """Wire it; nothing is connected yet."""
         database = Database(database_url, size=settings.database_connections)
         ledger = Ledger(database)
-        hooks = Workflow(settings.fhir_base).hooks()._replace(keeps=KEEPS)
+        policy = policy_of(settings)
+        hooks = Workflow(settings.fhir_base, policy).hooks()._replace(keeps=KEEPS)
         store = Store(
             database,
             ledger,
@@ -53,6 +56,12 @@ class Core:
         bridge = Bridge(database, store, ledger, blobs, ae_title=settings.ae_title)
         exports = Exports(database, settings.data_dir / "exports", settings.fhir_base)
         return cls(settings, database, ledger, store, bridge, exports)
+
+
+def policy_of(settings: Settings) -> Policy:
+    """By when reports are acknowledged here: the operator's file, or what we bring."""
+    place = settings.acknowledgement
+    return acknowledgement.read(Path(place)) if place else acknowledgement.DEFAULT
 
 
 @asynccontextmanager

@@ -9,9 +9,11 @@ from fhir_server import own_parameters
 from fhir_server.access.token import Keys
 from fhir_server.audit import anchor, seal
 from fhir_server.context import now
-from fhir_server.core import Core
+from fhir_server.core import Core, policy_of
+from fhir_server.escalation import Escalation
 from fhir_server.export import orders
 from fhir_server.jobs import Duty
+from fhir_server.receipts import Receipts
 from fhir_server.store import partitions
 from smart_apps.authorization import sweeping
 
@@ -68,6 +70,17 @@ async def make_partitions(core: Core) -> int:
     return 0
 
 
+async def take_receipts(core: Core) -> int:
+    """Note which reports were delivered and opened, as the ledger tells."""
+    return await Receipts(core.database, core.store, core.settings.fhir_base).work()
+
+
+async def escalate(core: Core) -> int:
+    """Ask again, and ask others, where a report is not acknowledged in time."""
+    duty = Escalation(core.store, policy_of(core.settings), core.settings.fhir_base)
+    return await duty.work(now())
+
+
 async def build_own_parameters(core: Core) -> int:
     """Bring the index of clients' search parameters to where it should be."""
     return await own_parameters.build(core.database, core.store, core.settings.fhir_base)
@@ -78,6 +91,8 @@ DUTIES: Final = (
     Row("seal", "*/5 * * * *", seal_ledger),
     Row("sweep", "23 * * * *", sweep_blobs),
     Row(orders.DUTY, "* * * * *", work_exports),
+    Row("receipts", "* * * * *", take_receipts),
+    Row("escalation", "* * * * *", escalate),
     Row("authorizations", "41 3 * * *", sweep_authorizations),
     Row("partitions", "7 2 * * *", make_partitions),
     Row("search-parameters", "*/5 * * * *", build_own_parameters),

@@ -124,6 +124,11 @@ class Settings(BaseSettings):
         ge=0,
         le=36500,
     )
+    acknowledgement: str = Field(
+        "",
+        description="File of deadlines by which reports are acknowledged, in minutes, as "
+        "`resources/acknowledgement.json` has them. Empty: that file.",
+    )
     oidc_issuer: str = Field(
         "",
         description="Issuer of another OpenID Connect provider where people may sign in. Empty: "

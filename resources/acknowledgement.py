@@ -14,7 +14,7 @@ References
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -161,6 +161,7 @@ def with_candidate(task: Json, reference: str) -> list[Json]:
 def deadlines(policy: Policy, task: Json) -> dict[str, datetime]:
     """When each of `STEPS` is taken if there is no answer."""
     issued = datetime.fromisoformat(task["authoredOn"])
+    issued = issued if issued.tzinfo else issued.replace(tzinfo=UTC)
     terms = policy.terms(category_of(task), task.get("priority", "routine"))
     times = (terms.remind, terms.due, terms.fail_safe)
     return {step: issued + after for step, after in zip(STEPS, times, strict=True)}
@@ -203,21 +204,24 @@ def rule(before: Json | None, after: Json, context: Asker) -> None:
         For whom, from whom and by when it is; its priority is lowered; something that was noted of
         it is left out.
     """
-    if before is None or context.principal.role == "system":
+    if context.principal.role == "system":
+        return
+    said_when = _extensions(before or {}, codes.ESCALATES)
+    if _extensions(after, codes.ESCALATES) != said_when:
+        raise Unprocessable("the server says when it asks again", at="Task.extension")
+    if before is None:
         return
     for element in KEPT:
         if before.get(element) != after.get(element):
             raise Unprocessable(
                 f"{element} of an acknowledgement does not change", at=f"Task.{element}"
             )
-    ranks = [_rank(one) for one in (before, after)]
-    if ranks[1] > ranks[0]:
+    if _rank(after) > _rank(before):
         raise Unprocessable("the priority of an acknowledgement is not lowered", at="Task.priority")
-    for element, urls in (("extension", (codes.TASK_CANDIDATE_LIST, codes.ESCALATES)),):
-        ours = [one for one in before.get(element, ()) if one.get("url") in urls]
-        if not _all_in(ours, after.get(element, ())):
-            raise Unprocessable("what the server noted stays", at=f"Task.{element}")
-    if not _all_in(before.get("output", ()), after.get("output", ())):
+    candidates = _extensions(after, codes.TASK_CANDIDATE_LIST)
+    if any(one not in candidates for one in _extensions(before, codes.TASK_CANDIDATE_LIST)):
+        raise Unprocessable("who was asked stays a candidate", at="Task.extension")
+    if any(one not in after.get("output", ()) for one in before.get("output", ())):
         raise Unprocessable("what was noted stays", at="Task.output")
 
 
@@ -226,9 +230,8 @@ def _rank(task: Json) -> int:
     return RANKS.index(priority) if priority in RANKS else len(RANKS)
 
 
-def _all_in(some: Iterable[Json], others: Iterable[Json]) -> bool:
-    held = list(others)
-    return all(one in held for one in some)
+def _extensions(task: Json, url: str) -> list[Json]:
+    return [one for one in task.get("extension", ()) if one.get("url") == url]
 
 
 def alert(
