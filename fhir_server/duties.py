@@ -14,6 +14,7 @@ from fhir_server.escalation import Escalation
 from fhir_server.export import orders
 from fhir_server.jobs import Duty
 from fhir_server.receipts import Receipts
+from fhir_server.rest.operations import definitions
 from fhir_server.store import partitions
 from smart_apps.authorization import sweeping
 
@@ -82,8 +83,10 @@ async def escalate(core: Core) -> int:
 
 
 async def build_own_parameters(core: Core) -> int:
-    """Bring the index of clients' search parameters to where it should be."""
-    return await own_parameters.build(core.database, core.store, core.settings.fhir_base)
+    """Publish our definitions, and bring the index of search parameters to where it should be."""
+    return await own_parameters.build(
+        core.database, core.store, core.settings.fhir_base, definitions.definitions()
+    )
 
 
 DUTIES: Final = (

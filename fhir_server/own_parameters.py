@@ -6,8 +6,8 @@ indexes what was there before, and makes the definition active; then searches ma
 retired or deleted is given up in the same way. `index_built` says what the index holds, so that
 whatever was left undone when a process died is found and done.
 
-The worker also publishes the server's own definitions as resources, and makes the whole index anew
-where it was made by other rules.
+The worker also publishes the server's own definitions as resources, of search parameters and of
+what else it is given, and makes the whole index anew where it was made by other rules.
 
 References
 ----------
@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -65,9 +65,9 @@ ADDED: Final = f"""
 select c.id, v.body from current c join version v on v.key = c.key
 where c.type = '{TYPE}' and not c.deleted and not (c.id = any($1::text[]))
 """
-STORED: Final = f"""
-select c.id, v.body from current c left join version v on v.key = c.key
-where c.type = '{TYPE}' and c.id = any($1::text[])
+STORED: Final = """
+select c.type, c.id, v.body from current c left join version v on v.key = c.key
+where c.type = any($1::text[]) and c.id = any($2::text[])
 """
 BUILT: Final = "select name, digest, types from index_built"
 KEEP: Final = """
@@ -170,26 +170,37 @@ async def _connected(database: Database) -> AsyncIterator[psycopg.AsyncConnectio
 # --- in the worker ------------------------------------------------------------------------------
 
 
-async def build(database: Database, store: Store, base_url: str) -> int:
+async def build(
+    database: Database, store: Store, base_url: str, others: Sequence[Definition] = ()
+) -> int:
     """Bring index and definitions to where they should be; give how many resources were indexed.
 
     Only one process does so at a time; the others wait, and find it done.
+
+    Parameters
+    ----------
+    others
+        What is published beside the search parameters.
     """
     async with _connected(database) as connection:
         await connection.execute(f"select pg_advisory_lock({LOCK})")
-        return await _build(database, store, base_url)
+        return await _build(database, store, base_url, others)
 
 
-async def _build(database: Database, store: Store, base_url: str) -> int:
+async def _build(
+    database: Database, store: Store, base_url: str, others: Sequence[Definition]
+) -> int:
     rows = await database.run(BUILT)
     built = {name: (digest, frozenset(types)) for name, digest, types in rows}
-    published = _digest(orjson.dumps(search_parameters.definitions()))
+    parameters = search_parameters.definitions()
+    published = _digest(orjson.dumps([*parameters, *others]))
     if built.pop(PUBLISHED, ("", frozenset()))[0] != published:
-        await publish(store, database)
+        await publish(store, database, [*parameters, *others])
         await database.run(KEEP, (PUBLISHED, published, []))
     wanted = await load(database)
     goal = {id: _state(each) for id, each in wanted.items()}
-    goal[OURS] = _digest(f"{RULES} {published}".encode()), frozenset()
+    rules = _digest(orjson.dumps(parameters))
+    goal[OURS] = _digest(f"{RULES} {rules}".encode()), frozenset()
     wrong = {name for name in goal.keys() | built.keys() if goal.get(name) != built.get(name)}
     count = 0
     if wrong:
@@ -234,21 +245,26 @@ async def _finish(store: Store, id: str, definition: Definition) -> None:
                 await work.update(TYPE, id, active, if_match=version)
 
 
-async def publish(store: Store, database: Database) -> int:
-    """Keep the server's own definitions as resources, as they now are."""
-    ours = {each["id"]: each for each in search_parameters.definitions()}
-    rows = await database.run(STORED, (Texts(ours),))
-    there = {id: orjson.loads(body) if body else {} for id, body in rows}
+async def publish(store: Store, database: Database, definitions: Sequence[Definition]) -> int:
+    """Keep the server's own definitions as resources, as they now are; say how many changed."""
+    ours = {(str(each["resourceType"]), str(each["id"])): each for each in definitions}
+    types, ids = zip(*ours, strict=True)
+    rows = await database.run(STORED, (Texts(set(types)), Texts(ids)))
+    there = {(type, id): orjson.loads(body) if body else {} for type, id, body in rows}
     missing = [
-        (id, each)
-        for id, each in ours.items()
-        if id not in there or {**there[id], "meta": None} != {**each, "meta": None}
+        (key, each)
+        for key, each in ours.items()
+        if key not in there or {**there[key], "meta": None} != {**each, "meta": None}
     ]
     for at in range(0, len(missing), AT_ONCE):
         async with store.begin(_context("transaction")) as work:
-            for id, each in missing[at : at + AT_ONCE]:
+            for key, each in missing[at : at + AT_ONCE]:
+                type, id = key
                 content = contents.made(dict(each))
-                await (work.update(TYPE, id, content) if id in there else work.create(content, id))
+                if key in there:
+                    await work.update(type, id, content)
+                else:
+                    await work.create(content, id)
     return len(missing)
 
 

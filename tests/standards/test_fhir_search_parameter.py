@@ -11,14 +11,17 @@ from fhir_server.access.scopes import parse as scopes
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database
+from fhir_server.rest.operations.definitions import definitions
+from fhir_server.rest.operations.table import offered
 from fhir_server.search import query
 from fhir_server.search.stored import Stored
 from fhir_server.store import upkeep
 from fhir_server.store.store import Store
 from fhir_server.store.unit_of_work import Hooks
 from fhir_server.workflow import Workflow
-from resources import content, search_parameters
+from resources import content, search_parameters, validate
 from resources.errors import Forbidden, Refusal, Unprocessable
+from resources.models import TYPES
 from tests.conftest import BASE_URL
 
 pytestmark = pytest.mark.anyio
@@ -207,6 +210,27 @@ async def test_only_an_administrator_defines_what_everybody_is_indexed_by(
             await work.delete("SearchParameter", defined.id)
 
 
+@pytest.mark.standard("FHIR OperationDefinition")
+async def test_every_operation_that_is_offered_can_be_read(
+    store: Store, database: Database
+) -> None:
+    await own_parameters.build(database, store, BASE_URL, definitions())
+    context = asker("administrator")
+    rows = await store.search(context, query.parse("OperationDefinition", [("_count", "100")]))
+    read = [each.json for each in rows.matches]
+
+    assert [issue for each in read for issue in validate.check(each)] == []
+    listed = {row["definition"] for type in ("", *TYPES) for row in offered(type)}
+    assert len(listed) > 10
+    assert {each.get("base", each["url"]) for each in read} == listed
+    expand = next(each for each in read if each["id"] == "ValueSet-expand")
+    assert (expand["code"], expand["resource"], expand["system"]) == ("expand", ["ValueSet"], False)
+    assert {"name": "return", "use": "out", "min": 1, "max": "1", "type": "ValueSet"} in (
+        expand["parameter"]
+    )
+    assert {each["name"] for each in expand["parameter"]} >= {"url", "valueSet", "filter"}
+
+
 @pytest.mark.standard("FHIR SearchParameter")
 async def test_the_servers_own_definitions_are_resources(store: Store, database: Database) -> None:
     await own_parameters.build(database, store, BASE_URL)
@@ -214,7 +238,7 @@ async def test_the_servers_own_definitions_are_resources(store: Store, database:
     assert (await read(store, "clinical-patient"))["code"] == "patient"
     rank = await found(store, "code=priority-rank", "SearchParameter")
     assert set(rank or ()) == {"ServiceRequest-priority-rank", "Task-priority-rank"}
-    assert await own_parameters.publish(store, database) == 0
+    assert await own_parameters.publish(store, database, search_parameters.definitions()) == 0
     with pytest.raises(Forbidden):
         await update(
             store,

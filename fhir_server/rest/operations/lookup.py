@@ -21,6 +21,13 @@ TAKES: Final = (
     Taken("coding", "Coding"),
     Taken("property", "code", 0, "*"),
 )
+GIVES: Final = (
+    Taken("name", "string", 1),
+    Taken("version", "string"),
+    Taken("display", "string", 1),
+    Taken("definition", "string"),
+    Taken("property", "", 0, "*", (Taken("code", "code", 1), Taken("value", "Element", 1))),
+)
 
 
 async def answer(server: Server, request: Request, given: Given) -> Result:

@@ -21,12 +21,16 @@ class Result(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """One parameter that an operation takes or gives: its FHIR type, how often it may be there."""
+    """One parameter that an operation takes or gives: its FHIR type, how often it may be there.
+
+    One that is made of parts has no type.
+    """
 
     name: str
     type: str
     min: int = 0
     max: str = "1"
+    parts: "tuple[Taken, ...]" = ()
 
 
 class Operation(NamedTuple):

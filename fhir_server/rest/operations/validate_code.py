@@ -34,6 +34,9 @@ OF_A_VALUE_SET: Final = (
     Taken("system", "uri"),
     *_OF_A_CODE,
 )
+GIVES: Final = (
+    Taken("result", "boolean", 1), Taken("message", "string"), Taken("display", "string"),
+)  # fmt: skip
 
 
 async def of_a_system(server: Server, request: Request, given: Given) -> Result:
