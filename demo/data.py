@@ -13,7 +13,7 @@ from smart_apps.users import ROLE
 
 Json = dict[str, Any]
 
-PASSWORD: Final = "isocentre-demo"
+PASSWORD: Final = "kettle harbour umbrella"
 """Of every demonstration login. A server with demo data is not one for patients."""
 
 

@@ -9,7 +9,7 @@ from fhir_server.context import now
 from fhir_server.postgres.database import Database
 from resources import codes
 from resources.errors import Invalid, NotFound
-from smart_apps import passwords
+from smart_apps import password_rules, passwords
 
 ROLE: Final = f"{codes.BASE}/CodeSystem/role"
 """The code system of `roles.ROLES`: what a PractitionerRole.code says of the work a person does."""
@@ -34,6 +34,7 @@ VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (login, practitioner_role) DO UPDATE SET
     organization = excluded.organization, role = excluded.role
 """
+CHANGE: Final = "UPDATE login SET password = $2 WHERE login = $1 RETURNING login"
 REMOVE: Final = "DELETE FROM login_role WHERE login = $1 AND practitioner_role = $2"
 PERSONS: Final = frozenset(roles.ROLES) - {"application", "device", "system"}
 """The roles that people act in."""
@@ -115,6 +116,21 @@ async def add(database: Database, user: User) -> None:
     )
 
 
+async def change_password(database: Database, login: str, password: str) -> None:
+    """Give a login another password.
+
+    Raises
+    ------
+    Invalid
+        The password is not one that is taken.
+    NotFound
+        There is no such login.
+    """
+    password_rules.require_good(password, login)
+    if not await database.run(CHANGE, (login, passwords.derive(password))):
+        raise NotFound(f"nobody logs in as {login}")
+
+
 async def remove(database: Database, login: str, practitioner_role: str) -> None:
     """Take a role away from a login; what it authorised in that role counts no more."""
     await database.run(REMOVE, (login, practitioner_role))
@@ -131,8 +147,10 @@ def made(login: str, password: str, json: dict[str, Any], role: str | None = Non
     Raises
     ------
     Invalid
-        The resource names no organisation, or nothing says the role.
+        The password is not one that is taken, the resource names no organisation, or nothing says
+        the role.
     """
+    password_rules.require_good(password, login)
     reference = str(json.get("organization", {}).get("reference", ""))
     organization = reference.partition("Organization/")[2].partition("/")[0]
     if not organization:

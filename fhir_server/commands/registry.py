@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from dicom_bridge.dimse import peers
+from fhir_server.audit import ledger
 from fhir_server.commands.beside import as_operator, data_dir_option, settings_of
 from fhir_server.commands.cores import with_core
 from fhir_server.core import Core
@@ -15,6 +16,7 @@ from fhir_server.search import query
 from resources import codes
 from resources.errors import Invalid, NotFound
 from smart_apps import clients, passwords, users
+from smart_apps.authorization import authorizations, sign_ins
 from smart_apps.clients import Client, Kind
 
 
@@ -78,7 +80,7 @@ def user() -> None:
 @user.command("add")
 @data_dir_option
 @click.option("--login", required=True)
-@click.option("--password", required=True)
+@click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True)
 @click.option("--practitioner-role", required=True, help="Id of the PractitionerRole.")
 @click.option(
     "--role",
@@ -95,6 +97,29 @@ def add_user(
         await users.add(core.database, users.made(login, password, found.json, role))
 
     with_core(settings_of(data_dir), add)
+
+
+@user.command("password")
+@data_dir_option
+@click.option("--login", required=True)
+@click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True)
+def change_password(data_dir: Path | None, login: str, password: str) -> None:
+    """Change the password of a login; all that it has signed in to and authorised ends."""
+
+    async def change(core: Core) -> None:
+        await users.change_password(core.database, login, password)
+        await sign_ins.close_all(core.database, login)
+        await authorizations.withdraw_all(core.database, login)
+        for each in await users.acting(core.database, login):
+            row = ledger.entry(
+                as_operator("login"),
+                type="PractitionerRole",
+                id=each.practitioner_role,
+                detail="password changed",
+            )
+            await core.ledger.append(row)
+
+    with_core(settings_of(data_dir), change)
 
 
 @click.group()

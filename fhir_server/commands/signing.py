@@ -44,7 +44,7 @@ def roll(data_dir: Path | None, at_once: bool) -> None:
 
 @keys.command()
 @data_dir_option
-@click.argument("kid")
+@click.option("--key", "kid", required=True, help="Its id.")
 def retire(data_dir: Path | None, kid: str) -> None:
     """Refuse from now on what a key has signed."""
     signing_keys.retire(record_of(data_dir).data_dir, kid)

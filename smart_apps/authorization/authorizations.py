@@ -65,6 +65,9 @@ SELECT r.used, r.expires, a.withdrawn, {", ".join(f"a.{each}" for each in _COLUM
 FROM refresh_token AS r JOIN authorized AS a ON a.id = r.authorized WHERE r.digest = $1
 """
 WITHDRAW: Final = "UPDATE authorized SET withdrawn = $2 WHERE id = $1 AND withdrawn IS NULL"
+OF_LOGIN: Final = """
+SELECT id, signed_in, scope FROM authorized WHERE login = $1 AND withdrawn IS NULL
+"""
 REMEMBERED: Final = """
 SELECT 1 FROM authorized WHERE login = $1 AND client = $2 AND practitioner_role = $3
     AND scope = $4 AND withdrawn IS NULL AND instant > $5 LIMIT 1
@@ -182,6 +185,19 @@ async def withdraw(database: Database, id: str) -> None:
     """Withdraw an authorisation: its refresh tokens at once, its access tokens everywhere."""
     await database.run(WITHDRAW, (id, now()))
     await withdraw_token(database, id)
+
+
+async def withdraw_all(database: Database, login: str) -> None:
+    """Withdraw all that a person has authorised."""
+    for id, *_ in await database.run(OF_LOGIN, (login,)):
+        await withdraw(database, id)
+
+
+async def withdraw_online(database: Database, login: str, signed_in: int) -> None:
+    """Withdraw what was to last as long as this sign-in (SMART, ``online_access``)."""
+    for id, at, scope in await database.run(OF_LOGIN, (login,)):
+        if at == signed_in and "online_access" in scope.split():
+            await withdraw(database, id)
 
 
 async def withdraw_token(database: Database, id: str) -> None:

@@ -31,6 +31,7 @@ SELECT login, practitioner_role, instant FROM sign_in WHERE digest = $1 AND expi
 """
 CHOOSE: Final = "UPDATE sign_in SET practitioner_role = $2 WHERE digest = $1"
 CLOSE: Final = "DELETE FROM sign_in WHERE digest = $1"
+CLOSE_ALL: Final = "DELETE FROM sign_in WHERE login = $1"
 SWEEP: Final = "DELETE FROM sign_in WHERE expires <= $1"
 
 
@@ -72,6 +73,11 @@ async def choose(database: Database, cookie: str, practitioner_role: str) -> Non
 async def close(database: Database, cookie: str) -> None:
     """Sign out."""
     await database.run(CLOSE, (secret.digest(cookie),))
+
+
+async def close_all(database: Database, login: str) -> None:
+    """Sign somebody out of every browser."""
+    await database.run(CLOSE_ALL, (login,))
 
 
 def form_token(cookie: str) -> str:

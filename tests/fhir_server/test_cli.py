@@ -180,7 +180,8 @@ def test_a_user_and_a_peer_are_added(
     person, place = loaded["users"][0], loaded["organizations"][0]
 
     user = run(
-        "user", "add", "--login", "second", "--password", "x", "--role", "operator",
+        "user", "add", "--login", "second", "--password", "kettle harbour moss",
+        "--role", "operator",
         "--practitioner-role", person["practitioner_role"],
     )  # fmt: skip
     peer = run(
@@ -264,6 +265,23 @@ def test_the_signing_keys_are_listed_rolled_and_retired(run: Run) -> None:
         "accepted",
         "signs",
     ]
-    assert run("keys", "retire", kid)[0] == 0
+    assert run("keys", "retire", "--key", kid)[0] == 0
     assert run("keys", "list")[1].split()[1] == "ended"
-    assert run("keys", "retire", said.split()[0])[2].startswith("this key signs")
+    assert run("keys", "retire", "--key", said.split()[0])[2].startswith("this key signs")
+
+
+def test_a_password_is_changed_and_a_poor_one_is_not_taken(
+    run: Run, loaded: dict[str, list[dict[str, str]]]
+) -> None:
+    login = loaded["users"][0]["login"]
+
+    assert run("user", "password", "--login", login, "--password", "violin gravel noon") == (
+        0,
+        "",
+        "",
+    )
+    status, _, complained = run("user", "password", "--login", login, "--password", "hunter2")
+    assert (status, "hunter2" in complained) == (1, False)
+    assert "12" in complained
+    nobody = run("user", "password", "--login", "nobody", "--password", "violin gravel noon")
+    assert nobody[0] == 1

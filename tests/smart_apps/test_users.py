@@ -26,7 +26,7 @@ CODED = ROLE | {
 
 @pytest.mark.anyio
 async def test_a_login_acts_in_a_role_at_an_organisation(database: Database) -> None:
-    user = users.made("r.rad", "correct horse", CODED)
+    user = users.made("r.rad", "correct horse battery", CODED)
 
     await users.add(database, user)
 
@@ -51,15 +51,15 @@ async def test_an_unknown_login_is_not_found(database: Database) -> None:
 async def test_no_login_acts_as_a_device_or_the_system(database: Database) -> None:
     for role in ("system", "device", "application", "emperor"):
         with pytest.raises(Invalid):
-            await users.add(database, users.made("x", "y", ROLE, role))
+            await users.add(database, users.made("x", "correct horse battery", ROLE, role))
 
 
 def test_the_role_may_be_given_where_the_resource_does_not_say_it() -> None:
-    assert users.made("x", "y", ROLE, "operator").role == "operator"
+    assert users.made("x", "correct horse battery", ROLE, "operator").role == "operator"
     with pytest.raises(Invalid):
-        users.made("x", "y", ROLE)
+        users.made("x", "correct horse battery", ROLE)
     with pytest.raises(Invalid):
-        users.made("x", "y", CODED | {"organization": {"display": "somewhere"}})
+        users.made("x", "correct horse battery", CODED | {"organization": {"display": "somewhere"}})
 
 
 @pytest.mark.standard("RFC 9106")
