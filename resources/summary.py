@@ -69,6 +69,19 @@ def of_elements(type: str, names: frozenset[str]) -> Keep:
 
 
 @cache
+def elements(type: str) -> frozenset[str]:
+    """Name the elements at the top of a type, a choice as its definition calls it.
+
+    Examples
+    --------
+    >>> {"id", "status", "value"} <= elements("Observation"), "valueQuantity" in elements("Task")
+    (True, False)
+    """
+    paths = (row["path"] for row in definition(type))
+    return frozenset(path.removesuffix("[x]") for path in paths if "." not in path)
+
+
+@cache
 def mandatory(type: str) -> tuple[str, ...]:
     """Name the elements at the top that a type cannot be without."""
     return tuple(

@@ -36,6 +36,9 @@ PRESENTATION = frozenset({"_format", "_pretty"})
 APART: Final = "AuditEvent"
 """Kept in the ledger: it is searched by itself."""
 
+MOST_TOLD: Final = 20
+"""Elements that there are not, of one request, that are told by name."""
+
 Pairs = list[tuple[str, str]]
 
 
@@ -58,7 +61,7 @@ async def found(server: Server, request: Request, pairs: Pairs) -> Answer:
     """Ask the store, and write what it found as a searchset."""
     with await _reading(server, request, pairs):
         query, asked = parsed(server, request, pairs)
-    parts = _parts(query, asked)
+    parts = _parts(request, query, asked)
 
     principal, looks = request.context.principal, is_lookup(query)
     if looks:
@@ -105,17 +108,28 @@ def searchset(
         matches, included = list(map(parts.cut, matches)), list(map(parts.cut, included))
     entries = bundles.hits(base, matches, b"match")
     entries += bundles.hits(base, included, b"include")
-    if issues := _issues(request, query, page):
+    if issues := [*_issues(request, query, page), *_elements(query, parts)]:
         entries.append(bundles.remark(outcomes.outcome(issues, severity="warning")))
     links = _links(server, request, asked, query, page)
     return bundles.bundle(b"searchset", entries, total=page.total, links=links)
 
 
-def _parts(query: Query, asked: Pairs) -> Parts:
+def _parts(request: Request, query: Query, asked: Pairs) -> Parts:
     parts = summary.read(asked)
     if parts.kind == "text" and (query.includes or query.revincludes):
         raise Invalid("_summary=text goes with no include", at="_summary")
+    if preference(request.headers.get("prefer")).strict and (issues := _elements(query, parts)):
+        raise Invalid(issues=issues)
     return parts
+
+
+def _elements(query: Query, parts: Parts) -> list[Issue]:
+    """Tell what ``_elements`` asks for and no resource that is found has."""
+    types = [query.type] if query.type else query.types
+    return [
+        Issue("not-found", f"Parameter _elements: there is no element {name} here.", "_elements")
+        for name in parts.unknown(types)[:MOST_TOLD]
+    ]
 
 
 def _within(query: Query, compartment: str) -> Query:

@@ -4,12 +4,13 @@ FHIR R4 search, "Summary": true, text, data, count, false; "Elements": "a comma-
 base element names". Both at once is refused: the standard does not say which counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from fhir_server.search.stored import Stored
 from resources import summary
 from resources.errors import Invalid
+from resources.models import TYPES
 
 NAMES: Final = frozenset({"_summary", "_elements"})
 
@@ -49,6 +50,21 @@ class Parts(NamedTuple):
         if self.whole or stored.deleted or not stored.text:
             return stored
         return stored._replace(text=self.text(stored.type, stored.text))
+
+    def unknown(self, types: Iterable[str]) -> list[str]:
+        """Name what is asked for and is no element of these types, or of the type that it names.
+
+        Examples
+        --------
+        >>> read([("_elements", "status,statsu,Patient.name,Patient.nam")]).unknown(["Task"])
+        ['statsu', 'Patient.nam']
+        """
+        unknown = []
+        for type, names in self.elements:
+            of = [each for each in ([type] if type else types) if each in TYPES]
+            known = frozenset[str]().union(*map(summary.elements, of))
+            unknown += [f"{type}.{name}" if type else name for name in sorted(names - known)]
+        return unknown
 
 
 def read(pairs: Sequence[tuple[str, str]]) -> Parts:

@@ -355,6 +355,24 @@ def test_summaries_that_cannot_be_are_refused(api: httpx.Client) -> None:
     refused(api.get("/Task?_summary=true&_elements=status"), 400, "", "_elements")
 
 
+@pytest.mark.standard("FHIR R4 search, Elements")
+@pytest.mark.parametrize("name", ["statsu", "valueQuantity", "Task.statsu", "Tusk.status"])
+def test_an_element_that_there_is_not_is_told_or_refused(api: httpx.Client, name: str) -> None:
+    asked = f"/Task?_count=1&_elements=status,{name}"
+    *_, remark = ask(api, asked)["entry"]
+
+    assert remark["search"]["mode"] == "outcome"
+    (issue,) = remark["resource"]["issue"]
+    assert (issue["severity"], issue["expression"]) == ("warning", ["_elements"])
+    assert name in issue["details"]["text"]
+    strict = api.get(asked, headers={"Prefer": "handling=strict"})
+    refused(strict, 400, "not-found", "_elements")
+    known = api.get(
+        "/Task?_elements=status,code,Patient.name", headers={"Prefer": "handling=strict"}
+    )
+    assert known.status_code == 200
+
+
 # --- time ----------------------------------------------------------------------------------------
 
 
