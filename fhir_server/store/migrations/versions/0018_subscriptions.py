@@ -1,4 +1,4 @@
-"""Tables of subscriptions, their events, and those who follow the change log."""
+"""Tables of subscriptions, their events, and those who follow the change log: from now on."""
 
 from alembic import op
 
@@ -70,6 +70,12 @@ TABLES = (
         xid bigint NOT NULL,
         key bigint NOT NULL
     )
+    """,
+    """
+    INSERT INTO follower(name, log, xid, key)
+    SELECT 'matcher', number, pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1,
+           9223372036854775807
+    FROM log
     """,
     """
     CREATE TABLE websocket_token (

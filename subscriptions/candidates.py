@@ -1,0 +1,186 @@
+"""Candidates: for whom what has fired is an event: by index terms, by filters, and by the gate.
+
+The terms of a change find the subscriptions that may match it; their filters are then asked in
+memory, and of the database where memory does not know; and last the gate, whether the subscriber
+may see the resource now. An event is made only for who may.
+
+References
+----------
+* HL7 Subscriptions R5 Backport 1.1.0, "Safety and Security"
+* `fhir_server.access.gate`: the four questions
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from fhir_server.access import gate
+from fhir_server.access.gate import Reach
+from fhir_server.access.principal import Principal
+from fhir_server.audit import ledger
+from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database, Integers, Texts, unnest
+from fhir_server.search import find
+from fhir_server.search.criterion import Criterion
+from fhir_server.search.query import Query
+from fhir_server.search.token import Token
+from fhir_server.store import reading
+from fhir_server.store.changes import Change
+from fhir_server.store.reading import Asked
+from resources.errors import Forbidden, Refusal
+from resources.search_parameters import generation
+from subscriptions import matching
+from subscriptions.firing import Step
+from subscriptions.registration import fired, queries_of
+
+FOUND: Final = f"""
+select distinct g.n, s.id, s.criteria, s.principal
+from {unnest("bigint[]", "text[]", "bigint[]", "bigint[]")} as g(n, term, log, xid)
+join subscription_term as t on t.term = g.term
+join subscription as s on s.id = t.subscription
+where s.started > 0 and (g.log, g.xid) >= (s.since_log, s.since_xid)
+  and (s.ending is null or s.ending > $5)
+order by g.n, s.id
+"""
+"""Who may be told of what has fired: `started` says that events are counted at all."""
+
+SEEN: Final = f"{reading.GATED} select n, seen, patient, organizations from r order by n"
+
+
+class Candidate(NamedTuple):
+    """What a change fires: a topic, or, where that is empty, plain criteria."""
+
+    change: Change
+    step: Step
+    topic: str
+
+
+class Meant(NamedTuple):
+    """A subscription that may be told."""
+
+    candidate: Candidate
+    id: str
+    criteria: str
+    principal: str
+
+
+async def chosen(
+    database: Database, candidates: Sequence[Candidate], base_url: str, instant: int
+) -> list[tuple[Candidate, str]]:
+    """Give the subscriptions that are told of each candidate, in order."""
+    meant = await _found(database, candidates, instant)
+    meant = [one for one in meant if await _is_met(database, one, base_url, instant)]
+    return [(one.candidate, one.id) for one in await _seen(database, meant, instant)]
+
+
+async def _found(database: Database, candidates: Sequence[Candidate], instant: int) -> list[Meant]:
+    numbers: list[int] = []
+    terms: list[str] = []
+    for n, (_, step, topic) in enumerate(candidates):
+        key = fired(topic, step.after.type)
+        its = [key, *(f"{key} {word}" for word in step.told.words)]
+        numbers += [n] * len(its)
+        terms += its
+    if not terms:
+        return []
+    changes = [candidates[n].change for n in numbers]
+    rows = await database.run(
+        FOUND,
+        (
+            Integers(numbers),
+            Texts(terms),
+            Integers([each.log for each in changes]),
+            Integers([each.xid for each in changes]),
+            instant,
+        ),
+    )
+    return [Meant(candidates[n], *columns) for n, *columns in rows]
+
+
+async def _is_met(database: Database, one: Meant, base_url: str, instant: int) -> bool:
+    """Whether the filters of a subscription let a candidate through."""
+    state = one.candidate.step.told
+    query = _queries(one.candidate.topic, one.criteria, base_url, generation()).get(state.type)
+    if query is None:
+        return False
+    answer = matching.meets(query, state, instant)
+    if answer is not None:
+        return answer
+    context = _context(one.principal, "search-type", instant)
+    this = Criterion("_id", "token", "", (Token(None, state.id),))
+    asked = replace(query, criteria=(this, *query.criteria), count=1, total="none")
+    try:
+        return bool(await find.find_ids(database, gate.narrow(context, asked), context))
+    except Forbidden:
+        return False
+
+
+async def _seen(database: Database, meant: Sequence[Meant], instant: int) -> list[Meant]:
+    """Ask the gate who may see what they would be told of."""
+    asked: list[tuple[Meant, RequestContext, Reach]] = []
+    for one in meant:
+        context = _context(one.principal, "notification", instant)
+        try:
+            reach = gate.reach(context, "r", one.candidate.change.type)
+        except Forbidden:
+            continue
+        asked.append((one, context, reach))
+    if not asked:
+        return []
+    asks = [
+        Asked(one.candidate.change.type, one.candidate.change.id, None, reach, ledger.entry(who))
+        for one, who, reach in asked
+    ]
+    rows = await database.run(SEEN, reading.parameters(asks))
+    return [
+        one
+        for (one, who, reach), (_, seen, patient, organizations) in zip(asked, rows, strict=True)
+        if seen and _is_granted(one, who, reach, patient, organizations)
+    ]
+
+
+def _is_granted(
+    one: Meant,
+    context: RequestContext,
+    reach: Reach,
+    patient: str | None,
+    organizations: Sequence[str],
+) -> bool:
+    """Ask a scope that grants only some resources of a type about this one."""
+    if not reach.only:
+        return True
+    state = one.candidate.step.told
+    try:
+        gate.permit(
+            context,
+            "r",
+            state.type,
+            patient=patient,
+            organizations=organizations,
+            related=True,  # that the row is seen says so
+            id=state.id,
+            terms=state.words,
+        )
+    except Forbidden:
+        return False
+    return True
+
+
+def _context(principal: str, interaction: str, instant: int) -> RequestContext:
+    return RequestContext(_principal(principal), interaction, "subscriptions", "", instant)
+
+
+@lru_cache(maxsize=20_000)
+def _principal(text: str) -> Principal:
+    return Principal.read(text)
+
+
+@lru_cache(maxsize=20_000)
+def _queries(topic: str, criteria: str, base_url: str, generation: int) -> dict[str, Query]:
+    """Read what was accepted once; a parameter may have been taken away since."""
+    try:
+        return queries_of(topic, json.loads(criteria), base_url)
+    except Refusal:
+        return {}
