@@ -59,6 +59,9 @@ where (log, xid, n) > ($1, $2::text::xid8, $3) and (log, xid, n) <= ($4, $5::tex
 order by log, xid, n limit $7
 """
 
+EARLIER: Final = "select from audit where (log, xid, n) <= (0, '0'::xid8, 0) limit 1"
+"""No row that was ever written is as early as `NOTHING`: no link would cover it."""
+
 _SEAL: Final = "number, log, xid::text::bigint, n, rows, digest"
 
 LAST: Final = f"select {_SEAL} from audit_seal order by number desc limit 1"
@@ -106,6 +109,8 @@ async def verify(database: Database | Transaction, *kept: Seal) -> list[Fault]:
         Heads kept elsewhere: each of these links must still be there and be the same.
     """
     faults: list[Fault] = []
+    if await database.run(EARLIER):
+        faults.append(Fault(1, "a row was inserted before the beginning"))
     before = NOTHING
     heads = {head.number: head for head in kept}
     async for link in _links(database):

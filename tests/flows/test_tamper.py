@@ -4,8 +4,12 @@ Threats T5: "DB role without UPDATE/DELETE"; "1,000 tampers (edit, delete, reord
 tail): 1,000 found".
 """
 
+import asyncio
+import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 import pytest
@@ -13,9 +17,10 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
 from fhir_server.access.principal import Principal
-from fhir_server.audit import ledger
+from fhir_server.access.scopes import EVERYTHING
+from fhir_server.audit import ledger, seal
 from fhir_server.audit.ledger import Ledger
-from fhir_server.context import RequestContext
+from fhir_server.context import RequestContext, now
 from fhir_server.postgres.database import Database
 from fhir_server.store import partitions, privileges
 from tests.flows.installation import Installation
@@ -153,3 +158,143 @@ def test_every_process_of_the_server_runs_as_the_role_that_changes_nothing(
     assert "could change the audit ledger" not in installation.log()
     assert "permission denied" not in installation.log()
     assert "The chain holds" in installation.command("audit", "verify")
+
+
+ROWS, A_LINK, ROUNDS = 2000, 50, 200
+"""Five kinds of tampering a round: a thousand in all."""
+
+TEXTS = ("interaction", "subject", "organization", "client", "role", "origin", "request", "type",
+         "id", "patient", "query", "detail", "purpose")  # fmt: skip
+NUMBERS = ("outcome", "version", "hits", "instant", "log")
+
+
+class Planted(NamedTuple):
+    """One tampering: its kind, what it says in SQL, and the links that it breaks."""
+
+    kind: str
+    sql: tuple[str, ...]
+    links: frozenset[int]
+
+
+def edit(chance: random.Random, rows: range, link: int) -> Planted:
+    n = chance.choice(rows)
+    column = chance.choice((*TEXTS, *NUMBERS, "body", "xid"))
+    if column in TEXTS:
+        value = chance.choice((f"coalesce({column}, '') || 'x'", f"'x' || coalesce({column}, '')"))
+    elif column == "body":
+        value = "'x'"
+    elif column == "xid":  # it goes where no link is any more
+        value = "(xid::text::bigint + 1000000000)::text::xid8"
+    else:
+        value = f"coalesce({column}, 0) + {chance.randint(1, 9)}"
+    return Planted(
+        "edit", (f"update audit set {column} = {value} where n = {n}",), frozenset({link})
+    )
+
+
+def deletion(chance: random.Random, rows: range, link: int) -> Planted:
+    some = chance.sample(rows, chance.randint(1, 5))
+    listed = ", ".join(map(str, some))
+    return Planted("deletion", (f"delete from audit where n in ({listed})",), frozenset({link}))
+
+
+def insertion(chance: random.Random, rows: range, link: int) -> Planted:
+    n = chance.choice(rows)
+    others = "interaction, outcome, subject, organization, client, role, origin, request, type, id,"
+    others += " version, patient, query, hits, detail, body, purpose"
+    key = chance.choice(("log, xid, n, instant + 1", "0, '0'::xid8, -n, instant", "0, xid, n, 1"))
+    sql = f"insert into audit(log, xid, n, instant, {others}) select {key}, {others} from audit"
+    return Planted(
+        "insertion", (f"{sql} where n = {n}",), frozenset({link if key[0] == "l" else 1})
+    )
+
+
+def reordering(chance: random.Random, rows: range, link: int) -> Planted:
+    a, b = chance.sample(rows, 2)
+    column = chance.choice(("n", "request", "id"))
+    swap = (
+        f"update audit as a set {column} = b.{column} from audit as b"
+        f" where (a.n, b.n) in (({a}, {b}), ({b}, {a}))"
+    )
+    return Planted("reordering", (swap,), frozenset({link}))
+
+
+def truncation(chance: random.Random, rows: range, link: int, last: int) -> Planted:
+    n = chance.choice(rows)
+    how = chance.randrange(3)
+    if how == 0:  # rows and their seals, as far as they go
+        cut = (
+            f"delete from audit_seal where number >= {link}",
+            f"delete from audit where n >= {n}",
+        )
+        return Planted("truncation", cut, frozenset({last}))
+    if how == 1:  # the rows alone
+        links = frozenset(range(link, last + 1))
+        return Planted("truncation", (f"delete from audit where n >= {n}",), links)
+    return Planted(
+        "truncation", (f"delete from audit_seal where number >= {link}",), frozenset({last})
+    )
+
+
+async def written(database: Database) -> list[seal.Seal]:
+    """A ledger of `ROWS` rows, sealed `A_LINK` a link; the head after each link."""
+    keeper = Ledger(database)
+    who = [Principal(f"PractitionerRole/{n}", f"org-{n}", "reporter", EVERYTHING) for n in range(7)]
+    kinds, start = ("read", "search-type", "create"), now()
+    entries = [
+        ledger.entry(
+            RequestContext(who[n % 7], kinds[n % 3], "192.0.2.1", f"r{n}", start + n * 1000),
+            type="Patient", id=f"p{n}", version=n % 5 + 1, patient=f"p{n}", hits=n % 9,
+        )
+        for n in range(ROWS)
+    ]  # fmt: skip
+    await asyncio.gather(*(keeper.append(entry) for entry in entries))
+    await seal.seal(database, now(), most=A_LINK)
+    heads = await database.run(
+        "select number, log, xid::text::bigint, n, rows, digest from audit_seal order by number"
+    )
+    return [seal.Seal._make(row) for row in heads]
+
+
+def rows_of(heads: list[seal.Seal], link: int) -> range:
+    """The numbers of the rows of a link, if rows come in the order of their numbers."""
+    first = heads[link - 2].n + 1 if link > 1 else 1
+    return range(first, heads[link - 1].n + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_a_thousand_tamperings_of_five_kinds_are_a_thousand_found(database: Database) -> None:
+    chance = random.Random(20261124)
+    heads = await written(database)
+    last = len(heads)
+    await database.run("alter table audit alter n drop identity")
+    assert last == ROWS // A_LINK
+    assert await seal.verify(database, *heads) == []
+    found: Counter[str] = Counter()
+    for round in range(ROUNDS):
+        cut = chance.randrange(6, last + 1)
+        links = chance.sample(range(2, cut), 4)
+        kinds = (edit, deletion, insertion, reordering)
+        planted = [
+            make(chance, rows_of(heads, link), link)
+            for make, link in zip(kinds, links, strict=True)
+        ]
+        planted.append(truncation(chance, rows_of(heads, cut), cut, last))
+
+        async with database.transaction() as transaction:
+            for sql in (sql for one in planted for sql in one.sql):
+                await transaction.run(sql)
+            faults = await seal.verify(transaction, *heads)
+            await transaction.run("rollback and chain")
+
+        broken = {fault.number for fault in faults}
+        for one in planted:
+            assert one.links <= broken, (round, one, faults)
+            found[one.kind] += 1
+        assert broken == set().union(*(one.links for one in planted)), (round, planted, faults)
+
+    assert found == dict.fromkeys(
+        ("edit", "deletion", "insertion", "reordering", "truncation"), ROUNDS
+    )
+    assert await seal.verify(database, *heads) == []
