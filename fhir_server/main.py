@@ -48,6 +48,7 @@ from smart_apps.authorization.server import SmartServer
 from smart_apps.authorization.tokens import Issuer
 from smart_apps.authorization.upstream import Upstream
 from smart_apps.origins import CrossOrigin, Origins
+from subscriptions.matcher import Matcher
 
 KEEP_ALIVE_SECONDS: Final = 75
 GRACE_SECONDS: Final = 4
@@ -215,7 +216,9 @@ def worker(settings: Settings, database_url: str, seat: Seat) -> None:
             due = duties.of(core)
             building = partial(duties.build_own_parameters, core)
             heeding = asyncio.create_task(own_parameters.heed(core.database, building))
+            matching = asyncio.create_task(Matcher(core.database, settings.fhir_base).run())
             await jobs.work(jobs.application(database_url, due), due, seat.ready)
+            matching.cancel()
             heeding.cancel()
 
     uvloop.run(run())

@@ -29,7 +29,7 @@ from fhir_server.search.token import Token
 from fhir_server.store import reading
 from fhir_server.store.changes import Change
 from fhir_server.store.reading import Asked
-from resources.errors import Forbidden, Refusal
+from resources.errors import Exhausted, Forbidden, Refusal
 from resources.search_parameters import generation
 from subscriptions import matching
 from subscriptions.firing import Step
@@ -45,6 +45,9 @@ where s.started > 0 and (g.log, g.xid) >= (s.since_log, s.since_xid)
 order by g.n, s.id
 """
 """Who may be told of what has fired: `started` says that events are counted at all."""
+
+TOO_COSTLY: Final = "too-costly"
+"""How the search says that it gave up, and not that the database is away."""
 
 SEEN: Final = f"{reading.GATED} select n, seen, patient, organizations from r order by n"
 
@@ -115,6 +118,10 @@ async def _is_met(database: Database, one: Meant, base_url: str, instant: int) -
         return bool(await find.find_ids(database, gate.narrow(context, asked), context))
     except Forbidden:
         return False
+    except Exhausted as refusal:
+        if refusal.code != TOO_COSTLY:
+            raise
+        return True  # rather one event too many than one too few; the gate is still asked
 
 
 async def _seen(database: Database, meant: Sequence[Meant], instant: int) -> list[Meant]:

@@ -139,7 +139,9 @@ class Matcher:
                     await self._follow()
             except (psycopg.Error, Refusal) as error:
                 _log.warning("subscriptions are not matched: %s", type(error).__name__)
-                await asyncio.sleep(AGAIN_SECONDS)
+            except Exception:
+                _log.exception("subscriptions are not matched")
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def catch_up(self) -> int:
         """Match all that has been written; give the number of events."""
@@ -200,16 +202,24 @@ class Matcher:
         candidates: list[Candidate] = []
         for line in wanted:
             if (step := steps.get(line.key)) is not None:
-                among = live[line.type]
-                fires = step.fires(among, instant)
-                if "" in among and line.interaction != "D":
-                    fires.append("")
+                fires = self._fires(line, step, live[line.type], instant)
                 candidates += [Candidate(line, step, topic) for topic in fires]
         found = await chosen(self._database, candidates, self._base_url, instant)
         return [
             Fired(subscription, one.topic, one.change, one.step.after.version)
             for one, subscription in found
         ]
+
+    def _fires(self, line: Change, step: Step, among: frozenset[str], instant: int) -> list[str]:
+        """What a line fires; one that cannot be looked at holds up no other."""
+        try:
+            fires = step.fires(among, instant)
+            if "" in among and line.interaction != "D":
+                fires.append("")
+            return fires if fires and step.told else []
+        except Exception:
+            _log.exception("a change could not be matched: version %d", line.key)
+            return []
 
     async def _live(self, types: Iterable[str]) -> dict[str, frozenset[str]]:
         """By type, the topics that somebody has subscribed to; an empty one is plain criteria."""
