@@ -12,13 +12,15 @@ References
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from fhir_server import reporters
 from fhir_server.naming import local, split
 from fhir_server.search.query import parse
 from fhir_server.store.unit_of_work import Work
 from resources import content, elements, report
 from resources.content import Content
-from resources.errors import NotFound
+from resources.imaging_study import DRAFTED
 from resources.report import Addendum, Remark, Surroundings
+from resources.reporters import check
 from resources.task import step_of
 
 Json = Mapping[str, Any]
@@ -28,26 +30,41 @@ NOTED: Final = {"justify": "Justification", "acquire": "Acquisition"}
 
 
 async def completed(work: Work, given: Content, fhir_base: str) -> Content:
-    """The report with what the server adds; as it is unless it is an issued radiology report."""
-    if not report.is_radiology(given.json) or not report.is_issued(given.json):
+    """The report with what the server adds; a draft is told who writes it, and no more.
+
+    Raises
+    ------
+    Unprocessable
+        It is issued, and nobody says which clinician of which organisation reports (R015.3).
+    """
+    if not report.is_radiology(given.json):
         return given
+    if not report.is_issued(given.json):
+        unnamed = {name: one for name, one in _defaults(work).items() if not given.json.get(name)}
+        is_draft = given.json.get("status") in DRAFTED and unnamed
+        return content.replaced(given, unnamed) if is_draft else given
     with work.as_server():
+        if also := await reporters.revised_by(work, given.json, fhir_base):
+            named = [*given.json.get("resultsInterpreter", ()), *also]
+            given = content.replaced(given, {"resultsInterpreter": named})
         around = await _around(work, given.json, fhir_base)
+    check(around.reporters)
     return content.replaced(given, report.completed(given.json, around))
 
 
-async def _around(work: Work, given: Json, fhir_base: str) -> Surroundings:
+def _defaults(work: Work) -> dict[str, Sequence[Json]]:
+    """Who writes, for a report that names nobody."""
     principal = work.context.principal
     defaults: dict[str, Sequence[Json]] = {}
     if principal.organization:
         defaults["performer"] = [{"reference": f"Organization/{principal.organization}"}]
     if principal.subject.startswith("PractitionerRole/"):
         defaults["resultsInterpreter"] = [{"reference": principal.subject}]
-    performers = given.get("performer") or defaults.get("performer", ())
-    interpreters = given.get("resultsInterpreter") or defaults.get("resultsInterpreter", ())
-    role = await _first(work, [*interpreters, *performers], "PractitionerRole", fhir_base)
-    people = [*interpreters, *performers, role.get("practitioner", {})]
-    places = [*performers, *interpreters, role.get("organization", {})]
+    return defaults
+
+
+async def _around(work: Work, given: Json, fhir_base: str) -> Surroundings:
+    defaults = _defaults(work)
     requests: list[tuple[str, Json]] = []
     remarks: list[Remark] = []
     for reference in elements.references(given.get("basedOn")):
@@ -59,12 +76,13 @@ async def _around(work: Work, given: Json, fhir_base: str) -> Surroundings:
     return Surroundings(
         requests=requests,
         remarks=sorted(remarks, key=lambda remark: remark.time),
-        organization=await _first(work, places, "Organization", fhir_base),
-        practitioner=await _first(work, people, "Practitioner", fhir_base),
-        role=role,
+        reporters=await reporters.found(work, given, defaults, fhir_base),
         defaults=defaults,
         studies=[await _link(work, one, fhir_base) for one in _studies(given, fhir_base)],
-        addenda=[await _addendum(work, one, fhir_base) for one in await _addenda(work, given)],
+        addenda=[
+            Addendum(one, await reporters.found(work, one, {}, fhir_base))
+            for one in await _addenda(work, given)
+        ],
     )
 
 
@@ -78,16 +96,6 @@ async def _addenda(work: Work, given: Json) -> list[Json]:
     found |= {write.stored.reference: write.after for write in work.writes}
     added = [one for one in found.values() if root in report.addended(one)]
     return sorted(added, key=lambda one: str(one.get("issued", "")), reverse=True)
-
-
-async def _addendum(work: Work, given: Json, fhir_base: str) -> Addendum:
-    performers, interpreters = given.get("performer", ()), given.get("resultsInterpreter", ())
-    role = await _first(work, [*interpreters, *performers], "PractitionerRole", fhir_base)
-    people = [*interpreters, *performers, role.get("practitioner", {})]
-    places = [*performers, *interpreters, role.get("organization", {})]
-    organization = await _first(work, places, "Organization", fhir_base)
-    practitioner = await _first(work, people, "Practitioner", fhir_base)
-    return Addendum(given, organization, practitioner, role)
 
 
 async def _remarks(work: Work, request: str) -> list[Remark]:
@@ -105,18 +113,6 @@ async def _remarks(work: Work, request: str) -> list[Remark]:
         if (kind := step_of(step)) in NOTED
         for remark in report.remarks(NOTED[kind], step)
     ]
-
-
-async def _first(work: Work, references: Sequence[Json], type_: str, base: str) -> Json:
-    """The first resource of a type that is named and is there."""
-    for reference in elements.references(list(references)):
-        name = local(reference, base)
-        if name.startswith(f"{type_}/"):
-            try:
-                return (await work.read(*split(name))).json
-            except NotFound:
-                continue
-    return {}
 
 
 async def _link(work: Work, study: str, base: str) -> tuple[str, str]:

@@ -19,17 +19,18 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final, NamedTuple
 
-from resources import codes, elements
+from resources import codes, elements, reporters
 from resources.errors import Unprocessable
 from resources.imaging_study import ISSUED
+from resources.reporters import Reporter
 
 Json = Mapping[str, Any]
 
 WHOLE_REPORT: Final = "Whole report"
 """Title of the presented form that the server makes; a new version of the report replaces it."""
 
-SECTION: Final = re.compile(r'<div id="clinical-information">.*?</div>', re.DOTALL)
-"""Our section of a narrative. It holds no other div, and its text is escaped."""
+SECTION: Final = re.compile(r'<div id="(?:clinical-information|reported-by)">.*?</div>', re.DOTALL)
+"""Our sections of a narrative. They hold no other div, and their text is escaped."""
 
 XHTML: Final = "http://www.w3.org/1999/xhtml"
 
@@ -46,9 +47,7 @@ class Addendum(NamedTuple):
     """What was added to a report later, and by whom."""
 
     report: Json
-    organization: Json
-    practitioner: Json
-    role: Json
+    reporters: Sequence[Reporter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ class Surroundings:
         The ServiceRequests that the report fulfils, with their versioned references.
     remarks
         Notes of practitioner and operator, in order of time.
-    organization, practitioner, role
-        Who reports, as resources; None where the server does not know.
+    reporters
+        Who reports.
     defaults
         `performer` and `resultsInterpreter` for a report that names none.
     studies
@@ -73,9 +72,7 @@ class Surroundings:
 
     requests: Sequence[tuple[str, Json]] = ()
     remarks: Sequence[Remark] = ()
-    organization: Json | None = None
-    practitioner: Json | None = None
-    role: Json | None = None
+    reporters: Sequence[Reporter] = ()
     defaults: Mapping[str, Sequence[Json]] | None = None
     studies: Sequence[tuple[str, str]] = ()
     addenda: Sequence[Addendum] = ()
@@ -144,7 +141,7 @@ def completed(report: Json, around: Surroundings) -> dict[str, Any]:
     }
     if around.requests:
         members["extension"] = _supporting(report, [reference for reference, _ in around.requests])
-        members["text"] = _narrative(report, around)
+    members["text"] = _narrative(report, around)
     members["presentedForm"] = [
         *(form for form in report.get("presentedForm", ()) if form.get("title") != WHOLE_REPORT),
         _whole(report, around),
@@ -203,8 +200,8 @@ def _section(around: Surroundings) -> str:
 
 
 def _narrative(report: Json, around: Surroundings) -> Json:
-    """The client's narrative with our section at its end."""
-    section = _section(around)
+    """The client's narrative with our sections at its end."""
+    section = f"{_reported_by(around)}{_section(around) if around.requests else ''}"
     known = report.get("text") or {}
     div = SECTION.sub("", known.get("div", "")).rstrip()
     if div.endswith("</div>"):
@@ -231,7 +228,7 @@ def _whole(report: Json, around: Surroundings) -> Json:
 
 def _page(report: Json, around: Surroundings) -> str:
     title = elements.words(report.get("code")) or "Report"
-    by = _by_whom(report, around.organization, around.practitioner, around.role)
+    by = _by_whom(report, around.reporters)
     links = "".join(
         f'<li><a href="{escape(address)}">{escape(text)}</a></li>'
         for address, text in around.studies
@@ -250,44 +247,30 @@ def _page(report: Json, around: Surroundings) -> str:
     )
 
 
-def _by_whom(
-    report: Json, organization: Json | None, practitioner: Json | None, role: Json | None
-) -> str:
+def _by_whom(report: Json, by: Iterable[Reporter]) -> str:
     """Date, organisation, clinician, speciality: what stands over each part of a report."""
-    parts = [
-        str(report.get("issued", report.get("effectiveDateTime", ""))),
-        organization_name(organization),
-        person_name(practitioner),
-        speciality(role),
-    ]
+    date = str(report.get("issued", report.get("effectiveDateTime", "")))
+    parts = [date, *map(reporters.words, by)]
     return escape(" · ".join(part for part in parts if part))
+
+
+def _reported_by(around: Surroundings) -> str:
+    """Who reports, and who added to it, as a section of the narrative."""
+    lines = [("Reported by", reporters.words(one)) for one in around.reporters]
+    lines += [
+        ("Addendum by", _plain(each.report, one))
+        for each in around.addenda
+        for one in each.reporters
+    ]
+    rows = "".join(f"<dt>{what}</dt><dd>{escape(who)}</dd>" for what, who in lines if who)
+    return f'<div id="reported-by"><dl>{rows}</dl></div>' if rows else ""
+
+
+def _plain(added: Json, by: Reporter) -> str:
+    return " · ".join(part for part in (str(added.get("issued", "")), reporters.words(by)) if part)
 
 
 def _conclusion(report: Json) -> str:
     codings = [elements.words(code) for code in report.get("conclusionCode", ())]
     paragraphs = [*str(report.get("conclusion", "")).split("\n"), *codings]
     return "".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs if paragraph)
-
-
-def organization_name(organization: Json | None) -> str:
-    """Name and ODS code of an organisation."""
-    organization = organization or {}
-    codes_of = [
-        one.get("value", "")
-        for one in organization.get("identifier", ())
-        if one.get("system") == codes.ODS_ORGANIZATION
-    ]
-    name = str(organization.get("name", ""))
-    return f"{name} ({codes_of[0]})" if name and codes_of else name
-
-
-def person_name(practitioner: Json | None) -> str:
-    """A practitioner's name as it is spoken."""
-    name: Json = next(iter((practitioner or {}).get("name", ())), {})
-    parts = [*name.get("prefix", ()), *name.get("given", ()), name.get("family", "")]
-    return str(name.get("text") or " ".join(part for part in parts if part))
-
-
-def speciality(role: Json | None) -> str:
-    """The registered speciality of a role."""
-    return ", ".join(elements.words(one) for one in (role or {}).get("specialty", ()))

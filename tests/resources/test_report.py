@@ -1,13 +1,15 @@
 """Reports: the study they name, and what the server adds (R001.1, R007.3, R015.3, G3)."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from resources import codes
+from resources import codes, reporters
 from resources.errors import Unprocessable
-from resources.report import WHOLE_REPORT, Remark, Surroundings, completed, rule
+from resources.report import WHOLE_REPORT, Addendum, Remark, Surroundings, completed, rule
+from resources.reporters import Reporter
 from tests.build import a_practitioner, a_report, a_request, a_role, a_study, an_organization
 
 AROUND = Surroundings(
@@ -16,9 +18,13 @@ AROUND = Surroundings(
         Remark("Justification", "Agreed, low dose"),
         Remark("Acquisition", "Mild contrast reaction"),
     ],
-    organization=an_organization(name="Lead Trust"),
-    practitioner=a_practitioner(family="Radcliffe"),
-    role=a_role(specialty="Neuroradiology"),
+    reporters=[
+        Reporter(
+            an_organization(name="Lead Trust"),
+            a_practitioner(family="Radcliffe"),
+            a_role(specialty="Neuroradiology"),
+        )
+    ],
     studies=[("https://here.example/fhir/ImagingStudy/is1", "CT of head")],
 )
 
@@ -84,8 +90,50 @@ def test_the_notes_of_practitioner_and_operator_are_in_the_report() -> None:
 def test_the_whole_report_names_organisation_clinician_and_speciality() -> None:
     whole = page(completed(a_report(), AROUND))
 
+    members = completed(a_report(), AROUND)
     for said in ("Lead Trust (ZZ901)", "Dr Sam Radcliffe", "Neuroradiology"):
         assert said in whole
+        assert said in members["text"]["div"]
+
+
+@pytest.mark.requirement("R015.3")
+def test_each_of_several_reporters_is_named_and_so_is_who_added_to_it() -> None:
+    other = an_organization(name="Other Trust")
+    second = Reporter(other, a_practitioner(family="Second"), a_role(specialty="Paediatrics"))
+    third = Reporter(other, a_practitioner(family="Third"), a_role(specialty="Cardiology"))
+    around = replace(
+        AROUND, reporters=[*AROUND.reporters, second], addenda=[Addendum(a_report(), [third])]
+    )
+
+    members = completed(a_report(), around)
+
+    for text in (members["text"]["div"], page(members)):
+        for said in ("Dr Sam Radcliffe", "Dr Sam Second", "Paediatrics", "Dr Sam Third",
+                     "Cardiology", "Other Trust"):  # fmt: skip
+            assert said in text
+
+
+@pytest.mark.requirement("R015.3")
+@pytest.mark.parametrize(
+    ("reporter", "at"),
+    [
+        (Reporter({}, a_practitioner(), a_role()), "performer"),
+        (Reporter(an_organization(), {}, {}), "resultsInterpreter"),
+    ],
+)
+def test_a_report_that_names_no_organisation_or_no_clinician_is_refused(
+    reporter: Reporter, at: str
+) -> None:
+    with pytest.raises(Unprocessable) as refusal:
+        reporters.check([reporter])
+    assert refusal.value.at == f"DiagnosticReport.{at}"
+    reporters.check([Reporter(an_organization(), {}, {}, "Dr Only A Name")])
+
+
+@pytest.mark.requirement("R015.3")
+def test_a_speciality_that_nobody_registered_is_said_to_be_so() -> None:
+    said = reporters.words(Reporter(an_organization(), a_practitioner(), {}))
+    assert said.endswith("speciality not registered")
 
 
 @pytest.mark.requirement("R001.3")
@@ -121,7 +169,7 @@ def test_words_of_people_cannot_become_markup() -> None:
     around = Surroundings(
         requests=[("ServiceRequest/sr1/_history/1", a_request(reasonCode=[{"text": evil}]))],
         remarks=[Remark(evil, evil)],
-        organization=an_organization(name=evil),
+        reporters=[Reporter(an_organization(name=evil), {}, {}, evil)],
         studies=[('"><script>', evil)],
     )
     members = completed(a_report(conclusion=evil), around)
