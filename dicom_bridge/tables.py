@@ -5,22 +5,10 @@ study is settled for the first time; until then `unsettled` says that there is w
 Text is compared by code point (collation "C"), as DICOM compares UIDs and AE titles.
 """
 
-from typing import Any
-
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, Text
+from sqlalchemy import BigInteger, Column, Index, LargeBinary
 from sqlmodel import Field, SQLModel
 
-
-def _text(*, primary_key: bool = False, nullable: bool = False) -> Column[Any]:
-    return Column(Text(collation="C"), primary_key=primary_key, nullable=nullable)
-
-
-def _bytes(*, nullable: bool = False) -> Column[Any]:
-    return Column(LargeBinary, nullable=nullable)
-
-
-def _instant() -> Column[Any]:
-    return Column(BigInteger, nullable=False)
+from fhir_server.postgres.columns import KeyText
 
 
 class InstanceRow(SQLModel, table=True):
@@ -32,37 +20,37 @@ class InstanceRow(SQLModel, table=True):
         Index("instance_blob", "blob"),
     )
 
-    sop_uid: str = Field(sa_column=_text(primary_key=True))
-    study_uid: str = Field(sa_column=_text())
-    series_uid: str = Field(sa_column=_text())
-    sop_class: str = Field(sa_column=_text())
-    transfer_syntax: str = Field(sa_column=_text())
-    digest: str = Field(sa_column=_text())
+    sop_uid: str = Field(sa_type=KeyText, primary_key=True)
+    study_uid: str = Field(sa_type=KeyText)
+    series_uid: str = Field(sa_type=KeyText)
+    sop_class: str = Field(sa_type=KeyText)
+    transfer_syntax: str = Field(sa_type=KeyText)
+    digest: str = Field(sa_type=KeyText)
     """SHA-256 of the data set as it came, after the file meta information; hexadecimal."""
-    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    size: int = Field(sa_type=BigInteger)
     """Bytes of the data set."""
     dataset_offset: int
     """Where the data set begins in the blob, in bytes."""
-    blob: str = Field(sa_column=_text())
+    blob: str = Field(sa_type=KeyText)
     """Key of the Part 10 file in `blobs`."""
-    patient_id: str = Field(sa_column=_text())
-    issuer: str = Field(sa_column=_text())
-    accession: str = Field(sa_column=_text())
-    accession_issuer: str = Field(sa_column=_text())
-    modality: str = Field(sa_column=_text())
+    patient_id: str = Field(sa_type=KeyText)
+    issuer: str = Field(sa_type=KeyText)
+    accession: str = Field(sa_type=KeyText)
+    accession_issuer: str = Field(sa_type=KeyText)
+    modality: str = Field(sa_type=KeyText)
     series_number: int | None
     number: int | None
     frames: int
     """Number of Frames (0028,0008), 1 for an image without it, 0 for what is no image."""
-    header: bytes = Field(sa_column=_bytes())
+    header: bytes
     """The attributes of `mapping.tags.HEADER`, as a JSON object by keyword."""
     json_: bytes | None = Field(default=None, sa_column=Column("json", LargeBinary))
     """The whole data set as DICOM JSON (PS3.18 Annex F), made when the study is settled."""
-    organization: str = Field(sa_column=_text())
+    organization: str = Field(sa_type=KeyText)
     """Id of the Organization that sent it."""
-    peer: str = Field(sa_column=_text())
+    peer: str = Field(sa_type=KeyText)
     """`Principal.subject` of the sender."""
-    received: int = Field(sa_column=_instant())
+    received: int = Field(sa_type=BigInteger)
 
 
 class UnsettledRow(SQLModel, table=True):
@@ -70,13 +58,13 @@ class UnsettledRow(SQLModel, table=True):
 
     __tablename__ = "unsettled"
 
-    study_uid: str = Field(sa_column=_text(primary_key=True))
-    mark: int = Field(sa_column=Column(BigInteger, nullable=False))
+    study_uid: str = Field(sa_type=KeyText, primary_key=True)
+    mark: int = Field(sa_type=BigInteger)
     """Counts arrivals: what was read under an older mark is not all there is."""
-    folded: int = Field(sa_column=Column(BigInteger, nullable=False))
+    folded: int = Field(sa_type=BigInteger)
     """The mark up to which the ImagingStudy lists what arrived."""
-    since: int = Field(sa_column=_instant())
-    organization: str = Field(sa_column=_text())
+    since: int = Field(sa_type=BigInteger)
+    organization: str = Field(sa_type=KeyText)
 
 
 class StudyRow(SQLModel, table=True):
@@ -85,16 +73,16 @@ class StudyRow(SQLModel, table=True):
     __tablename__ = "study"
     __table_args__ = (Index("study_imaging_study", "imaging_study"),)
 
-    study_uid: str = Field(sa_column=_text(primary_key=True))
-    imaging_study: str = Field(sa_column=_text())
+    study_uid: str = Field(sa_type=KeyText, primary_key=True)
+    imaging_study: str = Field(sa_type=KeyText)
     """Id of the ImagingStudy."""
-    patient: str = Field(sa_column=_text())
+    patient: str = Field(sa_type=KeyText)
     """Id of the Patient."""
     json_: bytes = Field(sa_column=Column("json", LargeBinary, nullable=False))
     """DICOM JSON of PS3.18 Table 10.6.3-3 without Retrieve URL."""
     series: int
     instances: int
-    updated: int = Field(sa_column=_instant())
+    updated: int = Field(sa_type=BigInteger)
 
 
 class SeriesRow(SQLModel, table=True):
@@ -103,13 +91,13 @@ class SeriesRow(SQLModel, table=True):
     __tablename__ = "series"
     __table_args__ = (Index("series_study", "study_uid"),)
 
-    series_uid: str = Field(sa_column=_text(primary_key=True))
-    study_uid: str = Field(sa_column=_text(primary_key=True))
+    series_uid: str = Field(sa_type=KeyText, primary_key=True)
+    study_uid: str = Field(sa_type=KeyText, primary_key=True)
     json_: bytes = Field(sa_column=Column("json", LargeBinary, nullable=False))
     """DICOM JSON of PS3.18 Table 10.6.3-4 without Retrieve URL."""
     number: int | None
     instances: int
-    updated: int = Field(sa_column=_instant())
+    updated: int = Field(sa_type=BigInteger)
 
 
 class InstanceConflictRow(SQLModel, table=True):
@@ -117,18 +105,18 @@ class InstanceConflictRow(SQLModel, table=True):
 
     __tablename__ = "instance_conflict"
 
-    sop_uid: str = Field(sa_column=_text(primary_key=True))
-    digest: str = Field(sa_column=_text(primary_key=True))
-    study_uid: str = Field(sa_column=_text())
-    series_uid: str = Field(sa_column=_text())
-    transfer_syntax: str = Field(sa_column=_text())
-    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    sop_uid: str = Field(sa_type=KeyText, primary_key=True)
+    digest: str = Field(sa_type=KeyText, primary_key=True)
+    study_uid: str = Field(sa_type=KeyText)
+    series_uid: str = Field(sa_type=KeyText)
+    transfer_syntax: str = Field(sa_type=KeyText)
+    size: int = Field(sa_type=BigInteger)
     dataset_offset: int
-    blob: str = Field(sa_column=_text())
-    reason: str = Field(sa_column=_text())
-    organization: str = Field(sa_column=_text())
-    peer: str = Field(sa_column=_text())
-    received: int = Field(sa_column=_instant())
+    blob: str = Field(sa_type=KeyText)
+    reason: str = Field(sa_type=KeyText)
+    organization: str = Field(sa_type=KeyText)
+    peer: str = Field(sa_type=KeyText)
+    received: int = Field(sa_type=BigInteger)
 
 
 class PeerRow(SQLModel, table=True):
@@ -136,11 +124,11 @@ class PeerRow(SQLModel, table=True):
 
     __tablename__ = "peer"
 
-    ae: str = Field(sa_column=_text(primary_key=True))
-    host: str = Field(sa_column=_text())
+    ae: str = Field(sa_type=KeyText, primary_key=True)
+    host: str = Field(sa_type=KeyText)
     port: int
-    organization: str = Field(sa_column=_text())
+    organization: str = Field(sa_type=KeyText)
     """Id of the Organization that it acts for."""
-    certificate: str | None = Field(default=None, sa_column=_text(nullable=True))
+    certificate: str | None = Field(default=None, sa_type=KeyText)
     """SHA-256 fingerprint of its TLS certificate, hexadecimal; None: plain DIMSE."""
-    created: int = Field(sa_column=_instant())
+    created: int = Field(sa_type=BigInteger)

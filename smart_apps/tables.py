@@ -3,23 +3,11 @@
 Of a token, a code or the cookie of a sign-in its SHA-256 is kept, never the thing itself.
 """
 
-from typing import Any
-
-from sqlalchemy import BigInteger, Column, Identity, Index, LargeBinary, Text
+from sqlalchemy import BigInteger, Column, Identity, Index, LargeBinary
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field, SQLModel
 
-
-def _text(*, primary_key: bool = False, nullable: bool = False) -> Column[Any]:
-    return Column(Text(collation="C"), primary_key=primary_key, nullable=nullable)
-
-
-def _instant(*, nullable: bool = False) -> Column[Any]:
-    return Column(BigInteger, nullable=nullable)
-
-
-def _digest() -> Column[Any]:
-    return Column(LargeBinary, primary_key=True)
+from fhir_server.postgres.columns import KeyText
 
 
 class ClientRow(SQLModel, table=True):
@@ -27,22 +15,22 @@ class ClientRow(SQLModel, table=True):
 
     __tablename__ = "client"
 
-    id: str = Field(sa_column=_text(primary_key=True))
-    kind: str = Field(sa_column=_text())
+    id: str = Field(sa_type=KeyText, primary_key=True)
+    kind: str = Field(sa_type=KeyText)
     """``public``, ``jwks`` (private_key_jwt) or ``secret``."""
-    scope: str = Field(sa_column=_text())
+    scope: str = Field(sa_type=KeyText)
     """All that it may ever ask for."""
-    organization: str = Field(sa_column=_text())
+    organization: str = Field(sa_type=KeyText)
     """Id of the Organization that it acts for."""
     redirect_uris: list[str] = Field(
-        sa_column=Column(ARRAY(Text(collation="C")), nullable=False), default_factory=list
+        sa_column=Column(ARRAY(KeyText()), nullable=False), default_factory=list
     )
-    jwks: str | None = Field(default=None, sa_column=_text(nullable=True))
+    jwks: str | None = Field(default=None, sa_type=KeyText)
     """Its public keys, a JSON Web Key Set (RFC 7517 Section 5)."""
-    secret: str | None = Field(default=None, sa_column=_text(nullable=True))
+    secret: str | None = Field(default=None, sa_type=KeyText)
     """Derived from its secret, as `passwords` does; the secret itself is not kept."""
-    created: int = Field(sa_column=_instant())
-    launch_url: str | None = Field(default=None, sa_column=_text(nullable=True))
+    created: int = Field(sa_type=BigInteger)
+    launch_url: str | None = Field(default=None, sa_type=KeyText)
     """Where an EHR launch begins (SMART App Launch, "Launch App: EHR Launch")."""
 
 
@@ -51,10 +39,10 @@ class LoginRow(SQLModel, table=True):
 
     __tablename__ = "login"
 
-    login: str = Field(sa_column=_text(primary_key=True))
-    password: str = Field(sa_column=_text())
+    login: str = Field(sa_type=KeyText, primary_key=True)
+    password: str = Field(sa_type=KeyText)
     """As `passwords` derives it."""
-    created: int = Field(sa_column=_instant())
+    created: int = Field(sa_type=BigInteger)
 
 
 class LoginRoleRow(SQLModel, table=True):
@@ -62,14 +50,14 @@ class LoginRoleRow(SQLModel, table=True):
 
     __tablename__ = "login_role"
 
-    login: str = Field(sa_column=_text(primary_key=True))
-    practitioner_role: str = Field(sa_column=_text(primary_key=True))
+    login: str = Field(sa_type=KeyText, primary_key=True)
+    practitioner_role: str = Field(sa_type=KeyText, primary_key=True)
     """Id of the PractitionerRole."""
-    organization: str = Field(sa_column=_text())
+    organization: str = Field(sa_type=KeyText)
     """Id of the Organization that the PractitionerRole names."""
-    role: str = Field(sa_column=_text())
+    role: str = Field(sa_type=KeyText)
     """A key of `roles.ROLES`."""
-    created: int = Field(sa_column=_instant())
+    created: int = Field(sa_type=BigInteger)
 
 
 class SignInRow(SQLModel, table=True):
@@ -77,12 +65,12 @@ class SignInRow(SQLModel, table=True):
 
     __tablename__ = "sign_in"
 
-    digest: bytes = Field(sa_column=_digest())
-    login: str = Field(sa_column=_text())
-    practitioner_role: str = Field(sa_column=_text())
+    digest: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    login: str = Field(sa_type=KeyText)
+    practitioner_role: str = Field(sa_type=KeyText)
     """The role chosen; empty until it is."""
-    instant: int = Field(sa_column=_instant())
-    expires: int = Field(sa_column=_instant())
+    instant: int = Field(sa_type=BigInteger)
+    expires: int = Field(sa_type=BigInteger)
 
 
 class LaunchRow(SQLModel, table=True):
@@ -90,12 +78,12 @@ class LaunchRow(SQLModel, table=True):
 
     __tablename__ = "launch"
 
-    digest: bytes = Field(sa_column=_digest())
-    login: str = Field(sa_column=_text())
-    practitioner_role: str = Field(sa_column=_text())
-    context: str = Field(sa_column=_text())
+    digest: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    login: str = Field(sa_type=KeyText)
+    practitioner_role: str = Field(sa_type=KeyText)
+    context: str = Field(sa_type=KeyText)
     """JSON: patient, encounter, fhirContext, intent."""
-    expires: int = Field(sa_column=_instant())
+    expires: int = Field(sa_type=BigInteger)
 
 
 class AuthorizedRow(SQLModel, table=True):
@@ -104,16 +92,16 @@ class AuthorizedRow(SQLModel, table=True):
     __tablename__ = "authorized"
     __table_args__ = (Index("authorized_login", "login", "client"),)
 
-    id: str = Field(sa_column=_text(primary_key=True))
-    client: str = Field(sa_column=_text())
-    login: str = Field(sa_column=_text())
-    practitioner_role: str = Field(sa_column=_text())
-    scope: str = Field(sa_column=_text())
-    context: str = Field(sa_column=_text())
+    id: str = Field(sa_type=KeyText, primary_key=True)
+    client: str = Field(sa_type=KeyText)
+    login: str = Field(sa_type=KeyText)
+    practitioner_role: str = Field(sa_type=KeyText)
+    scope: str = Field(sa_type=KeyText)
+    context: str = Field(sa_type=KeyText)
     """JSON: the launch context, the nonce and the Practitioner."""
-    signed_in: int = Field(sa_column=_instant())
-    instant: int = Field(sa_column=_instant())
-    withdrawn: int | None = Field(default=None, sa_column=_instant(nullable=True))
+    signed_in: int = Field(sa_type=BigInteger)
+    instant: int = Field(sa_type=BigInteger)
+    withdrawn: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class AuthorizationCodeRow(SQLModel, table=True):
@@ -121,12 +109,12 @@ class AuthorizationCodeRow(SQLModel, table=True):
 
     __tablename__ = "authorization_code"
 
-    digest: bytes = Field(sa_column=_digest())
-    authorized: str = Field(sa_column=_text())
-    redirect_uri: str = Field(sa_column=_text())
-    challenge: str = Field(sa_column=_text())
+    digest: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    authorized: str = Field(sa_type=KeyText)
+    redirect_uri: str = Field(sa_type=KeyText)
+    challenge: str = Field(sa_type=KeyText)
     """S256 (RFC 7636 Section 4.2)."""
-    expires: int = Field(sa_column=_instant())
+    expires: int = Field(sa_type=BigInteger)
     used: bool
 
 
@@ -135,9 +123,9 @@ class RefreshTokenRow(SQLModel, table=True):
 
     __tablename__ = "refresh_token"
 
-    digest: bytes = Field(sa_column=_digest())
-    authorized: str = Field(sa_column=_text())
-    expires: int = Field(sa_column=_instant())
+    digest: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    authorized: str = Field(sa_type=KeyText)
+    expires: int = Field(sa_type=BigInteger)
     used: bool
 
 
@@ -146,9 +134,9 @@ class ClientAssertionRow(SQLModel, table=True):
 
     __tablename__ = "client_assertion"
 
-    client: str = Field(sa_column=_text(primary_key=True))
-    jti: str = Field(sa_column=_text(primary_key=True))
-    expires: int = Field(sa_column=_instant())
+    client: str = Field(sa_type=KeyText, primary_key=True)
+    jti: str = Field(sa_type=KeyText, primary_key=True)
+    expires: int = Field(sa_type=BigInteger)
 
 
 class AttemptRow(SQLModel, table=True):
@@ -158,8 +146,8 @@ class AttemptRow(SQLModel, table=True):
     __table_args__ = (Index("attempt_subject", "subject", "instant"),)
 
     id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
-    subject: str = Field(sa_column=_text())
-    instant: int = Field(sa_column=_instant())
+    subject: str = Field(sa_type=KeyText)
+    instant: int = Field(sa_type=BigInteger)
 
 
 class WithdrawnRow(SQLModel, table=True):
@@ -167,8 +155,8 @@ class WithdrawnRow(SQLModel, table=True):
 
     __tablename__ = "withdrawn"
 
-    id: str = Field(sa_column=_text(primary_key=True))
-    expires: int = Field(sa_column=_instant())
+    id: str = Field(sa_type=KeyText, primary_key=True)
+    expires: int = Field(sa_type=BigInteger)
 
 
 class UpstreamSignInRow(SQLModel, table=True):
@@ -176,12 +164,12 @@ class UpstreamSignInRow(SQLModel, table=True):
 
     __tablename__ = "upstream_sign_in"
 
-    digest: bytes = Field(sa_column=_digest())
-    browser: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    digest: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    browser: bytes
     """Digest of the cookie of the browser that began it."""
-    request: str = Field(sa_column=_text())
+    request: str = Field(sa_type=KeyText)
     """The authorisation request that it serves, as a query string."""
-    nonce: str = Field(sa_column=_text())
-    verifier: str = Field(sa_column=_text())
+    nonce: str = Field(sa_type=KeyText)
+    verifier: str = Field(sa_type=KeyText)
     """Of PKCE; it is of use to us alone, and only together with the code."""
-    expires: int = Field(sa_column=_instant())
+    expires: int = Field(sa_type=BigInteger)
