@@ -27,6 +27,10 @@ Count = Callable[[str, int, float], None]
 """Takes an interaction, its status and how many seconds it took."""
 
 
+DESTINATION_UNKNOWN: Final = 0xA801
+"""PS3.4 Table C.4-2."""
+
+
 class Counting:
     """Counts for threads, one at a time.
 
@@ -58,7 +62,12 @@ class Counting:
 
 
 def code(status: Any) -> int:
-    """The number of a status, which a handler may give as a data set."""
+    """The number of a status, which a handler may give as a data set.
+
+    A C-MOVE is answered first with where it goes to: a host, or None if that is not known.
+    """
+    if isinstance(status, str | None):
+        return DESTINATION_UNKNOWN if status is None else 0
     return int(getattr(status, "Status", status))
 
 

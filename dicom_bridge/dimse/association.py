@@ -20,6 +20,7 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from dicom_bridge.dimse import manners
 from dicom_bridge.dimse.messages import Messages, StoredInstance, discard
+from dicom_bridge.dimse.sending import send_stored
 from dicom_bridge.dimse.transport import BufferedSocket
 from dicom_bridge.dimse.upper_layer import UpperLayer
 from dicom_bridge.dimse.waking import WakingEvent
@@ -153,27 +154,8 @@ class AcceptedAssociation(Association):
         originator_id: int | None = None,
     ) -> Dataset:
         """Send an instance on this association, from its file if it is a `StoredInstance`."""
-        if not isinstance(dataset, StoredInstance):
-            return super().send_c_store(dataset, msg_id, priority, originator_aet, originator_id)
-        if not self.is_established:
-            raise RuntimeError("the association is over")
-        path, offset, transfer_syntax = dataset.place
-        context = self._get_valid_context(
-            dataset.SOPClassUID, transfer_syntax, "scu", allow_conversion=False
-        )
-        request = C_STORE()
-        request.MessageID, request.Priority = msg_id, priority
-        request.MoveOriginatorApplicationEntityTitle = originator_aet
-        request.MoveOriginatorMessageID = originator_id
-        request.AffectedSOPClassUID = dataset.SOPClassUID
-        request.AffectedSOPInstanceUID = dataset.SOPInstanceUID
-        request._dataset_path = (path, offset)
-        self.dimse.send_msg(request, int(context.context_id or 0))
-        _, response = self.dimse.get_msg(block=True)
-        if response is None:
-            self.abort()
-            return Dataset()
-        return self._check_received_status(response)
+        send = send_stored if isinstance(dataset, StoredInstance) else Association.send_c_store
+        return send(self, dataset, msg_id, priority, originator_aet, originator_id)
 
     def _run_reactor(self) -> None:
         """Serve requests until the association is released, aborted, broken or idle too long."""

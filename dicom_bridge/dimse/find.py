@@ -1,12 +1,12 @@
-"""C-FIND in the Study Root model: levels STUDY, SERIES and IMAGE, baseline behaviour.
+"""C-FIND in the Patient Root and Study Root models, baseline behaviour.
 
 References
 ----------
-* PS3.4 Sections C.4.1 (C-FIND), C.6.2 (Study Root), Table C.4-1 (statuses)
+* PS3.4 Sections C.4.1 (C-FIND), C.6.1 (Patient Root), C.6.2 (Study Root), Table C.4-1 (statuses)
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -14,6 +14,8 @@ from pydicom.dataset import Dataset
 
 from dicom_bridge import failures, query
 from dicom_bridge.bridge import Bridge
+from dicom_bridge.dimse import models
+from dicom_bridge.dimse.models import STUDY_ROOT, Model
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.mapping import attributes
 from dicom_bridge.mapping.matching import NOT_MATCHED, text, vr_of
@@ -27,17 +29,6 @@ PENDING_UNSUPPORTED: Final = 0xFF01
 CANCELLED: Final = 0xFE00
 """PS3.4 Table C.4-1."""
 
-# PS3.4 Section C.6.2.1: level -> its keys, and the unique keys of the levels above.
-UNIQUE_ABOVE: Final[Mapping[str, tuple[str, ...]]] = {
-    "STUDY":  (),
-    "SERIES": ("StudyInstanceUID",),
-    "IMAGE":  ("StudyInstanceUID", "SeriesInstanceUID"),
-}  # fmt: skip
-KEYS: Final[Mapping[str, frozenset[str]]] = {
-    "STUDY":  attributes.STUDY,
-    "SERIES": attributes.SERIES,
-    "IMAGE":  attributes.INSTANCE,
-}  # fmt: skip
 AT_ONCE: Final = 500
 """Rows brought from the core before the first of them is sent."""
 ABOUT_THE_QUERY: Final = NOT_MATCHED | {"QueryRetrieveLevel"}
@@ -62,7 +53,7 @@ def handle_find(event: Any, bridge: Bridge, portal: Portal) -> Answers:
     context = event.assoc.sender.context("C-FIND")
     try:
         identifier = event.identifier
-        asked = read(identifier)
+        asked = read(identifier, models.of(event))
         status = PENDING if asked.is_supported else PENDING_UNSUPPORTED
         for row in _rows(rows_of(bridge, context, asked), portal):
             if event.is_cancelled:
@@ -76,25 +67,24 @@ def handle_find(event: Any, bridge: Bridge, portal: Portal) -> Answers:
         yield failed(Refusal("the query could not be answered")), None
 
 
-def read(identifier: Dataset) -> Asked:
+def read(identifier: Dataset, model: Model = STUDY_ROOT) -> Asked:
     """Read and check an identifier.
 
     Raises
     ------
     Invalid
-        No level of this model, or a unique key above it is missing or is not one UID.
+        No level of this model, or a unique key above it is missing or is not one value.
     """
-    level = text(identifier.get("QueryRetrieveLevel")).strip()
-    if level not in UNIQUE_ABOVE:
-        raise Invalid("Query/Retrieve Level is STUDY, SERIES or IMAGE", "QueryRetrieveLevel")
+    level = models.level_of(identifier, model)
+    above = model.unique[level][:-1]
     keys = dict(_keys(identifier))
-    for keyword in UNIQUE_ABOVE[level]:
+    for keyword in above:
         if not keys.get(keyword) or any(mark in keys[keyword] for mark in "\\*?"):
-            raise Invalid(f"{keyword} must be one UID at this level", keyword)
+            raise Invalid(f"{keyword} must have one value at this level", keyword)
     known = {
         name: key
         for name, key in keys.items()
-        if name.split(".")[0] in KEYS[level] or name in UNIQUE_ABOVE[level]
+        if name.split(".")[0] in models.KEYS[level] or name in above
     }
     unsupported = [name for name, key in keys.items() if key and name not in known]
     return Asked(level, known, not unsupported)
@@ -104,13 +94,15 @@ async def rows_of(
     bridge: Bridge, context: RequestContext, asked: Asked
 ) -> AsyncIterator[list[Row]]:
     """Bring the rows that match, many at a time."""
-    if asked.level == "STUDY":
+    above = ("PatientID", "StudyInstanceUID")
+    if asked.level in ("PATIENT", "STUDY"):
         studies = attributes.studies(asked.keys)
+        told: set[str] = set()
         async for batch in query.study_batches(bridge, context, studies):
-            yield batch
+            yield batch if asked.level == "STUDY" else list(_patients(batch, told))
         return
-    study = {"StudyInstanceUID": asked.keys["StudyInstanceUID"]}
-    own = {name: key for name, key in asked.keys.items() if name != "StudyInstanceUID"}
+    study = {name: asked.keys[name] for name in above if name in asked.keys}
+    own = {name: key for name, key in asked.keys.items() if name not in above}
     search = query.series if asked.level == "SERIES" else query.instances
     offset = 0
     while True:
@@ -121,6 +113,20 @@ async def rows_of(
             return
 
 
+def _patients(studies: Sequence[Row], told: set[str]) -> Iterator[Row]:
+    """Give the patients of studies, each once: a row of a study has the attributes of both."""
+    for row in studies:
+        members = orjson.loads(row.json)
+        patient = "\0".join(
+            value
+            for keyword in ("PatientID", "IssuerOfPatientID")
+            for value in attributes.values(members.get(attributes.tag_of(keyword))) or [""]
+        )
+        if patient not in told:
+            told.add(patient)
+            yield row
+
+
 def answer(identifier: Dataset, level: str, row: Row, ae_title: str) -> Dataset:
     """Pick from a row what the identifier asks for (PS3.4 Section C.4.1.1.3.2)."""
     members = orjson.loads(row.json)
@@ -128,13 +134,17 @@ def answer(identifier: Dataset, level: str, row: Row, ae_title: str) -> Dataset:
     for element in identifier:
         if element.keyword in ABOUT_THE_QUERY or not element.keyword or element.tag.element == 0:
             continue
+        if level == "PATIENT" and element.keyword not in models.PATIENT:
+            ds.add_new(element.tag, element.VR, None)
+            continue
         attribute = members.get(f"{int(element.tag):08X}")
         if element.VR == "SQ":
             whole = Dataset.from_json({f"{int(element.tag):08X}": attribute or {"vr": "SQ"}})
             ds.add(whole[element.tag])
         else:
             ds.add_new(element.tag, vr_of(element.keyword), attributes.values(attribute) or None)
-    ds.StudyInstanceUID = row.study_uid
+    if level != "PATIENT":
+        ds.StudyInstanceUID = row.study_uid
     if row.series_uid:
         ds.SeriesInstanceUID = row.series_uid
     ds.QueryRetrieveLevel = level

@@ -12,7 +12,7 @@ References
 
 from typing import Any, Final
 
-from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_STORE
+from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE
 from pynetdicom.service_class import (
     BasicWorklistManagementServiceClass,
     QueryRetrieveServiceClass,
@@ -28,6 +28,7 @@ SERVICES: Final[dict[type[Any], tuple[type[Any], ...]]] = {
     C_STORE: (StorageServiceClass,),
     C_FIND: (QueryRetrieveServiceClass, BasicWorklistManagementServiceClass),
     C_GET: (QueryRetrieveServiceClass,),
+    C_MOVE: (QueryRetrieveServiceClass,),
 }
 """DIMSE service -> the service classes that use it and that we offer."""
 

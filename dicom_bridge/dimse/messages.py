@@ -42,15 +42,24 @@ class StoredInstance(Dataset):
     ----------
     path, offset
         The file, and where its data set begins in bytes.
+    originator
+        AE title of who asked for it to be sent to another; pynetdicom would name us.
     """
 
     def __init__(
-        self, path: Path, offset: int, sop_class: str, sop_uid: str, transfer_syntax: str
+        self,
+        path: Path,
+        offset: int,
+        sop_class: str,
+        sop_uid: str,
+        transfer_syntax: str,
+        originator: str | None = None,
     ) -> None:
         super().__init__()
         self.SOPClassUID, self.SOPInstanceUID = UID(sop_class), UID(sop_uid)
         place = (path, offset, UID(transfer_syntax))
         object.__setattr__(self, "place", place)
+        object.__setattr__(self, "originator", originator)
 
 
 class DataSetFile:

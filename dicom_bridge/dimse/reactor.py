@@ -27,6 +27,7 @@ from pynetdicom.timer import Timer
 from pynetdicom.transport import AssociationServer as OriginalServer
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from dicom_bridge.dimse import sending
 from dicom_bridge.dimse.association import AcceptedAssociation
 from dicom_bridge.dimse.transport import AssociationServer
 
@@ -40,7 +41,8 @@ PRIVATE: Final = (
     (ACSE, ("is_release_requested", "is_aborted", "send_release", "send_reject")),
     (DULServiceProvider, ("_read_pdu_data", "_process_recv_primitive", "_is_transport_event")),
     (DULServiceProvider, ("run_reactor", "stop_dul", "idle_timer_expired", "receive_pdu")),
-    (AssociationSocket, ("recv", "ready", "close")),
+    (AssociationSocket, ("recv", "ready", "close", "_create_socket", "_shutdown_socket")),
+    (AE, ("_create_socket",)),
     (RequestHandler, ("_create_association",)),
     (OriginalServer, ("server_bind", "verify_request", "get_request")),
     (dimse, ("_RQ_TO_MESSAGE", "_RSP_TO_MESSAGE")),
@@ -73,6 +75,15 @@ class ApplicationEntity(AE):
 
     open_spool: Callable[..., Any] | None = None
     keep_stored: Callable[..., tuple[int, str]] | None = None
+
+    def associate(self, addr: Any, port: int, *args: Any, **kwargs: Any) -> Association:
+        """Request an association; what is stored can be sent on it as it is."""
+        return sending.prepared(super().associate(addr, port, *args, **kwargs))
+
+    def _create_socket(self, assoc: Any, address: Any, tls_args: Any) -> AssociationSocket:
+        made = sending.OutgoingSocket(assoc, address=address)
+        made.tls_args = tls_args
+        return made
 
     @property
     def active_associations(self) -> list[Association]:

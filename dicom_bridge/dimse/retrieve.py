@@ -1,24 +1,30 @@
-"""C-GET in the Study Root model: instances go back over the association they are asked on.
+"""C-GET and C-MOVE: instances go back over the association they are asked on, or to another peer.
 
 The data sets are sent as they are stored. One that was stored in a transfer syntax for which the
-peer has no presentation context cannot be sent: its sub-operation has failed, and the final
+receiver has no presentation context cannot be sent: its sub-operation has failed, and the final
 status names it, so that no retrieval that lacks something looks complete.
+
+A move tells the receiver's organisation what the study is: both, who asks and who receives, must
+be allowed to read it, and both stand in the audit.
 
 References
 ----------
-* PS3.4 Section C.4.3 (C-GET), Table C.4-3 (statuses), C.6.2 (Study Root)
+* PS3.4 Sections C.4.2 (C-MOVE), C.4.3 (C-GET), Tables C.4-2 and C.4-3 (statuses)
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
-from dicom_bridge import retrieval
+from dicom_bridge import query, retrieval
 from dicom_bridge.bridge import Bridge
+from dicom_bridge.dimse import models, peers, sending
 from dicom_bridge.dimse.find import CANCELLED, PENDING, failed
 from dicom_bridge.dimse.messages import StoredInstance
+from dicom_bridge.dimse.models import STUDY_ROOT, Model
+from dicom_bridge.dimse.peers import Peer
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.instance import require_uid
 from dicom_bridge.mapping.matching import text
@@ -26,16 +32,14 @@ from dicom_bridge.retrieval import Retrieved
 from fhir_server.context import RequestContext
 from resources.errors import Exhausted, Invalid, NotFound, Refusal
 
-# PS3.4 Section C.4.3.1.3.1: level -> the unique keys that the identifier has.
-UNIQUE: Final[Mapping[str, tuple[str, ...]]] = {
-    "STUDY":  ("StudyInstanceUID",),
-    "SERIES": ("StudyInstanceUID", "SeriesInstanceUID"),
-    "IMAGE":  ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
-}  # fmt: skip
 MOST_UIDS: Final = 1000
 OUT_OF_RESOURCES: Final = 0xA701
+NOWHERE: Final = (None, None)
+"""A destination that is not known: 0xA801 (PS3.4 Table C.4-2)."""
 
-Answers = Iterator[int | tuple[int | Dataset, Dataset | None]]
+Wanted = Sequence[tuple[str, ...]]
+"""UIDs of study, series and instance, as many as the level has."""
+Answers = Iterator[Any]
 
 _log = logging.getLogger(__name__)
 
@@ -43,61 +47,121 @@ _log = logging.getLogger(__name__)
 def handle_get(event: Any, bridge: Bridge, portal: Portal) -> Answers:
     """Answer a C-GET request: the number of sub-operations, then each instance."""
     context = event.assoc.sender.context("C-GET")
+    found = _found(event, lambda: portal.call(_of_one(bridge, context, event)), bridge)
+    yield from _instances(event, found)
+
+
+def handle_move(event: Any, bridge: Bridge, portal: Portal) -> Answers:
+    """Answer a C-MOVE request: where to, the number of sub-operations, then each instance."""
+    sender = event.assoc.sender
+    ae = str(event.move_destination).strip()
     try:
-        wanted = read(event.identifier)
-        found = portal.call(_retrieved(bridge, context, wanted))
-        stored = [_stored(bridge, one) for one in found]
+        receiver = portal.call(peers.find(bridge.database, ae))
     except Refusal as refusal:
-        yield 1
-        yield _failed(refusal), None
+        receiver = None
+        _log.warning("C-MOVE to %s: %s", ae, refusal.reason)
+    if receiver is None:
+        yield NOWHERE
         return
-    except Exception:
-        _log.exception("C-GET from %s failed", event.assoc.sender.peer.ae)
-        yield 1
-        yield failed(Refusal("the request could not be answered")), None
-        return
-    instances = [instance for group in stored for instance in group]
-    yield len(instances)
-    for instance in instances:
-        if event.is_cancelled:
-            yield CANCELLED, None
-            return
-        yield PENDING, instance
+    to = RequestContext(receiver.principal, "C-MOVE", origin=sender.address)
+    contexts = [sender.context("C-MOVE")]
+    if receiver.organization != sender.peer.organization:
+        contexts.append(to)
+    found = _found(
+        event, lambda: portal.call(_of_all(bridge, contexts, event)), bridge, sender.peer.ae
+    )
+    yield _place(receiver, found)
+    yield from _instances(event, found)
 
 
-def _failed(refusal: Refusal) -> Dataset:
-    """PS3.4 Table C.4-3 has a word of its own for "Out of Resources"."""
-    status = failed(refusal)
-    if isinstance(refusal, Exhausted):
-        status.Status = OUT_OF_RESOURCES
-    return status
+def read(identifier: Dataset, model: Model = STUDY_ROOT) -> list[tuple[str, ...]]:
+    """Read what is asked for: the unique keys of the level, the last of them one of its list.
 
-
-def read(identifier: Dataset) -> list[tuple[str, ...]]:
-    """Read what is asked for: UIDs of study, series and instance, as many as the level has.
-
-    The unique key of the level itself may be a list of UIDs, those above are one.
+    The unique key of the level itself may be a list of values, those above are one.
 
     Raises
     ------
     Invalid
         No level of this model, or a unique key is missing or is no UID.
     """
-    level = text(identifier.get("QueryRetrieveLevel")).strip()
-    if level not in UNIQUE:
-        raise Invalid("Query/Retrieve Level is STUDY, SERIES or IMAGE", "QueryRetrieveLevel")
-    *above, own = UNIQUE[level]
-    start = tuple(require_uid(text(identifier.get(keyword)), keyword) for keyword in above)
-    uids = text(identifier.get(own)).split("\\")
-    if len(uids) > MOST_UIDS:
-        raise Invalid(f"More than {MOST_UIDS} UIDs", own)
-    return [(*start, require_uid(uid, own)) for uid in dict.fromkeys(uids)]
+    *above, own = model.unique[models.level_of(identifier, model)]
+    start = tuple(_key(text(identifier.get(keyword)), keyword) for keyword in above)
+    values = text(identifier.get(own)).split("\\")
+    if len(values) > MOST_UIDS:
+        raise Invalid(f"More than {MOST_UIDS} values", own)
+    return [(*start, _key(value, own)) for value in dict.fromkeys(values)]
 
 
-async def _retrieved(
-    bridge: Bridge, context: RequestContext, wanted: list[tuple[str, ...]]
+def _key(value: str, keyword: str) -> str:
+    if keyword != "PatientID":
+        return require_uid(value, keyword)
+    if not value.strip() or any(mark in value for mark in "\\*?"):
+        raise Invalid("PatientID must have one value", keyword)
+    return value
+
+
+def _found(
+    event: Any,
+    find: Callable[[], list[Retrieved]],
+    bridge: Bridge,
+    originator: str | None = None,
+) -> list[StoredInstance] | Dataset:
+    """Find what is to be sent; the status that says why nothing is."""
+    try:
+        return [instance for one in find() for instance in _stored(bridge, one, originator)]
+    except Refusal as refusal:
+        status = failed(refusal)
+        if isinstance(refusal, Exhausted):  # the tables have a word of their own for it
+            status.Status = OUT_OF_RESOURCES
+        return status
+    except Exception:
+        _log.exception("a retrieval by %s failed", event.assoc.sender.peer.ae)
+        return failed(Refusal("the request could not be answered"))
+
+
+def _instances(event: Any, found: list[StoredInstance] | Dataset) -> Answers:
+    if isinstance(found, Dataset):
+        yield 1
+        yield found, None
+        return
+    yield len(found)
+    for instance in found:
+        if event.is_cancelled:
+            yield CANCELLED, None
+            return
+        yield PENDING, instance
+
+
+def _place(receiver: Peer, found: list[StoredInstance] | Dataset) -> tuple[Any, ...]:
+    """Say where the sub-operations go; nothing is opened where there is nothing to send."""
+    instances = [] if isinstance(found, Dataset) else found
+    return receiver.host, receiver.port, {"contexts": sending.contexts_for(instances)}
+
+
+async def _of_all(
+    bridge: Bridge, contexts: Sequence[RequestContext], event: Any
 ) -> list[Retrieved]:
-    """Find what the peer may have; what it may not know of is as if it were not there."""
+    """Find what all of them may have."""
+    kept: list[Retrieved] = []
+    for number, context in enumerate(contexts):
+        found = await _of_one(bridge, context, event)
+        if number == 0:
+            kept = found
+            continue
+        theirs = {one.sop_uid for each in found for one in each.instances}
+        kept = [
+            each._replace(instances=[one for one in each.instances if one.sop_uid in theirs])
+            for each in kept
+        ]
+    return kept
+
+
+async def _of_one(bridge: Bridge, context: RequestContext, event: Any) -> list[Retrieved]:
+    """Find what somebody may have; what they may not know of is as if it were not there."""
+    model = models.of(event)
+    wanted: Wanted = read(event.identifier, model)
+    if model is models.PATIENT_ROOT:
+        wanted = [uids for keys in wanted for uids in await _of_patient(bridge, context, keys)]
     found = []
     for uids in wanted:
         try:
@@ -107,7 +171,17 @@ async def _retrieved(
     return found
 
 
-def _stored(bridge: Bridge, found: Retrieved) -> list[StoredInstance]:
+async def _of_patient(
+    bridge: Bridge, context: RequestContext, keys: tuple[str, ...]
+) -> list[tuple[str, ...]]:
+    """Name the studies of a patient, or the one asked for if it is theirs."""
+    patient, *uids = keys
+    asked = {"PatientID": patient} | ({"StudyInstanceUID": uids[0]} if uids else {})
+    studies = await query.studies(bridge, context, asked)
+    return [(row.study_uid, *uids[1:]) for row in studies.rows]
+
+
+def _stored(bridge: Bridge, found: Retrieved, originator: str | None) -> list[StoredInstance]:
     return [
         StoredInstance(
             bridge.blobs.path(one.blob, found.permit),
@@ -115,6 +189,7 @@ def _stored(bridge: Bridge, found: Retrieved) -> list[StoredInstance]:
             one.sop_class,
             one.sop_uid,
             one.transfer_syntax,
+            originator,
         )
         for one in found.instances
     ]

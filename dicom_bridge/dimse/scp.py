@@ -28,7 +28,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_bridge import counting, ingest, storage
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.dimse import find, peers, reactor, retrieve, store, worklist
+from dicom_bridge.dimse import find, models, peers, reactor, retrieve, store, worklist
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.dimse.sender import Sender
 from fhir_server.access.principal import Principal
@@ -42,8 +42,6 @@ MOST_PDU: Final = 1 << 17
 LEAST_PDU: Final = 128
 """Maximum Length, in bytes, below which nothing useful can be sent to a peer (PS3.8 Annex D.1)."""
 VERIFICATION: Final = "1.2.840.10008.1.1"
-STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
-STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
 PLAIN: Final = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 
 SUCCESS: Final = 0x0000
@@ -89,13 +87,14 @@ SERVICES: Final[list[Service]] = [
         store.handle_store,
         both_roles=True,
     ),
-    Service((STUDY_ROOT_FIND,), PLAIN, evt.EVT_C_FIND, find.handle_find),
-    Service((STUDY_ROOT_GET,), PLAIN, evt.EVT_C_GET, retrieve.handle_get),
+    Service(tuple(models.FIND), PLAIN, evt.EVT_C_FIND, find.handle_find),
+    Service(tuple(models.GET), PLAIN, evt.EVT_C_GET, retrieve.handle_get),
+    Service(tuple(models.MOVE), PLAIN, evt.EVT_C_MOVE, retrieve.handle_move),
     Service((worklist.MODALITY_WORKLIST,), PLAIN, evt.EVT_C_FIND, worklist.handle_worklist),
 ]
 """One row a service class: adding one is adding a row."""
 
-ANSWERED: Final = {evt.EVT_C_FIND: "C-FIND", evt.EVT_C_GET: "C-GET"}
+ANSWERED: Final = {evt.EVT_C_FIND: "C-FIND", evt.EVT_C_GET: "C-GET", evt.EVT_C_MOVE: "C-MOVE"}
 """Services that answer a request in many parts, and how they are counted."""
 
 

@@ -11,7 +11,6 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pynetdicom import AE
 
-from dicom_bridge.dimse import scp
 from fhir_server.access.token import Keys
 from resources import codes
 from tests.conftest import renamed
@@ -20,6 +19,8 @@ from tests.standards import access_world
 from tests.standards.access_world import INSTANCE, NHS, PARTY, SERIES, STUDY, WORD, World
 
 pytestmark = [pytest.mark.requirement("R015.1"), pytest.mark.requirement("R015.2")]
+
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 Json = dict[str, Any]
 INSTITUTION = "00080080"
@@ -163,13 +164,13 @@ def test_qido_matches_studies_and_series_by_who_created_them(
 @pytest.mark.parametrize(("key", "found"), [("Elsewhere*", 1), ("Nowhere*", 0)])
 def test_c_find_matches_and_returns_who_created_a_study(world: World, key: str, found: int) -> None:
     ae = AE("PARTY")
-    ae.add_requested_context(scp.STUDY_ROOT_FIND)
+    ae.add_requested_context(STUDY_ROOT_FIND)
     association = ae.associate("127.0.0.1", world.dicom, ae_title="ISOCENTRE")
     asked = Dataset()
     asked.QueryRetrieveLevel, asked.StudyInstanceUID, asked.InstitutionName = "STUDY", "", key
     answers = [
         (status.Status, row)
-        for status, row in association.send_c_find(asked, scp.STUDY_ROOT_FIND)
+        for status, row in association.send_c_find(asked, STUDY_ROOT_FIND)
         if row is not None
     ]
     association.release()

@@ -12,6 +12,8 @@ from dicom_bridge.dimse import scp
 from tests.dicom_bridge.build import an_instance
 from tests.dicom_bridge.conftest import Archive
 
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+
 
 @pytest.fixture
 def counted(archive: Archive) -> Counter[tuple[str, int]]:
@@ -60,12 +62,12 @@ async def test_queries_are_counted_once_they_are_answered(
     archive: Archive, counted: Counter[tuple[str, int]]
 ) -> None:
     def ask() -> None:
-        association = archive.associate((scp.STUDY_ROOT_FIND, scp.PLAIN[0]))
+        association = archive.associate((STUDY_ROOT_FIND, scp.PLAIN[0]))
         query = Dataset()
         query.QueryRetrieveLevel, query.StudyInstanceUID = "STUDY", ""
-        list(association.send_c_find(query, scp.STUDY_ROOT_FIND))
+        list(association.send_c_find(query, STUDY_ROOT_FIND))
         query.QueryRetrieveLevel = "NONSENSE"
-        list(association.send_c_find(query, scp.STUDY_ROOT_FIND))
+        list(association.send_c_find(query, STUDY_ROOT_FIND))
         association.release()
 
     await archive.call(ask)
