@@ -130,6 +130,9 @@ SAFEGUARDING: Final = Coding(
 REVIEW_EMERGENCY_ACCESS: Final = Coding(
     GOVERNANCE_TASK, "review-emergency-access", "Look at an emergency access"
 )
+SUBSCRIPTION_FAILED: Final = Coding(
+    GOVERNANCE_TASK, "subscription-failed", "See why a subscription is sent nothing more"
+)
 
 # --- identifier systems ------------------------------------------------------------------------
 

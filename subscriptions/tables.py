@@ -118,4 +118,5 @@ class WebsocketToken(SQLModel, table=True):
     digest: str = Field(sa_type=KeyText, primary_key=True)
     subscriptions: list[str] = Field(sa_column=Column(ARRAY(KeyText()), nullable=False))
     principal: str = Field(sa_type=KeyText)
+    withdrawable: list[str] = Field(sa_column=Column(ARRAY(KeyText()), nullable=False))
     expires: int = Field(sa_type=BigInteger)

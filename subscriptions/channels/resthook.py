@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from resources.errors import Unprocessable
+from resources.subscription import OURS
 from subscriptions.addresses import Addresses, Endpoint, literal
 from subscriptions.channels.outcome import SENT, Message, Outcome
 from subscriptions.events import Subscriber
@@ -38,11 +39,6 @@ READ_SECONDS: Final = 1.0
 """So much of an answer is read, and no longer, once its status is known."""
 LONGEST_WAIT: Final = 3600.0
 
-OURS: Final = frozenset(
-    {"host", "content-length", "content-type", "connection", "keep-alive", "te", "trailer",
-     "transfer-encoding", "upgrade", "expect", "proxy-authorization", "proxy-connection"}
-)  # fmt: skip
-"""Header fields that `Subscription.channel.header` does not set: they are about the connection."""
 _LINE: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\t]*?)[ \t]*")
 
 

@@ -1,4 +1,4 @@
-"""Who holds the lease of a subscription."""
+"""Who holds the lease of a subscription, and how a binding token may be withdrawn."""
 
 from alembic import op
 
@@ -9,10 +9,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column."""
+    """Add the columns."""
     op.execute("ALTER TABLE subscription ADD COLUMN holder text COLLATE \"C\" NOT NULL DEFAULT ''")
+    op.execute('ALTER TABLE websocket_token ADD COLUMN withdrawable text[] COLLATE "C" NOT NULL')
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop them."""
+    op.execute("ALTER TABLE websocket_token DROP COLUMN withdrawable")
     op.execute("ALTER TABLE subscription DROP COLUMN holder")

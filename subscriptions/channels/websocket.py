@@ -1,0 +1,362 @@
+"""WebSocket: notifications over a connection that the subscriber opens.
+
+A client asks for a binding token, opens a socket, and sends ``bind-with-token`` and the token; from
+then on it is sent what happens for the subscriptions of the token, those it has missed first. One
+socket may be bound with several tokens, and anew with a later one before the first ends; where one
+has ended or is withdrawn, the socket is closed. Nothing is acknowledged: who finds a gap in the
+numbers asks ``$events``.
+
+Each http process serves its own sockets, and listens for the notice that there are new events.
+
+References
+----------
+* HL7 Subscriptions R5 Backport 1.1.0, "Websocket"; RFC 6455; RFC 6750 for the status 4401
+* ASGI 2.4, "WebSocket"; OWASP WebSocket Security Cheat Sheet (Origin)
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+
+import orjson
+import psycopg
+from starlette.types import Receive, Scope, Send
+
+from fhir_server.access.withdrawn import Withdrawn
+from fhir_server.context import now
+from fhir_server.postgres.database import Database, Texts
+from fhir_server.store.store import Store
+from resources.errors import Refusal
+from subscriptions import events as happened
+from subscriptions import notifications
+from subscriptions.events import Subscriber
+
+PATH: Final = "/$subscriptions"
+"""Below the FHIR base."""
+
+BIND: Final = "bind-with-token"
+LONGEST: Final = 1024
+"""Characters of what a client says."""
+BIND_SECONDS: Final = 15.0
+"""A socket that is not bound so soon is closed."""
+MOST_SOCKETS: Final = 2000
+MOST_OF_A_TOKEN: Final = 5
+MOST_BINDINGS: Final = 500
+LOOK_SECONDS: Final = 0.25
+"""So often tokens, and heartbeats that are due, are looked at."""
+POLL_SECONDS: Final = 2.0
+"""So often events are looked for without a notice."""
+AGAIN_SECONDS: Final = 1.0
+TIMEOUT_STATUS: Final = 408
+
+NORMAL, POLICY, TOO_LONG, AGAIN_LATER, TOKEN_ENDED = 1000, 1008, 1009, 1013, 4401
+"""RFC 6455 Section 7.4; 4401 is ours, as HTTP's 401."""
+
+TOKEN: Final = "select subscriptions, withdrawable, expires from websocket_token where digest = $1"
+EVENTS: Final = "select id, events from subscription where id = any($1::text[])"
+TAKEN: Final = """
+update subscription set delivered = greatest(delivered, $2), last_sent = $3, last_error = null
+where id = $1
+"""
+
+Count = Callable[[str, int, float], None]
+Allows = Callable[[str], Awaitable[bool]]
+
+_log = logging.getLogger(__name__)
+
+
+class Token(NamedTuple):
+    """What a binding token stands for. `expires` is in microseconds since 1970 UTC."""
+
+    digest: str
+    subscriptions: list[str]
+    withdrawable: list[str]
+    expires: int
+
+
+class Binding:
+    """One subscription on one socket, and up to which event it was sent."""
+
+    def __init__(self, token: Token, sent: int) -> None:
+        self.token = token
+        self.sent = sent
+        self.last = time.monotonic()
+        self.heartbeat: int | None = None
+
+    def is_idle(self) -> bool:
+        """Say whether a heartbeat is due."""
+        return self.heartbeat is not None and self.last + self.heartbeat <= time.monotonic()
+
+
+class Socket:
+    """One connection."""
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.bindings: dict[str, Binding] = {}
+        self.woken = asyncio.Event()
+        self.closed: int | None = None
+
+    def tokens(self) -> set[str]:
+        """The digests of the tokens it is bound with."""
+        return {binding.token.digest for binding in self.bindings.values()}
+
+    def close(self, code: int) -> None:
+        """Have it closed by who sends on it."""
+        if self.closed is None:
+            self.closed = code
+            self.woken.set()
+
+
+class Sockets:
+    """All sockets of one process: the ASGI application behind `PATH`.
+
+    Parameters
+    ----------
+    allows
+        Whether a page of this origin may open one.
+    base_url
+        Our FHIR base.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        withdrawn: Withdrawn,
+        allows: Allows,
+        *,
+        base_url: str,
+        count: Count = lambda channel, status, seconds: None,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._withdrawn = withdrawn
+        self._allows = allows
+        self._base_url = base_url
+        self._count = count
+        self._sockets: set[Socket] = set()
+        self._noticed = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection until it ends."""
+        if scope["type"] == "http":
+            await _upgrade(send)
+            return
+        await receive()
+        origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
+        if len(origins) > 1 or (origins and not await self._allows(origins[0])):
+            await send({"type": "websocket.close"})
+            return
+        await send({"type": "websocket.accept"})
+        socket = Socket(send)
+        if len(self._sockets) >= MOST_SOCKETS:
+            await send({"type": "websocket.close", "code": AGAIN_LATER})
+            return
+        self._sockets.add(socket)
+        tasks = [
+            asyncio.create_task(self._hear(socket, receive)),
+            asyncio.create_task(self._speak(socket)),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if (error := task.exception()) is not None and not isinstance(error, OSError):
+                    _log.error("a socket failed", exc_info=error)
+        finally:
+            self._sockets.discard(socket)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def follow(self) -> None:
+        """Wake the sockets that there is something for, until cancelled."""
+        tasks = [asyncio.create_task(each()) for each in (self._listen, self._wake, self._watch)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    # --- one socket -----------------------------------------------------------------------------
+
+    async def _hear(self, socket: Socket, receive: Receive) -> None:
+        """Take what the client says: tokens, and nothing else."""
+        while True:
+            limit = None if socket.bindings else BIND_SECONDS
+            try:
+                async with asyncio.timeout(limit):
+                    message = await receive()
+            except TimeoutError:
+                socket.close(POLICY)
+                await asyncio.Event().wait()
+            if message["type"] != "websocket.receive":
+                return
+            text = message.get("text")
+            if text is None or len(text) > LONGEST:
+                socket.close(POLICY if text is None else TOO_LONG)
+            elif (token := _token(text)) is None:
+                socket.close(POLICY)
+            else:
+                await self._bind(socket, token)
+
+    async def _bind(self, socket: Socket, text: str) -> None:
+        digest = digest_of(text)
+        try:
+            rows = await self._database.run(TOKEN, (digest,))
+            token = Token(digest, *rows[0]) if rows else None
+            if token is None or self._has_ended(token):
+                socket.close(TOKEN_ENDED)
+                return
+            elsewhere = sum(digest in other.tokens() for other in self._sockets - {socket})
+            bound = len(socket.bindings.keys() | set(token.subscriptions))
+            if elsewhere >= MOST_OF_A_TOKEN or bound > MOST_BINDINGS:
+                socket.close(POLICY)
+                return
+            for id in token.subscriptions:
+                await self._bind_one(socket, token, id)
+        except Refusal:
+            socket.close(AGAIN_LATER)
+            return
+        socket.woken.set()
+
+    async def _bind_one(self, socket: Socket, token: Token, id: str) -> None:
+        """Shake hands for one subscription, and send what happens from then on."""
+        subscriber = await happened.subscriber(self._database, id)
+        if subscriber is None or subscriber.channel != "websocket":
+            return
+        bound = socket.bindings.get(id)
+        if bound is not None:
+            bound.token = token
+        await self._tell(socket, subscriber, "handshake", [])
+        if bound is None:
+            socket.bindings[id] = Binding(token, subscriber.delivered)
+
+    async def _speak(self, socket: Socket) -> None:
+        """Send what there is for a socket whenever it is woken, and close it in the end."""
+        while socket.closed is None:
+            try:
+                for id, binding in list(socket.bindings.items()):
+                    await self._send_waiting(socket, id, binding)
+            except Refusal:
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            await socket.woken.wait()
+            socket.woken.clear()
+        await socket.send({"type": "websocket.close", "code": socket.closed})
+
+    async def _send_waiting(self, socket: Socket, id: str, binding: Binding) -> None:
+        while socket.closed is None:
+            subscriber = await happened.subscriber(self._database, id)
+            if subscriber is None:
+                socket.bindings.pop(id, None)
+                return
+            binding.heartbeat = subscriber.heartbeat
+            if subscriber.status not in ("active", "error"):
+                return
+            most = max(subscriber.max_count, 1) if subscriber.topic else 1
+            events = await happened.after(self._database, id, binding.sent, most)
+            if events:
+                if self._has_ended(binding.token):
+                    socket.close(TOKEN_ENDED)
+                    return
+                await self._tell(socket, subscriber, "event-notification", events)
+                binding.sent = events[-1].number
+                await self._database.run(TAKEN, (id, binding.sent, now()))
+            elif binding.is_idle():
+                await self._tell(socket, subscriber, "heartbeat", [])
+            else:
+                return
+            binding.last = time.monotonic()
+
+    async def _tell(
+        self, socket: Socket, subscriber: Subscriber, kind: str, events: list[happened.Event]
+    ) -> None:
+        began = time.monotonic()
+        if subscriber.topic:
+            bundle = await notifications.notification(
+                self._store, subscriber, kind, events, base_url=self._base_url
+            )
+            text = orjson.dumps(bundle).decode()
+        else:
+            text = f"{'bound' if kind == 'handshake' else 'ping'} {subscriber.id}"
+        await socket.send({"type": "websocket.send", "text": text})
+        self._count("websocket", 200, time.monotonic() - began)
+
+    # --- all sockets ----------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                connection = await psycopg.AsyncConnection.connect(
+                    self._database.url, autocommit=True
+                )
+                async with connection:
+                    await connection.execute("listen subscription_events")
+                    async for _ in connection.notifies():
+                        self._noticed.set()
+            except psycopg.Error:
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _wake(self) -> None:
+        """Ask once, for all sockets, which subscriptions have new events."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._noticed.wait(), POLL_SECONDS)
+            self._noticed.clear()
+            ids = {id for socket in self._sockets for id in socket.bindings}
+            if not ids:
+                continue
+            try:
+                rows = await self._database.run(EVENTS, (Texts(sorted(ids)),))
+            except Refusal:
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            counts: dict[str, int] = dict(rows)
+            for socket in self._sockets:
+                for id, binding in socket.bindings.items():
+                    if counts.get(id, binding.sent + 1) > binding.sent:
+                        socket.woken.set()
+
+    async def _watch(self) -> None:
+        """Close sockets whose token has ended, and wake those to which a heartbeat is due."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for socket in self._sockets:
+                if any(self._has_ended(each.token) for each in socket.bindings.values()):
+                    socket.close(TOKEN_ENDED)
+                elif any(each.is_idle() for each in socket.bindings.values()):
+                    socket.woken.set()
+
+    def _has_ended(self, token: Token) -> bool:
+        return token.expires <= now() or self._withdrawn.has(*token.withdrawable)
+
+
+def digest_of(token: str) -> str:
+    """Give what is kept of a binding token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _token(text: str) -> str | None:
+    """Read what binds, in either of its spellings.
+
+    Examples
+    --------
+    >>> _token("bind-with-token abc"), _token("bind-with-token: abc"), _token("bind abc")
+    ('abc', 'abc', None)
+    """
+    word, _, token = text.strip().partition(" ")
+    token = token.strip()
+    return token if word.removesuffix(":") == BIND and token and " " not in token else None
+
+
+async def _upgrade(send: Send) -> None:
+    """Tell who asks by HTTP that this is for sockets (RFC 9110 Section 15.5.22)."""
+    headers: list[tuple[bytes, bytes]] = [(b"upgrade", b"websocket"), (b"content-length", b"0")]
+    start: dict[str, Any] = {"type": "http.response.start", "status": 426, "headers": headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": b""})
