@@ -23,7 +23,7 @@ from fhir_server.search.query import Query
 from fhir_server.search.rank import OTHERWISE, RANKS, is_ranked
 from fhir_server.search.terms import MARK, NOT_INDEXED, Terms, initials
 from fhir_server.search.token import Token
-from fhir_server.store.versions import SEPARATOR, cut, joined
+from fhir_server.store.index_rows import SEPARATOR, cut, joined
 from resources.search_parameters import CHIEF_DATE
 
 Answer = bool | None

@@ -25,7 +25,7 @@ from fhir_server.search import find, terms
 from fhir_server.search.find import Page
 from fhir_server.search.query import Query
 from fhir_server.search.stored import Stored
-from fhir_server.store import history, labels, reading, versions, walking
+from fhir_server.store import history, labels, reading, walking, writer
 from fhir_server.store.attempts import Attempts
 from fhir_server.store.history import Cut
 from fhir_server.store.labels import Label
@@ -81,7 +81,7 @@ class Store:
         self._around = Surroundings(
             database,
             self._targets,
-            versions.Writer(database).write,
+            writer.Writer(database).write,
             hooks if rules != "base" else Hooks(keeps=hooks.keeps),
             base_url,
             rules != "base",
@@ -104,7 +104,7 @@ class Store:
                 yield work
                 await work.finish()
         except Exception as error:
-            cause = versions.refusal(error)
+            cause = writer.refusal(error)
             await self._attempts.note(context, cause, *(work.attempted if work else (None, None)))
             if cause is error:
                 raise

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeAlias
 from fhir_server.postgres.database import Database, Integers, Texts
 from fhir_server.search.stored import Stored
 from fhir_server.search.terms import Terms
-from fhir_server.store import citations, versions
-from fhir_server.store.versions import SEPARATOR
+from fhir_server.store import citations, index_rows
+from fhir_server.store.index_rows import SEPARATOR
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -177,8 +177,8 @@ async def _replace(database: Database, fresh: Mapping[int, tuple[Stored, Terms]]
             Integers(keys),
             Integers([index.sort_at for _, _, index in indexed]),
             Integers([index.sort_until for _, _, index in indexed]),
-            Texts([versions.joined(index.terms) for _, _, index in indexed]),
-            Texts([versions.marked(index.texts) for _, _, index in indexed]),
+            Texts([index_rows.joined(index.terms) for _, _, index in indexed]),
+            Texts([index_rows.marked(index.texts) for _, _, index in indexed]),
         ))  # fmt: skip
         dates = [
             (stored.type, *date, key) for key, stored, index in indexed for date in set(index.dates)
@@ -186,12 +186,12 @@ async def _replace(database: Database, fresh: Mapping[int, tuple[Stored, Terms]]
         strings = [
             (stored.type, code, value, originals, key)
             for key, stored, index in indexed
-            for (code, value), originals in versions.texts(index.strings).items()
+            for (code, value), originals in index_rows.texts(index.strings).items()
         ]
         values = [
             (stored.type, *value, key)
             for key, stored, index in indexed
-            for value in versions.values(index.values)
+            for value in index_rows.values(index.values)
         ]
         await transaction.run(ADD_DATES, _columns(dates, DATE_KINDS))
         await transaction.run(ADD_STRINGS, _columns(strings, STRING_KINDS))
@@ -220,15 +220,15 @@ def _shape(index: Terms) -> tuple[Any, ...]:
     dates = {f"({code},{low},{high})" for code, low, high in index.dates}
     strings = [
         f"{code}={value}={originals or ''}"
-        for (code, value), originals in versions.texts(index.strings).items()
+        for (code, value), originals in index_rows.texts(index.strings).items()
     ]
     values = [
         "=".join(str(each) for each in value if each is not None)
-        for value in versions.values(index.values)
+        for value in index_rows.values(index.values)
     ]
-    terms_ = _set(versions.joined(index.terms))
+    terms_ = _set(index_rows.joined(index.terms))
     lists = sorted(dates), sorted(strings), sorted(values)
-    return index.sort_at, index.sort_until, terms_, *lists, versions.marked(index.texts)
+    return index.sort_at, index.sort_until, terms_, *lists, index_rows.marked(index.texts)
 
 
 def _set(joined: str) -> list[str]:

@@ -15,28 +15,16 @@ References
 * PostgreSQL documentation: "Data-Modifying Statements in WITH"
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
-
-import psycopg
-from psycopg.errors import UniqueViolation
 
 from fhir_server.audit import ledger
 from fhir_server.audit.ledger import Entry
-from fhir_server.postgres.database import Blobs, Database, Integers, Texts, unnest
-from fhir_server.postgres.gathering import Gathering
+from fhir_server.postgres.database import Blobs, Integers, Texts, unnest
 from fhir_server.search.stored import Stored
-from fhir_server.search.terms import StringTerm, Terms, ValueTerm, is_valued
-from resources.errors import Stale
-
-SEPARATOR: Final = "\x1f"
-"""Between the elements of a text array inside a text; removed from what is indexed."""
-
-LONGEST_TERM: Final = 800
-"""Octets. A longer term is not indexed: an index entry must fit into a third of a page."""
-
-UNIQUE_VERSION: Final = "version_type_id_version_key"
+from fhir_server.search.terms import Terms, is_valued
+from fhir_server.store import index_rows
+from fhir_server.store.index_rows import SEPARATOR
 
 
 class Row(NamedTuple):
@@ -189,48 +177,6 @@ def parameters(batch: Batch) -> list[Any]:
     ]
 
 
-def refusal(error: Exception) -> Exception:
-    """`Stale` if somebody else has just written that version, else the error itself."""
-    if isinstance(error, UniqueViolation) and error.diag.constraint_name == UNIQUE_VERSION:
-        return Stale("Somebody else has just changed this resource.")
-    return error
-
-
-class Writer:
-    """Writes batches, those that come together with one statement.
-
-    A statement that fails writes nothing; its batches are then tried one by one, so that each
-    is refused for its own fault alone.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._gathering: Gathering[Batch, None] = Gathering(self._write, lanes=2, most=32)
-
-    async def write(self, batch: Batch) -> None:
-        """Write a batch; it is durable when this returns."""
-        await self._gathering.ask(batch)
-
-    async def _write(self, batches: list[Batch]) -> list[Exception | None]:
-        together = Batch(
-            [row for batch in batches for row in batch.rows],
-            [entry for batch in batches for entry in batch.entries],
-        )
-        try:
-            await self._write_one(together)
-        except psycopg.Error as error:
-            if len(batches) == 1:
-                return [refusal(error)]
-            return [(await self._write([batch]))[0] for batch in batches]
-        return [None] * len(batches)
-
-    async def _write_one(self, batch: Batch) -> None:
-        if batch.rows:
-            await self._database.run(*statement(batch))
-        elif batch.entries:
-            await self._database.run(ledger.INSERT, ledger.arrays(batch.entries))
-
-
 def _row_arrays(rows: Sequence[Row]) -> list[Any]:
     return [
         Texts([row.stored.type for row in rows]),
@@ -242,11 +188,11 @@ def _row_arrays(rows: Sequence[Row]) -> list[Any]:
         Integers([int(row.last) for row in rows]),
         Integers([row.replaced if row.last else None for row in rows]),
         Texts([row.patient for row in rows]),
-        Texts([joined(row.organizations) for row in rows]),
+        Texts([index_rows.joined(row.organizations) for row in rows]),
         Integers([row.terms.sort_at for row in rows]),
         Integers([row.terms.sort_until for row in rows]),
-        Texts([joined(row.terms.terms) for row in rows]),
-        Texts([marked(row.terms.texts) for row in rows]),
+        Texts([index_rows.joined(row.terms.terms) for row in rows]),
+        Texts([index_rows.marked(row.terms.texts) for row in rows]),
     ]
 
 
@@ -267,7 +213,7 @@ def _string_arrays(rows: Sequence[Row]) -> list[Any]:
         (n, code, value, originals)
         for n, row in enumerate(rows, 1)
         if row.last and row.terms.strings
-        for (code, value), originals in texts(row.terms.strings).items()
+        for (code, value), originals in index_rows.texts(row.terms.strings).items()
     ]
     return [
         Integers([n for n, _, _, _ in terms]),
@@ -282,7 +228,7 @@ def _value_arrays(rows: Sequence[Row]) -> list[Any]:
         (n, *value)
         for n, row in enumerate(rows, 1)
         if row.last
-        for value in values(row.terms.values)
+        for value in index_rows.values(row.terms.values)
     ]
     kinds = (Integers, Texts, Integers, Texts, Texts, Texts, Texts, Texts)
     return [kind([term[at] for term in terms]) for at, kind in enumerate(kinds)]
@@ -302,51 +248,3 @@ def _relation_arrays(rows: Sequence[Row]) -> list[Any]:
         Texts([id for _, _, _, id in keys]),
         Integers([until[key] for key in keys]),
     ]
-
-
-def joined(terms: Sequence[str]) -> str:
-    """Terms as one text for ``string_to_array``, without those that no index can hold."""
-    text = SEPARATOR.join(terms)
-    if len(text) <= LONGEST_TERM // 4 and "\0" not in text and text.count(SEPARATOR) < len(terms):
-        return text
-    return SEPARATOR.join(
-        term.replace(SEPARATOR, "").replace("\0", "")
-        for term in terms
-        if len(term.encode()) <= LONGEST_TERM
-    )
-
-
-def texts(strings: Iterable[StringTerm]) -> dict[tuple[str, str], str | None]:
-    """Gather the texts that are folded alike, by code and folded text: how each is written.
-
-    None stands for what is written as it is folded.
-    """
-    found: dict[tuple[str, str], list[str]] = {}
-    for code, value, original in strings:
-        written = original.replace(SEPARATOR, "").replace("\0", "")
-        found.setdefault((code, cut(value)), []).append(written)
-    return {
-        at: None if originals == [at[1]] else SEPARATOR.join(originals)
-        for at, originals in found.items()
-    }
-
-
-def values(terms: Iterable[ValueTerm]) -> list[tuple[Any, ...]]:
-    """Values as rows of `value_term` without key and type; each is numbered within its code."""
-    numbers: Counter[str] = Counter()
-    rows = []
-    for term in terms:
-        numbers[term.code] += 1
-        ends = (None if each is None else format(each, "f") for each in term[2:])
-        rows.append((term.code, numbers[term.code], joined(term.words), *ends))
-    return rows
-
-
-def marked(texts: str) -> str | None:
-    """`Terms.texts` as they are kept; None stands for none."""
-    return texts.replace("\0", "") or None
-
-
-def cut(value: str) -> str:
-    """A text cut to what an index holds; strings match by how they begin."""
-    return value.replace("\0", "")[: LONGEST_TERM // 4]

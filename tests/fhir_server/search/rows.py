@@ -14,7 +14,7 @@ from fhir_server.postgres.database import Database
 from fhir_server.search import find, query
 from fhir_server.search.find import Page
 from fhir_server.search.terms import index
-from fhir_server.store import versions
+from fhir_server.store import index_rows
 from resources.compartments import patient_of
 
 EVERYTHING = Reach(everything=True, organization=None, patient=None, open=True)
@@ -106,12 +106,12 @@ async def _put(
         await database.run(
             "insert into date_term values ($1, $2, $3, $4, $5)", (type, code, low, high, key)
         )
-    for (code, value), originals in versions.texts(terms.strings).items():
+    for (code, value), originals in index_rows.texts(terms.strings).items():
         await database.run(
             "insert into string_term values ($1, $2, $3, $4, $5)",
             (type, code, value, key, originals),
         )
-    for code, n, words, *ends in versions.values(terms.values):
+    for code, n, words, *ends in index_rows.values(terms.values):
         await database.run(
             "insert into value_term values ($1, $2, string_to_array($3, chr(31)),"
             " $4::text::numeric, $5::text::numeric, $6::text::numeric, $7::text::numeric, $8, $9)",
