@@ -31,7 +31,8 @@ from fhir_server import duties, health, jobs, metrics, own_parameters
 from fhir_server.access.limits import Limits
 from fhir_server.access.token import Keys, TokenChecker
 from fhir_server.access.withdrawn import Withdrawn
-from fhir_server.audit import anchor
+from fhir_server.audit import anchor, syslog
+from fhir_server.audit.syslog import Receiver
 from fhir_server.core import Core, opened
 from fhir_server.logs import Access
 from fhir_server.metrics import Meter
@@ -49,6 +50,7 @@ from smart_apps.authorization.tokens import Issuer
 from smart_apps.authorization.upstream import Upstream
 from smart_apps.origins import CrossOrigin, Origins
 from subscriptions.matcher import Matcher
+from subscriptions.subscriptions import Subscriptions
 
 KEEP_ALIVE_SECONDS: Final = 75
 GRACE_SECONDS: Final = 4
@@ -115,6 +117,7 @@ def build_http(
         checker,
         core.ledger,
         core.exports,
+        Subscriptions(core.database, core.store, settings.fhir_base),
         base_url=settings.fhir_base,
         body_limit=settings.max_body_bytes,
     )
@@ -215,13 +218,22 @@ def worker(settings: Settings, database_url: str, seat: Seat) -> None:
         async with opened(settings, database_url) as core:
             due = duties.of(core)
             building = partial(duties.build_own_parameters, core)
+            feeding = asyncio.create_task(_feed(core))
             heeding = asyncio.create_task(own_parameters.heed(core.database, building))
             matching = asyncio.create_task(Matcher(core.database, settings.fhir_base).run())
             await jobs.work(jobs.application(database_url, due), due, seat.ready)
             matching.cancel()
             heeding.cancel()
+            feeding.cancel()
 
     uvloop.run(run())
+
+
+async def _feed(core: Core) -> None:
+    """Send the ledger to the syslog receiver, if one is named."""
+    if core.settings.syslog:
+        receiver = Receiver.read(core.settings.syslog)
+        await syslog.follow(core.database, receiver, core.settings.syslog_ca or None)
 
 
 async def _until_told(work: Coroutine[Any, Any, None]) -> None:

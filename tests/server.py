@@ -20,6 +20,7 @@ from fhir_server.postgres.database import Database
 from fhir_server.rest import router
 from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
+from subscriptions.subscriptions import Subscriptions
 
 BODY_LIMIT = 1024 * 1024
 """Octets; small, so that a test of the limit is quick."""
@@ -129,8 +130,9 @@ def _application(url: str, address: str, keys: Keys, folder: Path) -> Starlette:
     store = Store(database, ledger, Workflow(base_url).hooks(), base_url)
     checker = TokenChecker(keys, address)
     exports = Exports(database, folder, base_url)
+    subscriptions = Subscriptions(database, store, base_url)
     routes = router.routes(
-        store, checker, ledger, exports, base_url=base_url, body_limit=BODY_LIMIT
+        store, checker, ledger, exports, subscriptions, base_url=base_url, body_limit=BODY_LIMIT
     )
 
     @asynccontextmanager

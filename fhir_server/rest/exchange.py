@@ -17,6 +17,7 @@ from fhir_server.export.exports import Exports
 from fhir_server.store.store import Store
 from resources.content import Content
 from resources.errors import Invalid
+from subscriptions.subscriptions import Subscriptions
 
 FHIR_JSON = b"application/fhir+json; fhirVersion=4.0"
 """FHIR http, "FHIR version parameter": every answer says which release it speaks."""
@@ -164,6 +165,8 @@ class Server:
         Answer such a request as if it had come by itself; nothing is raised.
     exports
         The way to bulk exports.
+    subscriptions
+        The way to subscriptions and their events.
     """
 
     store: Store
@@ -175,3 +178,4 @@ class Server:
     route: Callable[[Request, str], Interaction]
     dispatch: Callable[["Server", Request, str], Awaitable[Answer]]
     exports: Exports
+    subscriptions: Subscriptions

@@ -27,6 +27,7 @@ from resources import search_parameters
 from resources.compartments import COMPARTMENTS
 from resources.errors import NotFound
 from resources.models import TYPES
+from subscriptions.subscriptions import Subscriptions
 
 INTERACTIONS: Final = (
     Interaction("GET",    "metadata",                   "capabilities",     capabilities.metadata),
@@ -64,6 +65,7 @@ def routes(
     checker: TokenChecker,
     ledger: Ledger,
     orders: Exports,
+    subscriptions: Subscriptions,
     *,
     base_url: str,
     body_limit: int = 16 * 1024 * 1024,
@@ -81,7 +83,16 @@ def routes(
     # It reads every search parameter, which is better done now than later.
     capabilities.statement(base_url, INTERACTIONS, search_parameters.generation())
     server = Server(
-        store, checker, ledger, base_url, body_limit, INTERACTIONS, route, dispatch, orders
+        store,
+        checker,
+        ledger,
+        base_url,
+        body_limit,
+        INTERACTIONS,
+        route,
+        dispatch,
+        orders,
+        subscriptions,
     )
     door = Door(server)
     return [Route(ROOT, endpoint=door), Route(f"{ROOT}/{{address:path}}", endpoint=door)]

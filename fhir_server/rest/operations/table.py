@@ -24,6 +24,10 @@ from fhir_server.rest.operations import (
     meta,
     parameters,
     request_everything,
+    subscription_events,
+    subscription_resend,
+    subscription_status,
+    subscription_topics,
     subsumes,
     validate,
     validate_code,
@@ -35,6 +39,7 @@ from resources.models import TYPES
 
 _R4: Final = "http://hl7.org/fhir/OperationDefinition"
 _BULK: Final = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition"
+_BACKPORT: Final = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition"
 _OURS: Final = "https://isocentre.example/fhir/OperationDefinition"
 
 _BUNDLE: Final = (Taken("return", "Bundle", 1),)
@@ -88,6 +93,22 @@ OPERATIONS: Final = (
     Operation("export", ("instance",), frozenset({"Group"}), ("r", "Group"), export.TAKES,
               export.answer,
               f"{_BULK}/group-export", "Write all that is about the patients of a group to files"),
+    Operation("status", ("type", "instance"), frozenset({"Subscription"}), ("r", "Subscription"),
+              subscription_status.TAKES, subscription_status.answer,
+              f"{_BACKPORT}/backport-subscription-status", "Tell how subscriptions are",
+              gives=_BUNDLE),
+    Operation("events", ("instance",), frozenset({"Subscription"}), ("r", "Subscription"),
+              subscription_events.TAKES, subscription_events.answer,
+              f"{_BACKPORT}/backport-subscription-events", "Give events that have been",
+              gives=_BUNDLE),
+    Operation("resend", ("instance",), frozenset({"Subscription"}), ("u", "Subscription"),
+              subscription_resend.TAKES, subscription_resend.answer,
+              f"{_OURS}/Subscription-resend", "Have events sent again",
+              gives=(Taken("return", "OperationOutcome", 1),)),
+    Operation("topics", ("type",), frozenset({"Subscription"}), ("r", "Subscription"),
+              subscription_topics.TAKES, subscription_topics.answer,
+              f"{_OURS}/Subscription-topics", "List the topics that can be subscribed to",
+              gives=_BUNDLE),
 )  # fmt: skip
 
 
