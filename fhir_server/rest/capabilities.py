@@ -17,7 +17,7 @@ from fhir_server.rest.exchange import Answer, Interaction, Request, Server
 from fhir_server.rest.operations import table
 from fhir_server.search.query import COMMON
 from fhir_server.store.unit_of_work import FINAL
-from resources import search_parameters
+from resources import search_parameters, subscription, topics
 from resources.compartments import COMPARTMENTS
 from resources.models import FHIR_VERSION, TYPES
 
@@ -63,7 +63,7 @@ def statement(base_url: str, interactions: tuple[Interaction, ...], generation: 
         "kind": "instance",
         "software": {"name": "Isocentre", "version": version("isocentre")},
         "implementation": {"description": "Isocentre", "url": base_url},
-        "instantiates": [BULK_DATA],
+        "instantiates": [BULK_DATA, SUBSCRIPTIONS],
         "fhirVersion": FHIR_VERSION,
         "format": ["application/fhir+json", "json"],
         "patchFormat": list(PATCHES),
@@ -86,6 +86,11 @@ COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition"
 
 BULK_DATA: Final = "http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"
 """What is instantiated: Bulk Data Access 2.0, "CapabilityStatement"."""
+
+BACKPORT: Final = "http://hl7.org/fhir/uv/subscriptions-backport"
+SUBSCRIPTIONS: Final = f"{BACKPORT}/CapabilityStatement/backport-subscription-server-r4"
+TOPIC: Final = f"{BACKPORT}/StructureDefinition/capabilitystatement-subscriptiontopic-canonical"
+"""HL7 Subscriptions R5 Backport 1.1.0, "Subscription Topics in R4": where topics are listed."""
 
 OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 """SMART App Launch 1.0, "Using CapabilityStatement": older clients look here alone."""
@@ -132,7 +137,9 @@ def _resource(type: str, offered: Iterable[str]) -> dict[str, Any]:
     includes = [f"{type}:{row.code}" for row in rows.values() if row.kind == "reference"]
     reverse_includes = _pointing_at(search_parameters.generation()).get(type)
     return {
+        **(_topics() if type == "Subscription" else {}),
         "type": type,
+        **({"supportedProfile": [subscription.PROFILE]} if type == "Subscription" else {}),
         "interaction": [{"code": name} for name in names],
         "versioning": "versioned-update",
         "readHistory": True,
@@ -147,6 +154,10 @@ def _resource(type: str, offered: Iterable[str]) -> dict[str, Any]:
         "searchParam": _parameters(type),
         **_operations(type),
     }
+
+
+def _topics() -> dict[str, Any]:
+    return {"extension": [{"url": TOPIC, "valueCanonical": url} for url in topics.topics()]}
 
 
 def _parameters(type: str) -> list[dict[str, str]]:
