@@ -47,7 +47,7 @@ def busy(cluster: str, template: str, keys: Keys) -> Iterator[Clinic]:
         yield clinic
 
 
-def counted(clinic: Clinic, login: str, query: str = "") -> dict[str, Any]:
+def counted(clinic: Clinic, login: str, query: str = "") -> dict[Any, int]:
     """Measure -> the total, and measure, values -> the count."""
     found: dict[Any, int] = {}
     for group in clinic.get(login, f"{REPORT}?{query}")["group"]:
@@ -78,7 +78,7 @@ def test_each_organisation_counts_what_it_requested_acquired_and_reported(busy: 
     assert (practice["acquired"], practice["reported"]) == (0, 0)
 
 
-def counted_as(clinic: Clinic, organization: str, query: str = "") -> dict[str, Any]:
+def counted_as(clinic: Clinic, organization: str, query: str = "") -> dict[Any, int]:
     client = clinic.server.client("auditor", organization, scope="user/AuditEvent.rs")
     answer = client.get(f"{REPORT}?{query}")
     assert answer.status_code == 200, answer.text

@@ -205,6 +205,7 @@ OPERATIONS: dict[str, list[Probe]] = {
         for measures in ("measure=requested,acquired,reported,reviewed,acknowledged",)
         for by in ("person", "creator", "modality", "period")
     ],
+    "evidence": [Probe("GET", "DiagnosticReport/hidden/$evidence", shows=False)],
     "lookup": [],
     "subsumes": [],
 }  # fmt: skip
