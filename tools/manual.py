@@ -11,7 +11,7 @@ from fhir_server.rest.router import INTERACTIONS
 from fhir_server.search import modifiers
 from openapi import __main__ as openapi
 from openapi.fhir import TITLES
-from resources import search_parameters
+from resources import codes, search_parameters, topics
 from resources.models import TYPES
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -44,6 +44,15 @@ and `_has` may be nested.
 | operation | at | of | what it does |
 |---|---|---|---|
 {operations}
+
+## Topics of subscriptions
+
+A subscription names a topic by its URL, `{topics_at}/` and its name, and is filtered by any of the parameters, each with
+the modifiers and chains of a search. `GET /fhir/Subscription/$topics` gives all that a topic says.
+
+| topic | when it fires | filtered by |
+|---|---|---|
+{topics}
 """
 
 
@@ -64,8 +73,20 @@ def fhir() -> str:
         for row in OPERATIONS
     )
     return FHIR.format(
-        types=len(TYPES), interactions=interactions, kinds=kinds, operations=operations
+        types=len(TYPES),
+        interactions=interactions,
+        kinds=kinds,
+        operations=operations,
+        topics_at=f"{codes.BASE}/SubscriptionTopic",
+        topics="\n".join(_topic(each) for each in topics.topics().values()),
     )
+
+
+def _topic(topic: topics.Topic) -> str:
+    filters = ", ".join(
+        f"`{type}?{code}`" for type, listed in topic.filters.items() for code in sorted(listed)
+    )
+    return f"| `{topic.url.rpartition('/')[2]}` | {topic.description} | {filters} |"
 
 
 def _modifiers(kind: str) -> str:

@@ -206,10 +206,17 @@ OPERATIONS: dict[str, list[Probe]] = {
         for by in ("person", "creator", "modality", "period")
     ],
     "evidence": [Probe("GET", "DiagnosticReport/hidden/$evidence", shows=False)],
+    "status": [
+        Probe("GET", "Subscription/hidden/$status", shows=False),
+        Probe("GET", "Subscription/$status?id=hidden", shows=False),
+    ],
+    "events": [Probe("GET", "Subscription/hidden/$events?content=full-resource", shows=False)],
+    "resend": [Probe("POST", "Subscription/hidden/$resend?eventsSinceNumber=1", shows=False)],
+    "topics": [],
     "lookup": [],
     "subsumes": [],
 }  # fmt: skip
-"""Operation of `table.OPERATIONS` -> what is asked; the last two know no record."""
+"""Operation of `table.OPERATIONS` -> what is asked; the last three know no record."""
 
 OPERATORS = ("/", "/healthz", "/readyz", "/metrics", "/audit/heads")
 """What is answered without asking who asks; it tells of no patient."""
