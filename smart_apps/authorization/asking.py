@@ -90,7 +90,7 @@ async def patients(
     else:
         raise Invalid("Give an NHS number, or a family name and a date of birth.")
     parsed = query.parse("Patient", [*asked, ("_count", str(MOST))], strict=True)
-    context = _person(user, "search-type", origin)
+    context = person(user, "search-type", origin)
     limits.check_lookup(context.principal)
     page = await store.search(context, parsed)
     if not page.matches:
@@ -103,7 +103,7 @@ async def sees(store: Store, user: User, references: list[str], origin: str) -> 
     for reference in references:
         type, _, id = reference.partition("/")
         try:
-            await store.read(_person(user, "read", origin), type, id)
+            await store.read(person(user, "read", origin), type, id)
         except Refusal as refusal:
             if isinstance(refusal, NotFound | Gone | Forbidden | Invalid):
                 return False
@@ -113,7 +113,7 @@ async def sees(store: Store, user: User, references: list[str], origin: str) -> 
 
 async def name_of(store: Store, user: User, patient: str, origin: str) -> str:
     """Give the name of a patient whom the person may see."""
-    found = await store.read(_person(user, "read", origin), "Patient", patient)
+    found = await store.read(person(user, "read", origin), "Patient", patient)
     return ", ".join(_told(found.json))
 
 
@@ -131,7 +131,8 @@ def _told(patient: Mapping[str, Any]) -> tuple[str, str]:
     return str(said), ", ".join(filter(None, more))
 
 
-def _person(user: User, interaction: str, origin: str) -> RequestContext:
+def person(user: User, interaction: str, origin: str) -> RequestContext:
+    """Give the context of what a person asks before any application may."""
     return RequestContext(user.principal(SCOPE), interaction, origin)
 
 

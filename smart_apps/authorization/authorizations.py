@@ -64,6 +64,7 @@ PEEK_REFRESH: Final = f"""
 SELECT r.used, r.expires, a.withdrawn, {", ".join(f"a.{each}" for each in _COLUMNS.split(", "))}
 FROM refresh_token AS r JOIN authorized AS a ON a.id = r.authorized WHERE r.digest = $1
 """
+FIND: Final = f"SELECT {_COLUMNS} FROM authorized WHERE id = $1"
 WITHDRAW: Final = "UPDATE authorized SET withdrawn = $2 WHERE id = $1 AND withdrawn IS NULL"
 OF_LOGIN: Final = """
 SELECT id, signed_in, scope FROM authorized WHERE login = $1 AND withdrawn IS NULL
@@ -134,6 +135,12 @@ async def keep(
         ]
     )
     return code
+
+
+async def find(database: Database, id: str) -> Authorized | None:
+    """Give an authorisation, withdrawn or not."""
+    rows = await database.run(FIND, (id,))
+    return _authorized(list(rows[0])) if rows else None
 
 
 async def use_code(database: Database, code: str, client: str) -> Code | None:

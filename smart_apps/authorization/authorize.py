@@ -30,6 +30,7 @@ from smart_apps.authorization import (
     emergency_desk,
     launches,
     pages,
+    picking,
     secret,
     sign_ins,
 )
@@ -136,6 +137,15 @@ class Authorize:
                 return await self._patients(form, user, step, asked.origin)
             else:
                 context["patient"] = step.patient
+        kept = {"patient": str(context.get("patient", "")), **picking.kept(asked.scope, fields)}
+        if wish is None:
+            picked = await picking.pick(
+                self._store, user, asked.scope, context, fields, asked.origin
+            )
+            if isinstance(picked, picking.Question):
+                _require_page(asked, grant, "interaction_required")
+                return Page(_choice(form, picked, kept))
+            context = picked
         granted = await self._granted(asked, client, user, signed_in, context)
         if step.decision == "deny":
             await self._note(granted, asked, "denied", ledger.MINOR_FAILURE)
@@ -144,8 +154,8 @@ class Authorize:
             asks = _prompts(asked, "consent") or wish is not None
             if asks or not await authorizations.is_remembered(self._database, granted.authorized):
                 _require_page(asked, grant, "consent_required")
-                patient = str(context.get("patient", ""))
-                kept = emergency_desk.kept(fields) if wish else {"patient": patient}
+                if wish is not None:
+                    kept = emergency_desk.kept(fields)
                 return Page(await self._consent(form, client, granted, asked, kept))
         if wish is not None:
             granted = await self._desk.opened(granted, asked, wish)
@@ -240,7 +250,14 @@ class Authorize:
 
 def _wants_patient(scope: str) -> bool:
     words = scope.split()
-    return "launch/patient" in words or any(word.startswith("patient/") for word in words)
+    of_patient = any(word.startswith("patient/") for word in words)
+    return "launch/patient" in words or of_patient or picking.needs_patient(scope)
+
+
+def _choice(form: Form, question: picking.Question, kept: Mapping[str, str]) -> bytes:
+    """The page on which somebody chooses something of the patient."""
+    (field, kind, _), rows = question
+    return pages.choose(form, kind.asked, field, rows, picking.NONE, kept)
 
 
 def _prompts(asked: Asked, what: str) -> bool:

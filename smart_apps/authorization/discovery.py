@@ -22,6 +22,7 @@ CAPABILITIES: Final = (
     "context-ehr-patient",
     "context-ehr-encounter",
     "context-standalone-patient",
+    "context-standalone-encounter",
     "permission-offline",
     "permission-online",
     "permission-patient",
@@ -29,11 +30,14 @@ CAPABILITIES: Final = (
     "permission-v1",
     "permission-v2",
     "smart-imaging-access",
+    "http://fhir.org/argonaut/smart-imaging/capabilities/app-launch",
+    "http://fhir.org/argonaut/smart-imaging/capabilities/backend-services",
 )
-"""SMART App Launch 2.2, "Capabilities"; the last one is SMART Imaging Access."""
+"""SMART App Launch 2.2, "Capabilities"; the last three are SMART Imaging Access."""
 
 SCOPES: Final = (
-    "openid", "fhirUser", "launch", "launch/patient", "offline_access", "online_access",
+    "openid", "fhirUser", "launch", "launch/patient", "launch/encounter", "launch/imagingstudy",
+    "launch/diagnosticreport", "launch/task", "launch/list", "offline_access", "online_access",
     "patient/*.rs", "user/*.cruds", "system/*.cruds",
 )  # fmt: skip
 """Examples of what may be asked for; SMART lets a list be incomplete."""
@@ -67,6 +71,7 @@ def openid(public_url: str) -> dict[str, Any]:
     """Give ``/.well-known/openid-configuration``."""
     return _common(public_url) | {
         "scopes_supported": ["openid", "fhirUser"],
+        "end_session_endpoint": f"{public_url}/auth/logout",
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "claims_supported": ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "fhirUser"],

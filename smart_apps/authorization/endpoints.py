@@ -15,6 +15,7 @@ from resources.errors import Unauthenticated
 from smart_apps.authorization import authorizations
 from smart_apps.authorization.authorizations import Authorized
 from smart_apps.authorization.grants import METHODS
+from smart_apps.authorization.tokens import HIDDEN
 
 BEARER: Final = "bearer "
 
@@ -116,9 +117,19 @@ class Introspection(_Looking, IntrospectionEndpoint):  # type: ignore[misc]
                 "exp": token.expires // 1_000_000,
             }
         names = ("scope", "client_id", "exp", "iat", "iss", "sub", "aud", "patient", "fhirUser")
-        return {name: token.claims[name] for name in names if name in token.claims} | {
-            "token_type": "Bearer"
-        }
+        told = {name: token.claims[name] for name in names if name in token.claims}
+        return told | self._context(token.claims) | {"token_type": "Bearer"}
+
+    def _context(self, claims: dict[str, Any]) -> dict[str, Any]:
+        """Give the launch context it was given with, and the subject that its id token has."""
+        id = claims.get("authorized")
+        found = id and from_thread.run(authorizations.find, self.server.database, id)
+        if not found:
+            return {}
+        context = {name: value for name, value in found.context.items() if name != HIDDEN}
+        if "openid" in found.scope.split():
+            context["sub"] = found.context[HIDDEN]["practitioner"]
+        return context
 
 
 class Revocation(_Looking, RevocationEndpoint):  # type: ignore[misc]

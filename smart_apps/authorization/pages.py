@@ -19,6 +19,11 @@ SCOPES: Final = {
     "profile": "know who you are",
     "launch": "know which patient you are looking at",
     "launch/patient": "know which patient you choose",
+    "launch/encounter": "know which visit you choose",
+    "launch/imagingstudy": "know which imaging study you choose",
+    "launch/diagnosticreport": "know which report you choose",
+    "launch/task": "know which task you choose",
+    "launch/list": "know which list you choose",
     "offline_access": "go on when you are not there",
     "online_access": "go on while you are signed in",
 }
@@ -110,6 +115,35 @@ def choose_patient(
     return page("Which patient?", body, problem)
 
 
+def choose(
+    form: Form,
+    question: str,
+    field: str,
+    rows: Iterable[tuple[str, str, str]],
+    without: str,
+    kept: Mapping[str, str],
+) -> bytes:
+    """Ask for something of the patient: rows of id, what it is and when.
+
+    Parameters
+    ----------
+    without
+        What `field` says when somebody goes on without.
+    kept
+        Fields of the steps before.
+    """
+    buttons = "".join(
+        f'<button class="row" name="{escape(field)}" value="{escape(id)}">'
+        f"<strong>{escape(what)}</strong>{escape(when)}</button>"
+        for id, what, when in rows
+    )
+    on = (
+        f'<button class="other" name="{escape(field)}" value="{escape(without)}">'
+        "None of these</button>"
+    )
+    return page(question, form.to("patient", f"{_hidden(kept)}{buttons}{on}"))
+
+
 def ask_for_emergency(
     form: Form, reasons: Iterable[tuple[str, str]], given: Mapping[str, str], problem: str = ""
 ) -> bytes:
@@ -157,18 +191,27 @@ def consent(form: Form, asked: Mapping[str, str], scope: str, kept: Mapping[str,
     wishes = "".join(
         f"<li>{escape(wish)}</li>" for wish in dict.fromkeys(map(wish_of, scope.split()))
     )
-    hidden = "".join(
-        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
-        for name, value in kept.items()
-    )
     inside = (
-        f"{hidden}"
+        f"{_hidden(kept)}"
         '<button name="decision" value="allow">Allow</button>'
         '<button class="other" name="decision" value="deny">Do not allow</button>'
     )
     return page(
         "May this application act for you?",
         f"<dl>{rows}</dl><h2>It asks to</h2><ul>{wishes}</ul>{form.to('consent', inside)}",
+    )
+
+
+def sign_out(form: Form, login: str) -> bytes:
+    """Ask whether somebody wants to sign out of this browser."""
+    told = f"<p>You are signed in as <strong>{escape(login)}</strong>.</p>"
+    return page("Sign out?", told + form.to("logout", "<button>Sign out</button>"))
+
+
+def _hidden(kept: Mapping[str, str]) -> str:
+    return "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+        for name, value in kept.items()
     )
 
 
@@ -193,8 +236,8 @@ def wish_of(scope: str) -> str:
     >>> wish_of("user/*.cruds")
     'add, read, change, delete and search everything that you may'
     """
-    if scope in SCOPES:
-        return SCOPES[scope]
+    if (plain := scope.partition("?")[0]) in SCOPES:
+        return SCOPES[plain]
     context, _, rest = scope.partition("/")
     type, _, letters = rest.partition(".")
     letters = {"read": "rs", "write": "cud", "*": "cruds"}.get(letters, letters)

@@ -92,17 +92,6 @@ class People:
         step = Step(cookie, fields.get("patient", ""), fields.get("decision", ""), fields)
         return await self._show(request, asked, step)
 
-    async def logout(self, request: Request) -> Response:
-        """Sign out of this browser."""
-        fields = dict(await exchange.form(request))
-        cookie = self._cookie(request)
-        if not sign_ins.is_ours(cookie, fields.get("token", "")):
-            raise Forbidden("this form is not from here")
-        await sign_ins.close(self._database, cookie)
-        answer = _page(pages.problem("Signed out", "You may close this window."), 200)
-        answer.delete_cookie(COOKIE, path="/auth")
-        return answer
-
     async def elsewhere(self, request: Request) -> Response:
         """Send the browser to another provider to sign in."""
         asked, _, cookie = await self._form(request)
@@ -133,7 +122,7 @@ class People:
         shown = await self._steps.next(asked, Step(cookie, *_rest(step)))
         if isinstance(shown, Response):
             return _sent_on(shown)
-        answer = _page(shown.body, shown.status, self._onward(asked))
+        answer = page_of(shown.body, shown.status, self._onward(asked))
         if not step.cookie:
             self._give(answer, cookie)
         return answer
@@ -189,20 +178,20 @@ def told(endpoint: Endpoint, limits: Limits, ledger: Ledger) -> Endpoint:
         except Throttled as refusal:
             if refusal.begins:
                 await _note_too_often(ledger, exchange.origin(request))
-            page = _page(pages.problem("Not now", refusal.reason), 429)
+            page = page_of(pages.problem("Not now", refusal.reason), 429)
             page.headers["Retry-After"] = str(refusal.seconds)
             return page
         except OAuth2Error as error:
             if error.redirect_uri:
                 status, body, headers = error()
                 return _sent_on(Response(body, status, dict(headers)))
-            return _page(pages.problem("This cannot be authorised", error.description or ""), 400)
+            return page_of(pages.problem("This cannot be authorised", error.description or ""), 400)
         except Exhausted as refusal:
-            return _page(pages.problem("Not now", refusal.reason), 503)
+            return page_of(pages.problem("Not now", refusal.reason), 503)
         except Forbidden as refusal:
-            return _page(pages.problem("Not allowed", refusal.reason), 403)
+            return page_of(pages.problem("Not allowed", refusal.reason), 403)
         except Refusal as refusal:
-            return _page(pages.problem("This does not work", refusal.reason), 400)
+            return page_of(pages.problem("This does not work", refusal.reason), 400)
 
     return answer
 
@@ -212,7 +201,7 @@ async def _note_too_often(ledger: Ledger, origin: str) -> None:
     await ledger.append(entry(context, outcome=MINOR_FAILURE, detail="asked too often"))
 
 
-def _page(body: bytes, status: int, onward: str = "") -> Response:
+def page_of(body: bytes, status: int, onward: str = "") -> Response:
     """Give a page whose forms come to us, and may lead on from here."""
     headers = PAGE_HEADERS | {"content-security-policy": f"{POLICY}'self' {onward}".rstrip()}
     return Response(body, status, headers, media_type="text/html; charset=utf-8")

@@ -18,6 +18,7 @@ from smart_apps.authorization import discovery, pages
 from smart_apps.authorization.applications import Applications
 from smart_apps.authorization.people import People, told
 from smart_apps.authorization.server import SmartServer
+from smart_apps.authorization.signing_out import SigningOut
 from smart_apps.authorization.upstream import CALLBACK, Upstream
 
 SMART_CONFIGURATION: Final = "/fhir/.well-known/smart-configuration"
@@ -35,6 +36,7 @@ def routes(
         Another provider where people may sign in, if there is one.
     """
     people = People(server, store, ledger, upstream)
+    leaving = SigningOut(server.database, ledger)
     applications = Applications(server, store, ledger)
     page = partial(told, limits=server.checker.limits, ledger=ledger)
     url = server.issuer.public_url
@@ -46,7 +48,8 @@ def routes(
         Route("/auth/role", page(people.role), methods=["POST"]),
         Route("/auth/patient", page(people.step), methods=["POST"]),
         Route("/auth/consent", page(people.step), methods=["POST"]),
-        Route("/auth/logout", page(people.logout), methods=["POST"]),
+        Route("/auth/logout", page(leaving.ask)),
+        Route("/auth/logout", page(leaving.sign_out), methods=["POST"]),
         Route("/auth/launch", applications.launch, methods=["POST"]),
         Route("/auth/token", applications.token, methods=["POST"]),
         Route("/auth/introspect", applications.introspect, methods=["POST"]),

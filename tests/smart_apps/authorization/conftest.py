@@ -32,7 +32,8 @@ REDIRECT = "http://127.0.0.1:18999/cb"
 NHS = nhs_number(9_901)
 PASSWORD = "correct horse battery staple"
 USER_SCOPES = (
-    "openid fhirUser profile launch launch/patient offline_access online_access "
+    "openid fhirUser profile launch launch/patient offline_access online_access launch/encounter "
+    "launch/imagingstudy launch/diagnosticreport launch/list?role=agenda "
     "user/*.cruds patient/*.cruds"
 )
 EC = ECKey.generate_key("P-384", {"use": "sig"}, auto_kid=True)
@@ -92,6 +93,41 @@ def _of(organization: str, number: str) -> dict[str, Any]:
     }
 
 
+def things_of(patient: str, suffix: str) -> list[dict[str, Any]]:
+    """A visit, a study and a list of a patient."""
+    subject = {"reference": f"Patient/{patient}"}
+    return [
+        {
+            "resourceType": "Encounter",
+            "id": f"visit-{suffix}",
+            "status": "in-progress",
+            "class": {
+                "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode",
+                "code": "AMB",
+                "display": "ambulatory",
+            },
+            "subject": subject,
+            "period": {"start": "2026-11-20T09:30:00Z"},
+        },
+        {
+            "resourceType": "ImagingStudy",
+            "id": f"study-{suffix}",
+            "status": "available",
+            "subject": subject,
+            "started": "2026-11-20T10:00:00Z",
+            "description": "Head <CT>",
+        },
+        {
+            "resourceType": "List",
+            "id": f"agenda-{suffix}",
+            "status": "current",
+            "mode": "working",
+            "title": "Thursday meeting",
+            "subject": subject,
+        },
+    ]
+
+
 async def _prepare(settings: Settings, database_url: str) -> None:
     core = Core.of(settings, database_url)
     await core.database.open()
@@ -106,6 +142,8 @@ async def _prepare(settings: Settings, database_url: str) -> None:
             a_role("gp", practitioner="dr", organization="other"),
             a_patient("p1", **_of("lead", NHS)),
             a_patient("p2", **_of("other", nhs_number(9_902))),
+            *things_of("p1", "mine"),
+            *things_of("p2", "not-mine"),
         ):
             await work.create(content.made(one), one["id"])
     kept = passwords.derive(PASSWORD)
