@@ -24,6 +24,7 @@ STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 Json = dict[str, Any]
 INSTITUTION = "00080080"
+STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
 NORTHMOOR = "Northmoor Hospitals (demonstration)"
 WESTVALE = "Westvale Neurosciences (demonstration)"
 

@@ -45,6 +45,8 @@ FOREVER = 2**62
 PARTY = "northmoor"
 UNRELATED = "westvale"
 ENDED = "clearscan"
+RELATED = "related"
+"""Has to do with the patient, and neither wrote nor is named in anything of them."""
 KEPT_OUT = "kept-out"
 """Has to do with the patient, who dissents from what it would see."""
 
@@ -98,7 +100,44 @@ def about_the_patient() -> list[Json]:
         {"resourceType": "Provenance", "id": "hidden", "target": [request],
          "recorded": "2026-11-24T03:00:00Z", "reason": [text],
          "agent": [{"who": {"display": WORD}}]},
+        *_further(subject, text),
     ]  # fmt: skip
+
+
+def _further(subject: Json, text: Json) -> list[Json]:
+    """One of each other kind that is written around a request, as short as FHIR lets it be."""
+    coded = {"coding": [{"code": "x", "display": WORD}]}
+    kinds: dict[str, Json] = {
+        "AdverseEvent": {"actuality": "actual", "subject": subject, "event": text},
+        "CarePlan": {"status": "active", "intent": "plan", "subject": subject, "title": WORD},
+        "CareTeam": {"status": "active", "subject": subject, "name": WORD},
+        "CommunicationRequest": {"status": "active", "subject": subject,
+                                 "payload": [{"contentString": WORD}]},
+        "Composition": {"status": "final", "type": text, "subject": subject, "title": WORD,
+                        "date": "2026-11-24", "author": [{"display": WORD}]},
+        "Consent": {"status": "rejected", "scope": text, "category": [text], "patient": subject,
+                    "policyRule": text},
+        "DetectedIssue": {"status": "final", "patient": subject, "detail": WORD},
+        "Encounter": {"status": "planned", "class": {"code": "AMB", "display": WORD},
+                      "subject": subject},
+        "EpisodeOfCare": {"status": "active", "patient": subject, "type": [text]},
+        "Flag": {"status": "active", "code": text, "subject": subject},
+        "MeasureReport": {"status": "complete", "type": "individual", "measure": "urn:x",
+                          "subject": subject, "period": {"start": "2026"},
+                          "group": [{"code": coded}]},
+        "Media": {"status": "completed", "subject": subject,
+                  "content": {"title": WORD, "url": "urn:x"}},
+        "MedicationAdministration": {"status": "completed", "subject": subject,
+                                     "medicationCodeableConcept": text,
+                                     "effectiveDateTime": "2026"},
+        "MedicationStatement": {"status": "active", "subject": subject,
+                                "medicationCodeableConcept": text},
+        "Procedure": {"status": "completed", "subject": subject, "code": text},
+        "QuestionnaireResponse": {"status": "completed", "subject": subject,
+                                  "item": [{"linkId": "1", "text": WORD}]},
+        "Specimen": {"subject": subject, "type": text},
+    }  # fmt: skip
+    return [{"resourceType": type, "id": "hidden", **said} for type, said in kinds.items()]
 
 
 def a_dissent() -> Json:
@@ -226,10 +265,12 @@ async def _fill(settings: Settings, database_url: str) -> None:
             )
             for one in about_the_patient():
                 await work.create(content.made(one), one["id"])
-            await work.create(content.made(build.an_organization(KEPT_OUT, "ZZ999")), KEPT_OUT)
+            for one, ods in ((KEPT_OUT, "ZZ999"), (RELATED, "ZZ998")):
+                await work.create(content.made(build.an_organization(one, ods)), one)
             await work.create(content.made(a_dissent()), "dissent")
         for ae, organization in (
             ("PARTY", PARTY), ("NOBODY", UNRELATED), ("ENDED", ENDED), ("KEPTOUT", KEPT_OUT),
+            ("RELATED", RELATED),
         ):  # fmt: skip
             await peers.add(core.database, Peer(ae, "127.0.0.1", 11113, organization))
         spool = core.bridge.blobs.spool()
@@ -240,6 +281,7 @@ async def _fill(settings: Settings, database_url: str) -> None:
         await ingest.settle(core.bridge, STUDY)
         await core.database.run(
             "insert into relation(organization, patient, type, id, until)"
-            " values ($1, 'hidden', 'Task', 'long-ago', 1), ($2, 'hidden', 'Task', 'now', $3)",
-            (ENDED, KEPT_OUT, FOREVER),
+            " values ($1, 'hidden', 'Task', 'long-ago', 1), ($2, 'hidden', 'Task', 'now', $3),"
+            " ($4, 'hidden', 'Task', 'now', $3)",
+            (ENDED, KEPT_OUT, FOREVER, RELATED),
         )

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from dicom_bridge import storage
 from dicom_bridge.dicomweb import router as dicomweb
 from dicom_bridge.dimse import scp, worklist
-from fhir_server.access import roles
+from fhir_server.access import relationship, roles
 from fhir_server.access.emergency import Emergency
 from fhir_server.access.token import Keys
 from fhir_server.rest import router
@@ -47,6 +47,7 @@ pytestmark = [pytest.mark.requirement("R014.1"), pytest.mark.standard("threats T
 Json = dict[str, Any]
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 JSON_PATCH = {"Content-Type": "application/json-patch+json"}
+STUDY_ROOT, STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 SOUGHT = WORD[:6]
 """What is searched for stands in the answer as a part of the question, and so is not the word."""
@@ -98,6 +99,11 @@ SEARCHES = (
     "Organization?_id=northmoor&_revinclude=Patient:organization",
     "PractitionerRole?_id=gp&_revinclude=Task:requester",
     "Observation?_lastUpdated=ge2020-01-01",
+    f"Patient?_has:Observation:patient:code:text={SOUGHT}",
+    "Patient?_has:Task:patient:_has:Provenance:target:recorded=ge2020-01-01",
+    "ImagingStudy?source-organization=Organization/northmoor&_sort=started",
+    "DiagnosticReport?performer:Organization.name=Northmoor",
+    "ImagingStudy?_id=hidden&_include=*&_revinclude=*",
 )
 
 OUTSIDE = ("Binary", "Device", "Patient", "Provenance")
@@ -163,6 +169,9 @@ FHIR: dict[str, list[Probe]] = {
         *(Probe("GET", f"Patient/hidden/{type}", shows=type not in OUTSIDE)
           for type in TYPES),
         Probe("POST", "Patient/hidden/Task/_search", "_count=5", FORM),
+        *(Probe("GET", f"Organization?{condition}&_summary=count", shows=False) for condition in (
+            "_has:ServiceRequest:performer:_id=hidden", "_has:Task:owner:patient=hidden",
+            "_has:Patient:organization:_id=hidden")),
     ],
     "search-system": [
         Probe("GET", "?_id=hidden&_type=Patient,Task,ServiceRequest"),
@@ -206,6 +215,12 @@ OPERATIONS: dict[str, list[Probe]] = {
         for by in ("person", "creator", "modality", "period")
     ],
     "evidence": [Probe("GET", "DiagnosticReport/hidden/$evidence", shows=False)],
+    "worklists": [Probe("GET", "List/$worklists?patient=hidden", shows=False)],
+    "acknowledge": [
+        Probe("POST", "Task/$acknowledge", {"resourceType": "Parameters", "parameter": [
+            {"name": "task", "valueReference": {"reference": "Task/hidden"}}]}, shows=False),
+    ],
+    "acknowledgement-status": [Probe("GET", "Task/$acknowledgement-status", shows=False)],
     "status": [
         Probe("GET", "Subscription/hidden/$status", shows=False),
         Probe("GET", "Subscription/$status?id=hidden", shows=False),
@@ -338,6 +353,14 @@ def test_every_way_in_has_its_probes(world: World) -> None:
     assert services == {
         scp.VERIFICATION, scp.STUDY_ROOT_FIND, scp.STUDY_ROOT_GET, worklist.MODALITY_WORKLIST,
     }  # fmt: skip
+
+
+def test_every_type_that_tells_of_a_patient_is_asked_for() -> None:
+    """What a role may write, or names a party, and is about patients, is in the world."""
+    written = {type for row in roles.ROLES.values() for type in row} | set(relationship.PARTIES)
+    nobodys = {"*", "AuditEvent", "Schedule", "Slot", "Subscription"}
+
+    assert written - relationship.OPEN_TYPES - nobodys <= set(TYPES)
 
 
 def test_a_party_is_shown_all_of_it(world: World) -> None:
@@ -510,7 +533,7 @@ def retrieved(world: World, ae_title: str) -> int:
         return 0
 
     ae = AE(ae_title)
-    ae.add_requested_context(scp.STUDY_ROOT_GET)
+    ae.add_requested_context(STUDY_ROOT_GET)
     ae.add_requested_context(CT, EXPLICIT)
     association = ae.associate(
         "127.0.0.1", world.dicom, ae_title="ISOCENTRE", ext_neg=[build_role(CT, scp_role=True)],
@@ -518,7 +541,7 @@ def retrieved(world: World, ae_title: str) -> int:
     )  # fmt: skip
     identifier = Dataset()
     identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", STUDY
-    list(association.send_c_get(identifier, scp.STUDY_ROOT_GET))
+    list(association.send_c_get(identifier, STUDY_ROOT_GET))
     association.release()
     return len(taken)
 
@@ -535,7 +558,7 @@ LEVELS: tuple[Json, ...] = (
 
 def test_a_party_finds_and_gets_the_study_by_dicom(world: World) -> None:
     for keys in LEVELS:
-        assert found(world, "PARTY", scp.STUDY_ROOT_FIND, **keys), keys
+        assert found(world, "PARTY", STUDY_ROOT, **keys), keys
     assert retrieved(world, "PARTY") == 1
 
 
@@ -544,7 +567,7 @@ def test_a_peer_that_has_nothing_to_do_with_the_patient_finds_nothing(
     world: World, ae_title: str
 ) -> None:
     for keys in LEVELS:
-        assert found(world, ae_title, scp.STUDY_ROOT_FIND, **keys) == [], keys
+        assert found(world, ae_title, STUDY_ROOT, **keys) == [], keys
     assert retrieved(world, ae_title) == 0
     for keys in ({"PatientName": ""}, {"PatientID": NHS}, {"AccessionNumber": "HIDDEN1"}):
         assert found(world, ae_title, worklist.MODALITY_WORKLIST, **keys) == []
