@@ -143,6 +143,17 @@ class Settings(BaseSettings):
     oidc_name: str = Field(
         "your organisation", description="What the sign-in page calls it: `Sign in with ...`."
     )
+    syslog: str = Field(
+        "",
+        description="Where each row of the audit ledger is sent as well, as an IHE ITI-20 message: "
+        "`tls://host:6514`, `tcp://host:601` or `udp://host:514`. Empty: nowhere.",
+        pattern=r"^((tls|tcp|udp)://[^\s/@]+)?$",
+    )
+    syslog_ca: str = Field(
+        "",
+        description="PEM file of the certificates that a TLS syslog receiver is checked with. "
+        "Empty: those of the system.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level of what is logged."
     )

@@ -79,3 +79,14 @@ class AuditSeal(SQLModel, table=True):
     n: int = Field(sa_type=BigInteger)
     rows: int = Field(sa_type=BigInteger)
     digest: bytes
+
+
+class SyslogCursor(SQLModel, table=True):
+    """How far a syslog receiver has got: the last row it has taken."""
+
+    __tablename__ = "syslog_cursor"
+
+    receiver: str = Field(sa_type=KeyText, primary_key=True)
+    log: int
+    xid: int = Field(sa_type=Xid8)
+    n: int = Field(sa_type=BigInteger)

@@ -1,8 +1,9 @@
-"""The ledger names the purpose of use; its partitions are made for who may not make them.
+"""The ledger names the purpose of use, and its partitions are made for who may not make them.
 
 Rows from before have the purpose of their role. `make_partitions` is called by the server's role,
 which owns no table (see `fhir_server.store.privileges`), and works as the owner of the tables: it
-moves rows of the default partition to where they belong, and changes none.
+moves rows of the default partition to where they belong, and changes none. `syslog_cursor` says
+how far the syslog feed has got.
 """
 
 from alembic import op
@@ -15,6 +16,15 @@ branch_labels = ("ledger",)
 depends_on = None
 
 PURPOSE = 'ALTER TABLE audit ADD COLUMN purpose text COLLATE "C"'
+
+SYSLOG_CURSOR = """
+CREATE TABLE syslog_cursor (
+    receiver text COLLATE "C" PRIMARY KEY,
+    log integer NOT NULL,
+    xid xid8 NOT NULL,
+    n bigint NOT NULL
+)
+"""
 
 MAKE_PARTITIONS = """
 CREATE FUNCTION make_partitions(instant bigint) RETURNS void
@@ -54,6 +64,7 @@ END $make$
 def upgrade() -> None:
     """Add the column and the function, and make the partitions of now."""
     op.execute(PURPOSE)
+    op.execute(SYSLOG_CURSOR)
     schema = op.get_bind().exec_driver_sql("SELECT quote_ident(current_schema())").scalar_one()
     op.execute(MAKE_PARTITIONS.format(schema=schema))
     op.execute("REVOKE EXECUTE ON FUNCTION make_partitions(bigint) FROM PUBLIC")
@@ -63,4 +74,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop them."""
     op.execute("DROP FUNCTION make_partitions(bigint)")
+    op.execute("DROP TABLE syslog_cursor")
     op.execute("ALTER TABLE audit DROP COLUMN purpose")
