@@ -17,6 +17,7 @@ from fhir_server.receipts import Receipts
 from fhir_server.rest.operations import definitions
 from fhir_server.store import partitions
 from smart_apps.authorization import sweeping
+from subscriptions import sweeping as subscription_sweeping
 
 
 class Row(NamedTuple):
@@ -89,6 +90,11 @@ async def build_own_parameters(core: Core) -> int:
     )
 
 
+async def sweep_events(core: Core) -> int:
+    """Forget the events of subscriptions that are old and delivered."""
+    return await subscription_sweeping.sweep(core.database, now())
+
+
 DUTIES: Final = (
     Row("settle", "* * * * *", settle),
     Row("seal", "*/5 * * * *", seal_ledger),
@@ -97,6 +103,7 @@ DUTIES: Final = (
     Row("receipts", "* * * * *", take_receipts),
     Row("escalation", "* * * * *", escalate),
     Row("authorizations", "41 3 * * *", sweep_authorizations),
+    Row("subscription-events", "17 4 * * *", sweep_events),
     Row("partitions", "7 2 * * *", make_partitions),
     Row("search-parameters", "*/5 * * * *", build_own_parameters),
 )

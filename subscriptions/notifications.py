@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fhir_server.context import RequestContext, now
+from fhir_server.search.query import parse
 from fhir_server.search.stored import Stored
 from fhir_server.store.store import Store
+from resources import topics
 from resources.content import written_instant
 from resources.errors import Refusal
 from subscriptions.events import Event, Subscriber
@@ -34,6 +36,9 @@ METHODS: Final[Mapping[str, tuple[str, str]]] = {
     "D": ("DELETE", "204"),
 }
 """Interaction -> how a history Bundle says it: method of the request, status of the response."""
+
+MOST_BESIDES: Final = 100
+"""Resources that come with one event, besides what it is about."""
 
 Json = dict[str, Any]
 
@@ -62,12 +67,18 @@ async def notification(
     seen: Sequence[Stored | None] = [None] * len(events)
     if level != "empty":
         seen = await _seen(store, subscriber, events)
-    parts = [_told(event, stored, base_url) for event, stored in zip(events, seen, strict=True)]
+    is_full = level == "full-resource"
+    besides: Sequence[Sequence[Stored]] = [()] * len(events)
+    if is_full:
+        besides = await asyncio.gather(*(_besides(store, subscriber, one) for one in seen))
+    told = list(zip(events, seen, besides, strict=True))
+    parts = [_told(*each, base_url) for each in told]
     parameters = status(subscriber, kind, parts, base_url=base_url, content=level)
     entries = [_status_entry(parameters, subscriber, base_url)]
-    for event, stored in zip(events, seen, strict=True):
-        if stored is not None:
-            entries.append(_entry(event, stored, base_url, with_resource=level == "full-resource"))
+    entries += [_entry(event, base_url, one if is_full else None) for event, one, _ in told if one]
+    known = {one.reference for one in seen if one}
+    context = {one.reference: one for _, _, beside in told for one in beside}
+    entries += [_context_entry(one, base_url) for name, one in context.items() if name not in known]
     return {
         "resourceType": "Bundle",
         "id": str(uuid.uuid4()),
@@ -132,7 +143,7 @@ async def _seen(
     store: Store, subscriber: Subscriber, events: Sequence[Event]
 ) -> list[Stored | None]:
     """Read the versions that fired, as the subscriber; of a deletion the state before it."""
-    context = RequestContext(subscriber.principal(), "notification", "subscriptions", subscriber.id)
+    context = _context(subscriber)
 
     async def read(event: Event) -> Stored | None:
         version = event.version - 1 if event.interaction == "D" else event.version
@@ -144,7 +155,31 @@ async def _seen(
     return list(await asyncio.gather(*(read(event) for event in events)))
 
 
-def _told(event: Event, stored: Stored | None, base_url: str) -> Json:
+async def _besides(store: Store, subscriber: Subscriber, stored: Stored | None) -> Sequence[Stored]:
+    """Find what belongs to a notification besides what it is about: the shape of its topic.
+
+    The subscriber is given what they may see of it as it is now.
+    """
+    topic = topics.topics().get(subscriber.topic)
+    if topic is None or stored is None or stored.deleted:
+        return ()
+    pairs = [("_include", each) for each in topic.includes.get(stored.type, ())]
+    pairs += [("_revinclude", each) for each in topic.reverse_includes.get(stored.type, ())]
+    if not pairs:
+        return ()
+    query = parse(stored.type, [("_id", stored.id), *pairs], strict=True)
+    try:
+        found = await store.search(_context(subscriber), query)
+    except Refusal:
+        return ()
+    return found.included[:MOST_BESIDES]
+
+
+def _context(subscriber: Subscriber) -> RequestContext:
+    return RequestContext(subscriber.principal(), "notification", "subscriptions", subscriber.id)
+
+
+def _told(event: Event, stored: Stored | None, besides: Sequence[Stored], base_url: str) -> Json:
     part: list[Json] = [
         {"name": "event-number", "valueString": str(event.number)},
         {"name": "timestamp", "valueInstant": written_instant(event.instant)},
@@ -152,6 +187,13 @@ def _told(event: Event, stored: Stored | None, base_url: str) -> Json:
     if stored is not None:
         focus = {"reference": f"{base_url}/{event.reference}"}
         part.append({"name": "focus", "valueReference": focus})
+    part += [
+        {
+            "name": "additional-context",
+            "valueReference": {"reference": f"{base_url}/{one.reference}"},
+        }
+        for one in besides
+    ]
     return {"name": "notification-event", "part": part}
 
 
@@ -171,12 +213,23 @@ def _status_entry(parameters: Json, subscriber: Subscriber, base_url: str) -> Js
     }
 
 
-def _entry(event: Event, stored: Stored, base_url: str, *, with_resource: bool) -> Json:
+def _entry(event: Event, base_url: str, resource: Stored | None) -> Json:
     method, answer = METHODS[event.interaction]
     entry: Json = {"fullUrl": f"{base_url}/{event.reference}"}
-    if with_resource and event.interaction != "D":
-        entry["resource"] = stored.json
-    url = event.type if method == "POST" else event.reference
-    entry["request"] = {"method": method, "url": url}
+    if resource is not None and event.interaction != "D":
+        entry["resource"] = resource.json
+    entry["request"] = {
+        "method": method,
+        "url": event.type if method == "POST" else event.reference,
+    }
     entry["response"] = {"status": answer}
     return entry
+
+
+def _context_entry(stored: Stored, base_url: str) -> Json:
+    return {
+        "fullUrl": f"{base_url}/{stored.reference}",
+        "resource": stored.json,
+        "request": {"method": "GET", "url": stored.reference},
+        "response": {"status": "200"},
+    }

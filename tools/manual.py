@@ -47,8 +47,9 @@ and `_has` may be nested.
 
 ## Topics of subscriptions
 
-A subscription names a topic by its URL, `{topics_at}/` and its name, and is filtered by any of the parameters, each with
-the modifiers and chains of a search. `GET /fhir/Subscription/$topics` gives all that a topic says.
+A subscription names a topic by its URL, `{topics_at}/` and its name,
+and is filtered by any of the parameters, each with the modifiers and chains of a search.
+`GET /fhir/Subscription/$topics` gives all that a topic says.
 
 | topic | when it fires | filtered by |
 |---|---|---|
