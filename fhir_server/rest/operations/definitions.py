@@ -46,7 +46,7 @@ def definition(row: Operation) -> dict[str, Any]:
         "title": row.title,
         "status": "active",
         "kind": "operation",
-        "affectsState": False,
+        "affectsState": row.affects_state,
         "code": row.name,
         **({"base": row.definition} if row.definition != url else {}),
         **({"resource": types} if types else {}),

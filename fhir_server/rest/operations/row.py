@@ -51,6 +51,8 @@ class Operation(NamedTuple):
         Names of media types that it also answers in, beside FHIR JSON.
     gives
         What comes out; one parameter ``return`` is the answer itself.
+    affects_state
+        It writes, and is asked for with POST alone.
     """
 
     name: str
@@ -63,3 +65,4 @@ class Operation(NamedTuple):
     title: str
     formats: frozenset[str] = frozenset()
     gives: tuple[Taken, ...] = ()
+    affects_state: bool = False

@@ -16,6 +16,8 @@ from fhir_server.audit import ledger
 from fhir_server.rest.exchange import Answer, Interaction, Request, Server
 from fhir_server.rest.ids import is_id
 from fhir_server.rest.operations import (
+    acknowledge,
+    acknowledgement_status,
     audit_report,
     everything,
     evidence,
@@ -32,6 +34,7 @@ from fhir_server.rest.operations import (
     subsumes,
     validate,
     validate_code,
+    worklists,
 )
 from fhir_server.rest.operations.row import Operation, Taken
 from fhir_server.rest.outcomes import MethodNotAllowed
@@ -92,6 +95,19 @@ OPERATIONS: Final = (
               f"{_OURS}/DiagnosticReport-evidence",
               "Tell what the author of a report could see and opened, and what changed since",
               gives=_BUNDLE),
+    Operation("worklists", ("type",), frozenset({"List"}), None,
+              worklists.TAKES, worklists.answer,
+              f"{_OURS}/List-worklists", "Give the worklists that the asker may work from",
+              gives=worklists.GIVES),
+    Operation("acknowledge", ("type",), frozenset({"Task"}), ("u", "Task"),
+              acknowledge.TAKES, acknowledge.answer,
+              f"{_OURS}/Task-acknowledge", "Acknowledge one report, or several that are routine",
+              gives=acknowledge.GIVES, affects_state=True),
+    Operation("acknowledgement-status", ("type",), frozenset({"Task"}), ("s", "Task"),
+              acknowledgement_status.TAKES, acknowledgement_status.answer,
+              f"{_OURS}/Task-acknowledgement-status",
+              "Tell whether reports are acknowledged in time",
+              acknowledgement_status.FORMATS, gives=acknowledgement_status.GIVES),
     Operation("export", ("system",), frozenset(), None, export.TAKES, export.answer,
               f"{_BULK}/export", "Write all that one sees to files"),
     Operation("export", ("type",), frozenset({"Patient"}), None, export.TAKES, export.answer,
@@ -138,8 +154,9 @@ def interaction(request: Request, parts: Sequence[str]) -> Interaction:
     level = ("system", "type", "instance")[len(where)]
     for row in OPERATIONS:
         if row.name == name[1:] and level in row.levels and _is_for(row, request.type):
-            if request.method not in METHODS:
-                raise MethodNotAllowed(METHODS)
+            methods = METHODS[1:] if row.affects_state else METHODS
+            if request.method not in methods:
+                raise MethodNotAllowed(methods)
             address = "/".join(parts)
             return Interaction(request.method, address, _audited(row), _answer(row), row.formats)
     raise NotFound(f"There is no operation {name} here.", code="not-supported")
