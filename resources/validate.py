@@ -26,13 +26,13 @@ References
 from collections.abc import Callable
 from typing import Any, Final
 
-from resources import bindings, contained, narrative, references
+from resources import contained, demands, narrative
 from resources.content import Content
 from resources.errors import Invalid, Issue
 from resources.findings import EnoughError, Findings, Trail
 from resources.models import TYPES
 from resources.primitives import is_of_json_type
-from resources.structures import Demand, Kind, Member, Shape, shape
+from resources.structures import Kind, Member, Shape, shape
 
 
 def check(content: Content | dict[str, Any], *, at: str = "") -> list[Issue]:
@@ -127,9 +127,9 @@ def _part(own: Shape, element: dict[str, Any], trail: Trail, findings: Findings)
     if len(element) < 2 and (not element or "id" in element):
         findings.add("structure", "ele-1: An element has a value or children.", trail)
     if not own.is_plain:
-        _completeness(own, element, trail, findings)
+        demands.completeness(own, element, trail, findings)
         if own.invariants and len(findings.issues) == before:
-            _invariants(own, element, trail, findings)
+            demands.invariants(own, element, trail, findings)
 
 
 _LIST: Final = "A list with at least one item is expected."
@@ -145,29 +145,9 @@ def _one_part(member: Member, value: Any, here: Trail, findings: Findings) -> No
     if value.__class__ is dict:
         _part(member[1], value, here, findings)
         if member[2]:
-            _demand(member[2], value, here, findings)
+            demands.concept_or_target(member[2], value, here, findings)
     else:
         findings.add("structure", "An object is expected.", here)
-
-
-def _completeness(own: Shape, element: dict[str, Any], trail: Trail, findings: Findings) -> None:
-    """Check that what must be there is, and that no choice is made twice."""
-    for name, sibling in own.required:
-        if name not in element and sibling not in element:
-            findings.add("required", "This element is required.", trail, name)
-    for name, required, alternatives in own.choices:
-        if alternatives.isdisjoint(element):
-            if required:
-                findings.add("required", "One of the alternatives is required.", trail, name)
-        elif len({each.lstrip("_") for each in element if each in alternatives}) > 1:
-            findings.add("structure", "Only one of the alternatives may be there.", trail, name)
-
-
-def _invariants(own: Shape, element: dict[str, Any], trail: Trail, findings: Findings) -> None:
-    """Check the rules of an element with which nothing else is wrong."""
-    for row in own.invariants:
-        if not row.holds(element):
-            findings.add("invariant", f"{row.key}: {row.human}.", trail)
 
 
 def _unknown(name: str, trail: Trail, findings: Findings) -> None:
@@ -198,41 +178,6 @@ def _named(datatype: str) -> str:
     ('an integer', 'a uri', 'an unsignedInt')
     """
     return f"{'an' if datatype[0] in 'aeio' or datatype.startswith('un') else 'a'} {datatype}"
-
-
-def _demand(demand: Demand, element: dict[str, Any], here: Trail, findings: Findings) -> None:
-    """Check the code of a Coding or CodeableConcept, or where a Reference may lead."""
-    targets, value_set = demand
-    if value_set and not _is_bound(value_set, element):
-        findings.add("code-invalid", "No coding is one of the required value set.", here)
-    literal = element.get("reference")
-    if literal.__class__ is str and literal[:1] == "#":
-        findings.fragments.append((literal, targets, here))
-    elif targets:
-        target = _target(literal) if literal.__class__ is str else None
-        if target is not None and target not in targets:
-            findings.add("value", f"A reference to {target} may not stand here.", here)
-        claimed = element.get("type")
-        if claimed.__class__ is str and claimed in TYPES and claimed not in targets:
-            findings.add("value", f"A reference to {claimed} may not stand here.", here, "type")
-
-
-def _target(literal: str) -> str | None:
-    """Tell the type that a literal or conditional reference leads to, if it can be told."""
-    head, separator, _ = literal.partition("/")
-    if not separator:
-        head = literal.partition("?")[0]
-    if head in TYPES:
-        return head
-    reference = references.parse(literal)
-    return reference.type if reference else None
-
-
-def _is_bound(value_set: str, element: dict[str, Any]) -> bool:
-    try:
-        return bindings.holds(value_set, element)
-    except (AttributeError, TypeError):
-        return True  # not a concept at all, which the walk has told
 
 
 _Check = Callable[[Member, dict[str, Any], Any, Trail, Findings], None]
