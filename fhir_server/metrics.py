@@ -24,7 +24,12 @@ INTERACTIONS: Final = (
     "delete", "batch", "other-fhir",
     "QIDO-RS", "WADO-RS", "STOW-RS", "authorization", "page", "health", "unknown",
     "association", "C-ECHO", "C-STORE", "C-FIND", "C-GET", "C-MOVE",
+    "websocket",
 )  # fmt: skip
+CHANNELS: Final = ("rest-hook", "email", "websocket-notification")
+LAG: Final = ("rest-hook-lag", "email-lag", "websocket-lag")
+"""What subscribers are sent, by channel; and how long before the change was."""
+
 STATUSES: Final = (
     200, 201, 202, 204, 206, 301, 304, 400, 401, 403, 404, 405, 406, 409, 410, 411, 412, 413, 414,
     415, 422, 428, 429, 500, 501, 503, 0,
@@ -35,12 +40,39 @@ BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 """Upper bounds of the latency buckets in seconds."""
 
 _STATUS: Final = {status: place for place, status in enumerate(STATUSES)}
-_INTERACTION: Final = {name: place for place, name in enumerate(INTERACTIONS)}
+_INTERACTION: Final = {name: place for place, name in enumerate((*INTERACTIONS, *CHANNELS, *LAG))}
 _BUCKETS: Final = len(BOUNDS) + 1
 _ROW: Final = len(STATUSES) + _BUCKETS + 1
 _HEAD: Final = 2
-_NUMBERS: Final = _HEAD + len(INTERACTIONS) * _ROW
+_NUMBERS: Final = _HEAD + len(_INTERACTION) * _ROW
 """Doubles in a file: pid, time of start, then a row an interaction: statuses, buckets, seconds."""
+
+
+class Family(NamedTuple):
+    """Rows that are told together: a histogram of seconds, and a counter by status if it has one.
+
+    Parameters
+    ----------
+    name
+        Of the histogram, without ``isocentre_`` and ``_seconds``.
+    counter
+        Name and help of the counter.
+    """
+
+    name: str
+    help: str
+    label: str
+    rows: tuple[str, ...]
+    counter: tuple[str, str] | None
+
+
+FAMILIES: Final = (
+    Family("request", "Time until an answer was complete.", "interaction", INTERACTIONS,
+           ("requests_total", "Requests answered.")),
+    Family("notification", "Time until a notification was taken, or not.", "channel", CHANNELS,
+           ("notifications_total", "Notifications sent, by what the receiver answered.")),
+    Family("notification_lag", "Time from a change until it was told.", "channel", LAG, None),
+)  # fmt: skip
 
 _FILE: Final = re.compile(r"([a-z]+)-(\d+)")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -99,7 +131,9 @@ def clear(data_dir: Path) -> None:
 def exposition(data_dir: Path) -> bytes:
     """Give all metrics of all processes of a data folder."""
     processes = sorted(_processes(data_dir))
-    lines = [*_requests(processes), *_seconds(processes), *_of_processes(processes)]
+    sums = _sums(processes)
+    lines = [line for family in FAMILIES for line in _family(family, sums)]
+    lines += _of_processes(processes)
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -118,31 +152,33 @@ def _sums(processes: list[Process]) -> list[float]:
     return [sum(column) for column in columns] or [0.0] * (_NUMBERS - _HEAD)
 
 
-def _requests(processes: list[Process]) -> Iterator[str]:
-    sums = _sums(processes)
-    yield "# HELP isocentre_requests_total Requests answered."
-    yield "# TYPE isocentre_requests_total counter"
-    for name, place in _INTERACTION.items():
-        for status, column in _STATUS.items():
-            if number := sums[place * _ROW + column]:
-                labels = f'interaction="{name}",status="{status or "other"}"'
-                yield f"isocentre_requests_total{{{labels}}} {number:.0f}"
-
-
-def _seconds(processes: list[Process]) -> Iterator[str]:
-    sums = _sums(processes)
-    yield "# HELP isocentre_request_seconds Time until an answer was complete."
-    yield "# TYPE isocentre_request_seconds histogram"
-    for name, place in _INTERACTION.items():
-        first = place * _ROW + len(STATUSES)
+def _family(family: Family, sums: list[float]) -> Iterator[str]:
+    yield from _counter(family, sums)
+    name = f"isocentre_{family.name}_seconds"
+    yield f"# HELP {name} {family.help}"
+    yield f"# TYPE {name} histogram"
+    for row in family.rows:
+        first = _INTERACTION[row] * _ROW + len(STATUSES)
         below = list(accumulate(sums[first : first + _BUCKETS]))
         if not below[-1]:
             continue
         for bound, number in zip([*map(str, BOUNDS), "+Inf"], below, strict=True):
-            labels = f'interaction="{name}",le="{bound}"'
-            yield f"isocentre_request_seconds_bucket{{{labels}}} {number:.0f}"
-        yield f'isocentre_request_seconds_sum{{interaction="{name}"}} {sums[first + _BUCKETS]:.6f}'
-        yield f'isocentre_request_seconds_count{{interaction="{name}"}} {below[-1]:.0f}'
+            yield f'{name}_bucket{{{family.label}="{row}",le="{bound}"}} {number:.0f}'
+        yield f'{name}_sum{{{family.label}="{row}"}} {sums[first + _BUCKETS]:.6f}'
+        yield f'{name}_count{{{family.label}="{row}"}} {below[-1]:.0f}'
+
+
+def _counter(family: Family, sums: list[float]) -> Iterator[str]:
+    if family.counter is None:
+        return
+    name, help = family.counter
+    yield f"# HELP isocentre_{name} {help}"
+    yield f"# TYPE isocentre_{name} counter"
+    for row in family.rows:
+        for status, column in _STATUS.items():
+            if number := sums[_INTERACTION[row] * _ROW + column]:
+                labels = f'{family.label}="{row}",status="{status or "other"}"'
+                yield f"isocentre_{name}{{{labels}}} {number:.0f}"
 
 
 def _of_processes(processes: list[Process]) -> Iterator[str]:

@@ -129,6 +129,38 @@ class Settings(BaseSettings):
         description="File of deadlines by which reports are acknowledged, in minutes, as "
         "`resources/acknowledgement.json` has them. Empty: that file.",
     )
+    subscription_hosts: str = Field(
+        "",
+        description="Where subscriptions may be sent besides public addresses, by commas: "
+        "`host`, `host:port` or a network such as `10.20.0.0/16`, for one organisation as "
+        "`id@host`. Only what is listed on this machine may be called without TLS.",
+    )
+    subscription_public: bool = Field(
+        True,
+        description="Send subscriptions to any public address. False: only to what "
+        "`ISOCENTRE_SUBSCRIPTION_HOSTS` lists.",
+    )
+    subscription_retries: str = Field(
+        "0,5,30,120,600,3600",
+        description="Seconds before each attempt at a notification, by commas; after the last one "
+        "the subscription is in error.",
+        pattern=r"^[0-9]{1,5}(\.[0-9]+)?(,[0-9]{1,5}(\.[0-9]+)?)*$",
+    )
+    smtp: str = Field(
+        "", description="Mail server for notifications, `host:port`. Empty: no e-mail is sent."
+    )
+    smtp_tls: Literal["starttls", "tls", "none"] = Field(
+        "starttls",
+        description="`starttls`: the connection must be secured by STARTTLS; `tls`: from the "
+        "beginning; `none`: never, for a mail server on this machine.",
+    )
+    smtp_sender: str = Field(
+        "imaging-record@localhost",
+        description="Address that e-mail comes from.",
+        pattern=r"^[!-?A-~]+@[!-?A-~]+$",
+    )
+    smtp_user: str = Field("", description="As whom we sign in to the mail server.")
+    smtp_password: SecretStr = Field(SecretStr(""), description="Our password there.")
     oidc_issuer: str = Field(
         "",
         description="Issuer of another OpenID Connect provider where people may sign in. Empty: "
@@ -163,6 +195,23 @@ class Settings(BaseSettings):
     def _has_host_and_port(cls, value: str) -> str:
         _address(value)
         return value
+
+    @field_validator("smtp")
+    @classmethod
+    def _has_host_and_port_or_nothing(cls, value: str) -> str:
+        if value:
+            _address(value)
+        return value
+
+    @property
+    def smtp_address(self) -> Address | None:
+        """Where the mail server is, if there is one."""
+        return _address(self.smtp) if self.smtp else None
+
+    @property
+    def retries(self) -> tuple[float, ...]:
+        """Seconds before each attempt at a notification."""
+        return tuple(float(each) for each in self.subscription_retries.split(","))
 
     @property
     def http_address(self) -> Address:

@@ -70,6 +70,9 @@ class Traffic:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and note how it was answered."""
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
@@ -102,6 +105,39 @@ class Traffic:
                     "status": status,
                     "ms": round(seconds * 1000, 2),
                 })  # fmt: skip
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a socket on to the service of its address, and note how that began."""
+        began = time.perf_counter()
+        request = bearer.request_id(scope)
+
+        async def noting(message: Message) -> None:
+            if message["type"] == "websocket.accept":
+                note(200)
+            elif message["type"] == "websocket.close" and not noted:
+                note(403)
+            await send(message)
+
+        noted: list[int] = []
+
+        def note(status: int) -> None:
+            noted.append(status)
+            seconds = time.perf_counter() - began
+            self._meter.count("websocket", status, seconds)
+            if self._log.enabled:
+                self._log.note({
+                    "request": request,
+                    "address": shape(scope["path"]),
+                    "interaction": "websocket",
+                    "status": status,
+                    "ms": round(seconds * 1000, 2),
+                })  # fmt: skip
+
+        service = self._services.get(scope["path"])
+        if service is None:
+            await noting({"type": "websocket.close"})
+        else:
+            await service(scope, receive, noting)
 
     def _completed(self, given: object, request: str) -> list[tuple[bytes, bytes]]:
         """Add the headers that every answer has and this one lacks."""
@@ -164,5 +200,5 @@ _WORDS: Final = frozenset({
     "frames", "rendered", "thumbnail", "bulkdata", "healthz", "readyz", "metrics", "auth",
     "authorize", "login", "logout", "role", "patient", "consent", "launch", "token", "introspect",
     "revoke", "jwks", "style.css", "style.json", ".well-known", "smart-configuration",
-    "openid-configuration", *TYPES,
+    "openid-configuration", "$subscriptions", *TYPES,
 })  # fmt: skip
