@@ -43,6 +43,7 @@ from fhir_server.seat import Seat, share
 from fhir_server.settings import Settings
 from fhir_server.traffic import Traffic
 from smart_apps import pages
+from smart_apps.admin.routes import Admin
 from smart_apps.authorization.routes import OPENID_CONFIGURATION, SMART_CONFIGURATION
 from smart_apps.authorization.routes import routes as authorization_routes
 from smart_apps.authorization.server import SmartServer
@@ -125,6 +126,7 @@ def build_http(
         core.bridge, checker, base_url=settings.url, body_limit=settings.max_stow_bytes
     )
     issuer = Issuer(keys, settings.url)
+    https = settings.url.startswith("https:")
     authorization = authorization_routes(
         SmartServer(core.database, issuer, checker),
         core.store,
@@ -135,6 +137,7 @@ def build_http(
         *authorization,
         *fhir,
         *web,
+        *Admin(core.database, core.store, core.ledger, secure=https).routes(),
         *health.routes(core.database),
         Route("/metrics", _metrics(settings.data_dir)),
         Route("/audit/heads", _heads(settings.data_dir)),

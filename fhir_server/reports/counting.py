@@ -141,16 +141,10 @@ def _of_acts(rows: Iterable[Act], reach: Reach, asked: Asked, params: Parameters
                 and r.terms && {done}::text[] and {" and ".join(seen)} and {_kind_of(row)}
                 and not exists (select from current as e where e.type = 'Provenance'
                     and not e.deleted and e.terms @> array['{prefix}' || d.id]
-                    and {_is_done(row)} and (e.sort_at, e.key) < (r.sort_at, r.key))
+                    and e.terms && {done}::text[] and (e.sort_at, e.key) < (r.sort_at, r.key))
             ) as {row.measure}"""
         counted.append(_summed(row.measure, "count(*)", source, asked))
     return " union all ".join(counted)
-
-
-def _is_done(row: Act) -> str:
-    """The condition that `e` is of the activities, written so that the target is looked up."""
-    ways = (f"'P.activity={each.token}' = any(e.terms)" for each in row.activities)
-    return f"({' or '.join(ways)})"
 
 
 def _kind_of(row: Act) -> str:

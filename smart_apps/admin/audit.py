@@ -1,0 +1,183 @@
+"""The audit, searched: AuditEvents as the gate lets the visitor see them, page by page.
+
+What is searched for is sent in a form and never stands in an address (threats T20).
+
+IHE ITI-81; R014.1 of the requirements.
+"""
+
+import base64
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from fhir_server.search import query as queries
+from fhir_server.search.stored import Stored
+from resources.errors import Refusal
+from smart_apps.admin import markup
+from smart_apps.admin.desk import EVERYBODY, Answer, Desk, Page, Place, Visit
+from smart_apps.admin.markup import Markup, joined
+
+ADDRESS: Final = "/admin/audit"
+COUNT: Final = 50
+
+FIELDS: Final = {
+    "patient": "Patient/",
+    "person": "PractitionerRole/",
+    "organization": "Organization/",
+    "object": "",
+}
+"""Field -> what stands before an id that is given without its type."""
+
+ACTIONS: Final = {
+    "": "Any",
+    "R": "Read",
+    "C": "Created",
+    "U": "Changed",
+    "D": "Deleted",
+    "E": "Searched, signed in, other",
+}
+OUTCOMES: Final = {"": "Any", "0": "Done", "4": "Refused", "8": "Failed"}
+
+
+async def shows(desk: Desk, visit: Visit) -> Answer:
+    """Show the form, and the newest events."""
+    return await _page(desk, visit, {})
+
+
+async def searches(desk: Desk, visit: Visit) -> Answer:
+    """Show a page of what was searched for."""
+    return await _page(desk, visit, visit.fields)
+
+
+async def _page(desk: Desk, visit: Visit, fields: Mapping[str, str]) -> Answer:
+    given = {name: value.strip() for name, value in fields.items()}
+    asking = _form(visit, given)
+    try:
+        pairs = _pairs(given)
+        query = queries.parse("AuditEvent", pairs, strict=True)
+        found = await desk.store.search(visit.context("search-type"), query)
+    except Refusal as refusal:
+        return Page("Audit", asking, refusal.reason, 400)
+    told = [_told(row) for row in found.matches]
+    names = await desk.names(visit, [each for row in told for each in (row["who"], row["place"])])
+    rows = [
+        (
+            row["when"],
+            names.get(row["who"], row["who"]),
+            row["role"],
+            names.get(row["place"], row["place"]),
+            row["what"],
+            row["object"],
+            row["purpose"],
+            row["outcome"],
+        )
+        for row in told
+    ]
+    headings = ("When (UTC)", "Who", "Role", "Organisation", "Did", "To", "What for", "Outcome")
+    body = joined(asking, markup.table("Events, the newest first", headings, rows))
+    if found.next is not None:
+        kept = {name: value for name, value in given.items() if name in NAMES and value}
+        again = markup.hidden({**kept, "cursor": found.next})
+        body = joined(body, markup.form(ADDRESS, visit.token, again, markup.button("Older events")))
+    return Page("Audit", body)
+
+
+NAMES: Final = (*FIELDS, "from", "to", "action", "outcome")
+
+
+def _pairs(given: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Write what is asked for as a search."""
+    codes = {"patient": "patient", "person": "agent", "organization": "organization"}
+    pairs = [("_count", str(COUNT))]
+    for name, prefix in FIELDS.items():
+        if value := given.get(name, ""):
+            reference = value if "/" in value or not prefix else f"{prefix}{value}"
+            pairs.append((codes.get(name, "entity"), reference.replace(",", "\\,")))
+    for name, sign in (("from", "ge"), ("to", "le")):
+        if value := given.get(name, ""):
+            pairs.append(("date", f"{sign}{value}"))
+    as_given = {"action": "action", "outcome": "outcome", "cursor": "_cursor"}
+    pairs += [(code, given[name]) for name, code in as_given.items() if given.get(name)]
+    return pairs
+
+
+def _form(visit: Visit, given: Mapping[str, str]) -> Markup:
+    return markup.form(
+        ADDRESS,
+        visit.token,
+        markup.field(
+            "Patient", "patient", given.get("patient", ""), hint="Id of the Patient.",
+            autocomplete="off",
+        ),
+        markup.field(
+            "Person", "person", given.get("person", ""),
+            hint="Id of the PractitionerRole, or a reference such as Device/1.", autocomplete="off",
+        ),
+        markup.field(
+            "Organisation", "organization", given.get("organization", ""),
+            hint="Id of the Organization that it was done for.", autocomplete="off",
+        ),
+        markup.field(
+            "Object", "object", given.get("object", ""),
+            hint="A reference such as ImagingStudy/1.", autocomplete="off",
+        ),
+        markup.element(
+            "div",
+            joined(
+                _beside(markup.field("From", "from", given.get("from", ""), kind="date")),
+                _beside(markup.field("To", "to", given.get("to", ""), kind="date")),
+                _beside(markup.choice("Done", "action", ACTIONS, given.get("action", ""))),
+                _beside(markup.choice("Outcome", "outcome", OUTCOMES, given.get("outcome", ""))),
+            ),
+            class_="side",
+        ),
+        markup.button("Search"),
+    )  # fmt: skip
+
+
+def _beside(inside: Markup) -> Markup:
+    return markup.element("div", inside)
+
+
+def _told(row: Stored) -> dict[str, str]:
+    """What an event says, as text."""
+    event = row.json
+    who: dict[str, Any] = next((one for one in event.get("agent", ()) if one.get("requestor")), {})
+    places = [_reference(one.get("who", {})) for one in event.get("agent", ())]
+    about = [
+        _reference(one["what"])
+        for one in event.get("entity", ())
+        if "reference" in one.get("what", {})
+    ]
+    asked = [
+        base64.b64decode(one["query"]).decode(errors="replace")
+        for one in event.get("entity", ())
+        if "query" in one
+    ]
+    kinds = [one.get("display") or one.get("code", "") for one in event.get("subtype", ())]
+    return {
+        "when": event.get("recorded", "").replace("T", " ")[:19],
+        "who": _reference(who.get("who", {})),
+        "role": ", ".join(one.get("text", "") for one in who.get("role", ())),
+        "place": next((one for one in places if one.startswith("Organization/")), ""),
+        "what": ", ".join(kinds) or event.get("type", {}).get("display", ""),
+        "object": ", ".join([*about, *asked]),
+        "purpose": _purpose(event),
+        "outcome": OUTCOMES.get(event.get("outcome", ""), event.get("outcome", ""))
+        + (f": {event['outcomeDesc']}" if "outcomeDesc" in event else ""),
+    }
+
+
+def _purpose(event: Mapping[str, Any]) -> str:
+    said: Iterable[Mapping[str, Any]] = event.get("purposeOfEvent", ())
+    for agent in event.get("agent", ()):
+        said = [*said, *agent.get("purposeOfUse", ())]
+    codings = [coding for one in said for coding in one.get("coding", ())]
+    words = dict.fromkeys(str(one.get("display") or one.get("code", "")) for one in codings)
+    return ", ".join(words)
+
+
+def _reference(who: Mapping[str, Any]) -> str:
+    return str(who.get("reference") or who.get("display") or "")
+
+
+PLACES: Final = (Place(ADDRESS, "Audit", EVERYBODY, shows, searches),)

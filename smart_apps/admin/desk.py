@@ -1,0 +1,166 @@
+"""Who is at the pages, and what of the record they may see: all of it asked in their name.
+
+Each page is a row: where it is, for which roles, what it shows and what its form does. Whoever is
+signed in asks as themselves through the gate; every page that is given is in the ledger first.
+
+OWASP ASVS 5.0 V3.4, V3.5 (headers, CSRF), V7 (sessions); R014.1 of the requirements.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from starlette.responses import Response
+
+from fhir_server.access.principal import Principal
+from fhir_server.audit import ledger
+from fhir_server.audit.ledger import Ledger
+from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database
+from fhir_server.store.store import Store
+from resources.errors import Forbidden, Gone, NotFound
+from smart_apps.admin.markup import Markup
+from smart_apps.users import User
+
+CLIENT: Final = "isocentre-admin"
+"""What asks in a person's name, as the ledger has it."""
+
+SCOPE: Final = "user/*.cruds"
+
+AUDITOR: Final = "auditor"
+OFFICER: Final = "safety-officer"
+ADMINISTRATOR: Final = "administrator"
+EVERYBODY: Final = frozenset({AUDITOR, OFFICER, ADMINISTRATOR})
+"""The roles that these pages are for."""
+
+
+class Page(NamedTuple):
+    """What a page shows."""
+
+    title: str
+    body: Markup
+    problem: str = ""
+    status: int = 200
+
+
+class Onward(NamedTuple):
+    """Where a browser goes on to, by GET."""
+
+    address: str
+
+
+Answer = Page | Onward | Response
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Somebody at a page.
+
+    Parameters
+    ----------
+    user
+        Who, in the role they chose.
+    fields
+        Of the form that was sent; of a GET, of the address.
+    place
+        The names in the address, such as ``id``.
+    token
+        Ties the forms of the page to the browser.
+    origin
+        The address that the request came from.
+    """
+
+    user: User
+    fields: Mapping[str, str]
+    place: Mapping[str, str]
+    token: str
+    origin: str
+
+    @property
+    def principal(self) -> Principal:
+        """Who asks, to the gate."""
+        return self.user.principal(SCOPE, CLIENT)
+
+    def context(self, interaction: str) -> RequestContext:
+        """One request in their name."""
+        return RequestContext(self.principal, interaction, self.origin)
+
+    def field(self, name: str) -> str:
+        """The value of a field, without the spaces around it."""
+        return self.fields.get(name, "").strip()
+
+
+class Desk:
+    """What the pages work with."""
+
+    def __init__(self, database: Database, store: Store, ledger: Ledger) -> None:
+        self.database = database
+        self.store = store
+        self.ledger = ledger
+
+    async def note(self, visit: Visit, what: str, *, detail: str = "", outcome: int = 0) -> None:
+        """Put into the ledger what somebody looked at or did here."""
+        row = ledger.entry(
+            visit.context("operation"), outcome=outcome, query=what, detail=detail or None
+        )
+        await self.ledger.append(row)
+
+    async def names(self, visit: Visit, references: Iterable[str]) -> dict[str, str]:
+        """What organisations and people are called, as far as the visitor may read it."""
+        wanted = [each for each in dict.fromkeys(references) if "/" in each]
+        context = visit.context("read")
+        found = await self.store.many(context, wanted)
+        people = {
+            reference: str(one.json.get("practitioner", {}).get("reference", ""))
+            for reference, one in found.items()
+            if one.type == "PractitionerRole"
+        }
+        behind = await self.store.many(context, [each for each in people.values() if each])
+        named: dict[str, str] = {}
+        for reference, one in found.items():
+            person = behind.get(people.get(reference, ""), one).json
+            named[reference] = _name(person) or reference
+        return named
+
+    async def is_there(self, visit: Visit, type: str, id: str) -> bool:
+        """Whether the visitor may read such a resource."""
+        try:
+            await self.store.read(visit.context("read"), type, id)
+        except (Forbidden, Gone, NotFound):
+            return False
+        return True
+
+
+def _name(json: Mapping[str, object]) -> str:
+    name = json.get("name")
+    if isinstance(name, str):
+        return name
+    if isinstance(name, list) and name:
+        first = name[0]
+        parts = [*first.get("prefix", ()), *first.get("given", ()), first.get("family", "")]
+        return str(first.get("text") or " ".join(filter(None, parts)))
+    return ""
+
+
+class Place(NamedTuple):
+    """One page.
+
+    Parameters
+    ----------
+    address
+        Below ``/admin``; ``{id}`` stands for a name in it.
+    title
+        In the menu; empty for a page that others lead to.
+    roles
+        Who may see it.
+    show
+        What it shows.
+    act
+        What its form does, if it has one.
+    """
+
+    address: str
+    title: str
+    roles: frozenset[str]
+    show: Callable[[Desk, Visit], Awaitable[Answer]]
+    act: Callable[[Desk, Visit], Awaitable[Answer]] | None = None
