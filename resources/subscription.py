@@ -26,8 +26,9 @@ TIMEOUT: Final = f"{BACKPORT}/backport-timeout"
 MAX_COUNT: Final = f"{BACKPORT}/backport-max-count"
 CHANNEL: Final = f"{BACKPORT}/backport-channel-type"
 
-CROSS_VERSION: Final = re.compile(r"http://hl7\.org/fhir/\d+\.\d+/StructureDefinition/extension-.+")
-IDENTIFIER: Final = "extension-Subscription.identifier"
+KNOWN: Final = frozenset({FILTER, CONTENT, HEARTBEAT, TIMEOUT, MAX_COUNT, CHANNEL})
+CROSS_VERSION: Final = re.compile(r"http://hl7\.org/fhir/\d+\.\d+/.+")
+IDENTIFIER: Final = "/StructureDefinition/extension-Subscription.identifier"
 """The one element of another version that the profile itself takes over."""
 
 LONGEST_TIMEOUT: Final = 60
@@ -184,7 +185,7 @@ def next_status(before: Json | None, after: Json) -> str:
 
 
 def _issues(subscription: Json, now: str) -> Iterator[Issue]:
-    yield from _of_other_versions(subscription, "Subscription")
+    yield from _about_extensions(subscription, "Subscription")
     yield from _about_what(subscription)
     yield from _about_channel(subscription)
     if _is_past(subscription.get("end"), now):
@@ -298,16 +299,23 @@ def _within_limits(channel: Json) -> dict[str, Any]:
     return {**channel, "extension": extensions} if extensions else dict(channel)
 
 
-def _of_other_versions(element: Any, at: str) -> Iterator[Issue]:
+def _about_extensions(element: Any, at: str) -> Iterator[Issue]:
     if isinstance(element, list):
         for n, each in enumerate(element):
-            yield from _of_other_versions(each, f"{at}[{n}]")
+            yield from _about_extensions(each, f"{at}[{n}]")
     elif isinstance(element, Mapping):
         url = element.get("url")
-        if isinstance(url, str) and CROSS_VERSION.fullmatch(url) and not url.endswith(IDENTIFIER):
-            yield Issue("not-supported", f"Not an extension of an R4 Subscription: {url}.", at)
+        if isinstance(url, str) and _is_not_done(url):
+            yield Issue("not-supported", f"This extension is not done here: {url}.", at)
         for name, each in element.items():
-            yield from _of_other_versions(each, f"{at}.{name.removeprefix('_')}")
+            yield from _about_extensions(each, f"{at}.{name.removeprefix('_')}")
+
+
+def _is_not_done(url: str) -> bool:
+    """Whether an extension is of another version of FHIR, or of the guide and unknown."""
+    if CROSS_VERSION.fullmatch(url):
+        return not url.endswith(IDENTIFIER)
+    return url.startswith(f"{BACKPORT}/") and url not in KNOWN
 
 
 def _value(element: Json | None, url: str) -> Any:

@@ -158,6 +158,15 @@ REFUSED: dict[str, tuple[Json, str, str]] = {
             "url": "http://hl7.org/fhir/5.0/StructureDefinition/extension-Subscription.topic",
             "valueCanonical": TOPIC}]},
         "Subscription.extension[0]", "not-supported"),
+    "a filter of R5, as the test kit has it": (
+        hook() | {"_criteria": {"extension": [{
+            "url": "http://hl7.org/fhir/5.0/subscriptions-backport/StructureDefinition/"
+                   "backport-filter-criteria",
+            "valueString": "Encounter?patient=Patient/123"}]}},
+        "Subscription.criteria.extension[0]", "not-supported"),
+    "an extension of the guide that there is not": (
+        extended(hook(), f"{BACKPORT}/backport-retries", valueUnsignedInt=3),
+        f"{CHANNEL}.extension[0]", "not-supported"),
     "a part of R5 deep inside": (
         hook(_endpoint={"extension": [{
             "url": "http://hl7.org/fhir/4.3/StructureDefinition/extension-Subscription.content",
