@@ -228,12 +228,6 @@ OPERATIONS: dict[str, list[Probe]] = {
     "events": [Probe("GET", "Subscription/hidden/$events?content=full-resource", shows=False)],
     "resend": [Probe("POST", "Subscription/hidden/$resend?eventsSinceNumber=1", shows=False)],
     "topics": [],
-    "worklists": [Probe("GET", "List/$worklists?patient=hidden", shows=False)],
-    "acknowledge": [
-        Probe("POST", "Task/$acknowledge", {"resourceType": "Parameters", "parameter": [
-            {"name": "task", "valueReference": {"reference": "Task/hidden"}}]}, shows=False),
-    ],
-    "acknowledgement-status": [Probe("GET", "Task/$acknowledgement-status", shows=False)],
     "lookup": [],
     "subsumes": [],
 }  # fmt: skip
