@@ -19,7 +19,7 @@ from dicom_bridge.dimse.models import STUDY_ROOT, Model
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.mapping import attributes
 from dicom_bridge.mapping.matching import NOT_MATCHED, text, vr_of
-from dicom_bridge.mapping.worklist import character_set_for
+from dicom_bridge.mapping.return_keys import character_set_for
 from dicom_bridge.query import Row
 from fhir_server.context import RequestContext
 from resources.errors import Invalid, Refusal

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse.find import CANCELLED, PENDING, failed
 from dicom_bridge.dimse.portal import Portal
-from dicom_bridge.mapping import worklist
+from dicom_bridge.mapping import return_keys, worklist
 from dicom_bridge.mapping.matching import dataset_matches, text
 from dicom_bridge.mapping.worklist import NOTHING, Step
 from fhir_server.context import RequestContext
@@ -55,7 +55,7 @@ def handle_worklist(event: Any, bridge: Bridge, portal: Portal) -> Answers:
                 return
             item = worklist.item(step, sender.peer.ae)
             if dataset_matches(identifier, item):
-                yield PENDING, worklist.answer(identifier, item)
+                yield PENDING, return_keys.answer(identifier, item)
     except Refusal as refusal:
         yield failed(refusal), None
     except Exception:

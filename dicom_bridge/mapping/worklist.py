@@ -1,7 +1,7 @@
 """A step to be acquired, as a Modality Worklist item.
 
 Pure: everything a step is made of is handed in as FHIR JSON; what comes out is a data set with
-every attribute we can give, of which an answer takes what was asked for.
+every attribute we can give, of which an answer takes what was asked for (`return_keys`).
 
 References
 ----------
@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 from pydicom.dataset import Dataset
 
+from dicom_bridge.mapping.concepts import coded, shown
 from dicom_bridge.mapping.demographics import component, dataset, patient_module, person_name
 from dicom_bridge.mapping.modality import modality_of
 from resources import codes
@@ -68,42 +69,6 @@ def item(step: Step, station: str) -> Dataset:
     return ds
 
 
-def answer(keys: Dataset, item: Dataset) -> Dataset:
-    """Pick from an item what the identifier asks for, unknown attributes with no value.
-
-    An empty sequence key, or one with an empty item, asks for all of it (PS3.4 Section K.2.2.1.2).
-    """
-    picked = Dataset()
-    for element in keys:
-        if element.keyword in {"SpecificCharacterSet", ""}:
-            continue
-        found = item.get(element.tag)
-        if element.VR == "SQ":
-            inner = element.value[0] if element.value else Dataset()
-            items = found.value if found is not None else ()
-            value = [answer(inner, one) if len(inner) else one for one in items]
-            picked.add_new(element.tag, "SQ", value)
-        elif found is None:
-            picked.add_new(element.tag, element.VR, None)
-        else:
-            picked.add(found)
-    if (character_set := character_set_for(picked)) is not None:
-        picked.SpecificCharacterSet = character_set
-    return picked
-
-
-def character_set_for(ds: Dataset) -> str | None:
-    """Name the smallest character set that holds all text (PS3.3 Section C.12.1.1.2)."""
-    everything = "".join(str(element.value) for element in ds.iterall() if element.VR in _TEXT)
-    if everything.isascii():
-        return None
-    try:
-        everything.encode("latin-1")
-    except UnicodeEncodeError:
-        return "ISO_IR 192"
-    return "ISO_IR 100"
-
-
 def step_id(task: Resource) -> str:
     """Give a step its Scheduled Procedure Step ID: 16 characters at most (VR SH).
 
@@ -125,9 +90,6 @@ def study_uid_of(step: Step) -> str:
             return str(identifier.get("value", "")).removeprefix("urn:oid:")
     name = f"{codes.BASE}/ServiceRequest/{step.request.get('id')}"
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, name).int}"
-
-
-_TEXT: Final = frozenset({"SH", "LO", "ST", "LT", "UC", "UT", "PN"})
 
 
 def _imaging_request(step: Step) -> Dataset:
@@ -163,11 +125,11 @@ def _procedure(step: Step) -> Dataset:
         StudyInstanceUID=study_uid_of(step),
         ReferencedStudySequence=[],
         RequestedProcedureID=_requested_procedure_id(request),
-        RequestedProcedureDescription=_shown(code),
-        RequestedProcedureCodeSequence=_coded(code),
+        RequestedProcedureDescription=shown(code),
+        RequestedProcedureCodeSequence=coded(code),
         RequestedProcedurePriority=PRIORITY.get(request.get("priority", "routine"), "ROUTINE"),
-        ReasonForTheRequestedProcedure="; ".join(filter(None, map(_shown, reasons))),
-        ReasonForRequestedProcedureCodeSequence=[o for r in reasons for o in _coded(r)],
+        ReasonForTheRequestedProcedure="; ".join(filter(None, map(shown, reasons))),
+        ReasonForRequestedProcedureCodeSequence=[o for r in reasons for o in coded(r)],
         RequestedProcedureComments=_notes(step.justification),
         PatientTransportArrangements="",
     )
@@ -185,8 +147,8 @@ def _scheduled_step(step: Step, station: str) -> Dataset:
         ScheduledProcedureStepStartTime=start.strftime("%H%M%S") if start else "",
         Modality=modality_of(step.request, step.task, step.study),
         ScheduledPerformingPhysicianName=next(filter(None, performers), ""),
-        ScheduledProcedureStepDescription=_shown(code),
-        ScheduledProtocolCodeSequence=_coded(code),
+        ScheduledProcedureStepDescription=shown(code),
+        ScheduledProtocolCodeSequence=coded(code),
         ScheduledProcedureStepID=step_id(step.task),
         ScheduledStationName="",
         ScheduledProcedureStepLocation=_location(step),
@@ -283,33 +245,6 @@ def _requested_procedure_id(request: Resource) -> str:
     )
     short = str(request.get("id", ""))[:16]
     return next(own, "") or _identifier(request, "ACSN") or short
-
-
-def _shown(concept: Resource) -> str:
-    displays = (coding.get("display", "") for coding in concept.get("coding", ()))
-    return str(concept.get("text") or next(filter(None, displays), ""))
-
-
-# FHIR system -> PS3.16 Table 8-1, Coding Scheme Designator.
-DESIGNATOR: Final = {
-    codes.SNOMED: "SCT", codes.LOINC: "LN", codes.DCM: "DCM", codes.NICIP: "99NICIP",
-}  # fmt: skip
-
-
-def _coded(concept: Resource) -> list[Dataset]:
-    """Write codings as code sequence items (PS3.3 Section 8.8); unknown schemes are left out."""
-    items = []
-    for coding in concept.get("coding", ()):
-        code = str(coding.get("code", ""))
-        if coding.get("system") not in DESIGNATOR or not code:
-            continue
-        ds = dataset(
-            CodingSchemeDesignator=DESIGNATOR[coding["system"]],
-            CodeMeaning=coding.get("display") or concept.get("text") or code,
-        )
-        setattr(ds, "CodeValue" if len(code) <= 16 else "LongCodeValue", code)
-        items.append(ds)
-    return items
 
 
 def _notes(resource: Resource) -> str:

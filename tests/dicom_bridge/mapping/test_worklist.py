@@ -7,7 +7,8 @@ from pydicom.dataset import Dataset
 
 from dicom_bridge.mapping.demographics import person_name
 from dicom_bridge.mapping.modality import modality_of
-from dicom_bridge.mapping.worklist import Step, answer, item, step_id
+from dicom_bridge.mapping.return_keys import answer
+from dicom_bridge.mapping.worklist import Step, item, step_id
 from resources import codes
 from tests.build import a_patient, a_request, a_step, a_study, an_appointment
 
