@@ -132,3 +132,19 @@ class PeerRow(SQLModel, table=True):
     certificate: str | None = Field(default=None, sa_type=KeyText)
     """SHA-256 fingerprint of its TLS certificate, hexadecimal; None: plain DIMSE."""
     created: int = Field(sa_type=BigInteger)
+
+
+class CommitmentRow(SQLModel, table=True):
+    """A peer has asked that we commit ourselves to instances, and was not told yet (PS3.4 J)."""
+
+    __tablename__ = "commitment"
+
+    peer: str = Field(sa_type=KeyText, primary_key=True)
+    """AE title of who asked."""
+    transaction_uid: str = Field(sa_type=KeyText, primary_key=True)
+    items: bytes
+    """SOP Class and Instance UIDs, as a JSON array of pairs."""
+    asked: int = Field(sa_type=BigInteger)
+    attempts: int
+    due: int = Field(sa_type=BigInteger)
+    """When it is to be reported, or reported again."""

@@ -71,10 +71,12 @@ class ApplicationEntity(AE):
 
     `keep_stored` takes an association and what was spooled, and says status and comment; without
     it, the handler of the event is asked. See `messages.Messages` for how they are called.
+    `reporter` tells of storage commitments.
     """
 
     open_spool: Callable[..., Any] | None = None
     keep_stored: Callable[..., tuple[int, str]] | None = None
+    reporter: Any = None
 
     def associate(self, addr: Any, port: int, *args: Any, **kwargs: Any) -> Association:
         """Request an association; what is stored can be sent on it as it is."""

@@ -6,7 +6,8 @@ and it comes from where it may. Everything else is a row of `SERVICES`.
 References
 ----------
 * PS3.8 Section 9.3.4 (A-ASSOCIATE-RJ: reasons), PS3.7 Annex D (association negotiation)
-* PS3.4 Annexes A (Verification), B (Storage), C (Query/Retrieve), K (Basic Worklist)
+* PS3.4 Annexes A (Verification), B (Storage), C (Query/Retrieve), J (Storage Commitment),
+  K (Basic Worklist)
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from pydicom import config
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -28,8 +29,9 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_bridge import counting, ingest, storage
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.dimse import find, models, peers, reactor, retrieve, store, worklist
+from dicom_bridge.dimse import commitment, find, models, peers, reactor, retrieve, store, worklist
 from dicom_bridge.dimse.portal import Portal
+from dicom_bridge.dimse.reporter import Reporter
 from dicom_bridge.dimse.sender import Sender
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import Scopes
@@ -90,6 +92,7 @@ SERVICES: Final[list[Service]] = [
     Service(tuple(models.FIND), PLAIN, evt.EVT_C_FIND, find.handle_find),
     Service(tuple(models.GET), PLAIN, evt.EVT_C_GET, retrieve.handle_get),
     Service(tuple(models.MOVE), PLAIN, evt.EVT_C_MOVE, retrieve.handle_move),
+    Service((commitment.PUSH_MODEL,), PLAIN, evt.EVT_N_ACTION, commitment.handle_action),
     Service((worklist.MODALITY_WORKLIST,), PLAIN, evt.EVT_C_FIND, worklist.handle_worklist),
 ]
 """One row a service class: adding one is adding a row."""
@@ -124,12 +127,14 @@ async def run_dicom(
     portal = Portal(asyncio.get_running_loop())
     server = listen(bridge, portal, host, port, switch=switch, anywhere=anywhere, tls=tls)
     leftovers = asyncio.ensure_future(_settle_leftovers(bridge))
+    reporting = asyncio.ensure_future(cast(reactor.ApplicationEntity, server.ae).reporter.run())
     try:
         if ready is not None:
             ready(int(server.server_address[1]))
         await asyncio.get_running_loop().create_future()
     finally:
         leftovers.cancel()
+        reporting.cancel()
         await asyncio.to_thread(reactor.stop, server)
         await bridge.quiet.drained()
         bridge.intake.close()
@@ -165,6 +170,7 @@ def listen(
     ae.maximum_associations = reactor.MOST_ASSOCIATIONS
     ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 10, 60, 120
     ae.open_spool = functools.partial(store.open_spool, bridge)
+    ae.reporter = Reporter(bridge, ae)
     ae.keep_stored = functools.partial(store.keep, bridge, portal)
     handlers = [
         (event, _served, [services, bridge, portal]) for event, services in _by_event().items()

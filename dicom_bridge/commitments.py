@@ -1,0 +1,152 @@
+"""Commitments: what peers want to be sure of before they delete their own copy.
+
+A request is kept before it is answered, so that its report is made whatever dies meanwhile. We
+commit ourselves to an instance whose row and bytes are here, durably, as they are when its sender
+hears success of a C-STORE; of one that the peer may not know of we say that there is none.
+
+References
+----------
+* PS3.4 Annex J (Storage Commitment Service Class); PS3.3 Section C.14.1.1 (Failure Reason)
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from dicom_bridge import retrieval
+from dicom_bridge.bridge import Bridge
+from fhir_server.audit import ledger
+from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database, Texts
+from resources.errors import Invalid, Refusal
+
+NO_SUCH_INSTANCE: Final = 0x0112
+CLASS_INSTANCE_CONFLICT: Final = 0x0119
+
+MOST_ITEMS: Final = 20_000
+LEASE: Final = 120_000_000
+"""Microseconds for which a report under way is nobody else's."""
+AGAIN_SECONDS: Final = (30, 120, 600, 3600, 6 * 3600, 12 * 3600, 24 * 3600)
+"""When it is tried again to report to a peer that could not be reached; then it is given up."""
+SECOND: Final = 1_000_000
+
+KEEP: Final = """
+INSERT INTO commitment (peer, transaction_uid, items, asked, attempts, due)
+VALUES ($1, $2, $3, $4, 0, $5) ON CONFLICT DO NOTHING RETURNING 1
+"""
+TAKE: Final = f"""
+UPDATE commitment SET due = $1 + {LEASE}, attempts = attempts + 1
+WHERE (peer, transaction_uid) IN (
+  SELECT peer, transaction_uid FROM commitment WHERE due <= $1
+  ORDER BY due LIMIT 1 FOR UPDATE SKIP LOCKED
+) RETURNING peer, transaction_uid, items, attempts
+"""
+DONE: Final = "DELETE FROM commitment WHERE peer = $1 AND transaction_uid = $2"
+AGAIN: Final = "UPDATE commitment SET due = $3 WHERE peer = $1 AND transaction_uid = $2"
+NEXT: Final = "SELECT min(due) FROM commitment"
+HELD: Final = """
+SELECT sop_uid, sop_class, study_uid, blob, organization FROM instance WHERE sop_uid = ANY($1)
+"""
+
+
+class Item(NamedTuple):
+    """One instance that is asked for."""
+
+    sop_class: str
+    sop_uid: str
+
+
+class Asked(NamedTuple):
+    """One request that is to be reported."""
+
+    peer: str
+    transaction_uid: str
+    items: Sequence[Item]
+    attempts: int
+
+
+class Report(NamedTuple):
+    """What we commit ourselves to, and what not, with the Failure Reason of each."""
+
+    committed: Sequence[Item]
+    failed: Sequence[tuple[Item, int]]
+
+
+async def keep(
+    database: Database, peer: str, transaction_uid: str, items: Sequence[Item], now: int, due: int
+) -> bool:
+    """Keep a request; False if this transaction of this peer is known already.
+
+    Raises
+    ------
+    Invalid
+        It asks for nothing, or for more than anybody has.
+    """
+    if not 0 < len(items) <= MOST_ITEMS:
+        raise Invalid(f"Between 1 and {MOST_ITEMS} instances", "ReferencedSOPSequence")
+    pairs = orjson.dumps([tuple(item) for item in items])
+    kept = await database.run(KEEP, (peer, transaction_uid, pairs, now, due))
+    return bool(kept)
+
+
+async def take(database: Database, now: int) -> Asked | None:
+    """Take a request whose report is due; it is nobody else's for a while."""
+    rows: list[Any] = list(await database.run(TAKE, (now,)))
+    if not rows:
+        return None
+    peer, transaction_uid, items, attempts = rows[0]
+    return Asked(peer, transaction_uid, [Item(*item) for item in orjson.loads(items)], attempts)
+
+
+async def next_due(database: Database) -> int | None:
+    """When the next report is due, in microseconds since 1970; None if there is none."""
+    due = (await database.run(NEXT))[0][0]
+    return None if due is None else int(due)
+
+
+async def done(database: Database, asked: Asked) -> None:
+    """Forget a request: the peer has been told."""
+    await database.run(DONE, (asked.peer, asked.transaction_uid))
+
+
+async def again(database: Database, asked: Asked, now: int) -> bool:
+    """Say when a peer that could not be told is tried again; False if it is given up."""
+    if asked.attempts > len(AGAIN_SECONDS):
+        await done(database, asked)
+        return False
+    due = now + AGAIN_SECONDS[asked.attempts - 1] * SECOND
+    await database.run(AGAIN, (asked.peer, asked.transaction_uid, due))
+    return True
+
+
+async def report(bridge: Bridge, context: RequestContext, items: Sequence[Item]) -> Report:
+    """Say to which instances we commit ourselves, to who is behind the context."""
+    wanted = {item.sop_uid for item in items}
+    rows = await bridge.database.run(HELD, (Texts(wanted),))
+    held = {row[0]: row[1:] for row in rows}
+    theirs = {uid for uid, row in held.items() if row[3] == context.principal.organization}
+    others = {row[1] for uid, row in held.items() if uid not in theirs}
+    for study_uid in sorted(others):
+        theirs |= await _permitted(bridge, context, study_uid)
+    committed: list[Item] = []
+    failed: list[tuple[Item, int]] = []
+    for item in items:
+        row = held.get(item.sop_uid)
+        if row is None or item.sop_uid not in theirs or not bridge.blobs.exists(row[2]):
+            failed.append((item, NO_SUCH_INSTANCE))
+        elif row[0] != item.sop_class:
+            failed.append((item, CLASS_INSTANCE_CONFLICT))
+        else:
+            committed.append(item)
+    detail = f"{len(committed)} committed, {len(failed)} not"
+    await bridge.ledger.append(ledger.entry(context, hits=len(committed), detail=detail))
+    return Report(committed, failed)
+
+
+async def _permitted(bridge: Bridge, context: RequestContext, study_uid: str) -> set[str]:
+    try:
+        found = await retrieval.instances(bridge, context, study_uid)
+    except Refusal:
+        return set()
+    return {one.sop_uid for one in found.instances}
