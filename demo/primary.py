@@ -256,12 +256,11 @@ class Primary(Readings):
             expect(version["conclusion"] == CONCLUSION, "it is the report that was issued")
             step.made = pinned
         with self._step("gp", "acknowledges it") as step:
-            done = await self._people.change(
-                "gp",
-                unread[0],
-                status="completed",
-                businessStatus=codes.ACKNOWLEDGED.concept,
-            )
+            # Meanwhile the server may note that it was delivered and opened: no version is named.
+            asked = {"name": "task", "valueReference": {"reference": name(unread[0])}}
+            body = {"resourceType": "Parameters", "parameter": [asked]}
+            await self._people.ask("gp", "POST", "Task/$acknowledge", body)
+            done = await self._people.get("gp", name(unread[0]))
             expect(not await self._unread(), "it has left the worklist")
             step.made = name(done)
             request = await self._people.get("gp", name(self._request))

@@ -2,8 +2,8 @@
 
 A duty of the worker follows the audit ledger, so reading a report costs nothing more than its
 audit row. *Delivered*: the recipient fetched a worklist that the Task is on, or the Task; or their
-system did. *Opened*: the recipient read the report. Each is written into the Task with the time at
-which it happened, not the time at which it was noticed.
+system did, or took a notification of it. *Opened*: the recipient read the report. Each is written
+into the Task with the time at which it happened, not the time at which it was noticed.
 
 References
 ----------
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
-from fhir_server import delegation, recipients
+from fhir_server import delegation, notified, recipients
 from fhir_server.context import RequestContext
 from fhir_server.escalation import OURSELVES
 from fhir_server.naming import local, versioned
@@ -99,10 +99,10 @@ class Receipts:
         The first time begins now. What was noted before is not noted again, so a place that was
         not kept because all died does no harm.
         """
+        noted = await self._notified()
         end = await changes.horizon(self._database)
         places = await self._database.run(PLACE, (FOLLOWER,))
         place = Cursor._make(places[0]) if places else end
-        noted = 0
         while True:
             limits = (place.log, str(place.xid), place.key, end.log, str(end.xid), AT_ONCE)
             rows = [Row._make(row) for row in await self._database.run(READ, limits)]
@@ -112,6 +112,18 @@ class Receipts:
             await self._database.run(KEEP, (FOLLOWER, *place))
             if place == end:
                 return noted
+
+    async def _notified(self) -> int:
+        """Note what subscribers have taken."""
+        told = await notified.told(self._database)
+        noted = 0
+        for one in told:
+            subject = f"Subscription/{one.subscription}"
+            row = Row(0, 0, one.number, one.instant, "notification", "Task", one.task, None,
+                      subject, one.organization, "application", None)  # fmt: skip
+            noted += await self._note(row)
+        await notified.keep(self._database, told)
+        return noted
 
     async def _note(self, row: Row) -> int:
         try:

@@ -239,6 +239,8 @@ class Clients:
             return True
         headers["If-Match"] = f'W/"{task["meta"]["versionId"]}"'
         answer = http.put(f"/Task/{task['id']}", json={**task, **changes}, headers=headers)
+        if answer.status_code == 412:
+            return False  # the worker noted meanwhile that the report was delivered or opened
         self._write(kind, answer)
         return True
 

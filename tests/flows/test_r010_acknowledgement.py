@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from fhir_server.audit.ledger import Ledger
@@ -18,8 +19,19 @@ from fhir_server.workflow import Workflow
 from resources import acknowledgement, codes
 from tests.flows.clinic import Clinic, Json
 
-HOUR = 3_600_000_000
-DAY = 24 * HOUR
+DAY = 86_400_000_000
+
+SUBSCRIPTION = """
+insert into subscription (id, version, status, topic, type, criteria, channel, endpoint, headers,
+    payload_type, content, timeout, max_count, principal, organization, events, delivered, attempts,
+    last_sent, started, since_log, since_xid, holder)
+values (%s, 1, 'active', '', 'Task', '[]', 'rest-hook', 'https://epr.example/hook', '{}', '',
+    'empty', 60, 1, '{}', %s, 2, %s, 0, %s, 1, 1, 1, '')
+"""
+EVENT = """
+insert into subscription_event (subscription, number, instant, topic, interaction, type, id,
+    version, key) values (%s, %s, %s, '', 'C', 'Task', %s, 1, 1)
+"""
 
 
 def in_worker(clinic: Clinic, work: Callable[[Database, Store], Awaitable[int]]) -> int:
@@ -209,6 +221,30 @@ def test_the_practices_system_delivers_a_report_and_does_not_open_it(clinic: Cli
     take_receipts(clinic)
 
     assert clinic.get("gp", f"Task/{task['id']}")["status"] == "received"
+
+
+@pytest.mark.requirement("R010.3")
+@pytest.mark.parametrize(
+    ("organization", "taken", "status"),
+    [("harbour", 2, "received"), ("harbour", 1, "requested"), ("westvale", 2, "requested")],
+)
+def test_a_notification_that_the_practices_system_has_taken_delivers_a_report(
+    clinic: Clinic, organization: str, taken: int, status: str
+) -> None:
+    take_receipts(clinic)
+    _, task = issued(clinic)
+    id, instant = f"sub-{task['id']}", now()
+    with psycopg.connect(clinic._database_url, autocommit=True) as connection:
+        connection.execute(SUBSCRIPTION, (id, organization, taken, instant))
+        for number, told in ((1, "another"), (2, task["id"])):
+            connection.execute(EVENT, (id, number, instant, told))
+    try:
+        take_receipts(clinic)
+        assert clinic.get("gp", f"Task/{task['id']}")["status"] == status
+    finally:
+        with psycopg.connect(clinic._database_url, autocommit=True) as connection:
+            connection.execute("delete from subscription_event where subscription = %s", (id,))
+            connection.execute("delete from subscription where id = %s", (id,))
 
 
 @pytest.mark.requirement("R011.2")
