@@ -11,7 +11,7 @@ References
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -29,11 +29,19 @@ from fhir_server.search.token import Token
 from fhir_server.store import reading
 from fhir_server.store.changes import Change
 from fhir_server.store.reading import Asked
+from resources import topics
 from resources.errors import Exhausted, Forbidden, Refusal
 from resources.search_parameters import generation
 from subscriptions import matching
 from subscriptions.firing import Step
 from subscriptions.registration import fired, queries_of
+
+LIVE: Final = f"""
+select k from {unnest("text[]")} as k
+where exists (select from subscription_term where term >= k and term < k || '!')
+"""
+"""Of the keys of what may fire, those that a subscription has: a term is a key, or a key, a space
+and an index term, and ``!`` is what comes after the space."""
 
 FOUND: Final = f"""
 select distinct g.n, s.id, s.criteria, s.principal
@@ -67,6 +75,20 @@ class Meant(NamedTuple):
     id: str
     criteria: str
     principal: str
+
+
+async def live(database: Database, types: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Give by type the topics that somebody has subscribed to; an empty one is plain criteria."""
+    keys = {
+        fired(topic, type): (type, topic)
+        for type in types
+        for topic in ("", *(url for url, _ in topics.of_type(type)))
+    }
+    found: dict[str, set[str]] = {}
+    for (key,) in await database.run(LIVE, (Texts(keys),)):
+        type, topic = keys[key]
+        found.setdefault(type, set()).add(topic)
+    return {type: frozenset(listed) for type, listed in found.items()}
 
 
 async def chosen(

@@ -17,7 +17,7 @@ References
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import psycopg
@@ -27,11 +27,9 @@ from fhir_server.postgres.database import Database, Integers, Texts, unnest
 from fhir_server.search.stored import Stored
 from fhir_server.store import changes
 from fhir_server.store.changes import Change, Cursor
-from resources import topics
 from resources.errors import Refusal
-from subscriptions.candidates import Candidate, chosen
+from subscriptions.candidates import Candidate, chosen, live
 from subscriptions.firing import Step
-from subscriptions.registration import fired
 
 NAME: Final = "matcher"
 LOCK: Final = 0x15_0C_E1_74
@@ -43,6 +41,12 @@ NOTIFY: Final = f"select pg_notify('{CHANNEL}', '')"
 BATCH: Final = 500
 """Lines of the log that are matched together."""
 
+MOST_EVENTS: Final = 20_000
+"""Events that one statement writes, unless a single line fires more."""
+
+SAVE_SECONDS: Final = 5.0
+"""Where nothing fires, the place in the log is written down this often."""
+
 BUSY_SECONDS: Final = 0.02
 IDLE_SECONDS: Final = 0.2
 """How soon the log is looked at again, when something was there lately and when not."""
@@ -50,13 +54,6 @@ LATELY_SECONDS: Final = 2.0
 AGAIN_SECONDS: Final = 1.0
 
 PLACE: Final = f"select log, xid, key from follower where name = '{NAME}'"
-
-LIVE: Final = f"""
-select k from {unnest("text[]")} as k
-where exists (select from subscription_term where term >= k and term < k || '!')
-"""
-"""Of the keys of what may fire, those that a subscription has: a term is a key, or a key, a space
-and an index term, and ``!`` is what comes after the space."""
 
 READ: Final = f"""
 select v.key, v.type, v.id, v.version, v.instant, v.interaction, v.body,
@@ -114,6 +111,13 @@ class Fired(NamedTuple):
     version: int
 
 
+class Moved(NamedTuple):
+    """How far lines of the log have been matched, and how many events there were."""
+
+    to: Cursor
+    events: int
+
+
 class Matcher:
     """Brings events up to the change log.
 
@@ -147,20 +151,24 @@ class Matcher:
         """Match all that has been written; give the number of events."""
         count, at = 0, await self._place()
         while lines := await changes.follow(self._database, at, BATCH):
-            number = await self.match(at, lines)
-            count += number or 0
-            at = await self._place() if number is None else lines[-1].cursor
+            moved = await self.match(at, lines)
+            count += 0 if moved is None else moved.events
+            at = await self._place() if moved is None else moved.to
         return count
 
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
-        at, lately = await self._place(), loop.time()
+        kept = at = await self._place()
+        lately = saved = loop.time()
         while True:
             lines = await changes.follow(self._database, at, BATCH)
             if lines:
-                number = await self.match(at, lines)
-                at = await self._place() if number is None else lines[-1].cursor
                 lately = loop.time()
+                save = lately - saved > SAVE_SECONDS
+                moved = await self.match(kept, lines, save=save)
+                at = await self._place() if moved is None else moved.to
+                if moved is None or moved.events or save:
+                    kept, saved = at, lately
             if len(lines) < BATCH:
                 is_busy = loop.time() - lately < LATELY_SECONDS
                 await asyncio.sleep(BUSY_SECONDS if is_busy else IDLE_SECONDS)
@@ -168,16 +176,29 @@ class Matcher:
     async def _place(self) -> Cursor:
         return Cursor._make((await self._database.run(PLACE))[0])
 
-    async def match(self, at: Cursor, lines: Sequence[Change]) -> int | None:
-        """Write the events of some lines of the log, and move on behind them.
+    async def match(
+        self, kept: Cursor, lines: Sequence[Change], *, save: bool = True
+    ) -> Moved | None:
+        """Write the events of lines of the log, and move on behind them, or some of them.
 
-        None, and nothing written, if somebody else has moved on from `at` meanwhile.
+        None, and nothing written, if somebody else has moved on from `kept` meanwhile.
+
+        Parameters
+        ----------
+        kept
+            The place that is written down.
+        save
+            Write the new place down even where there is no event.
         """
         instant = now()
         events = await self._events(lines, instant)
+        if len(events) > MOST_EVENTS and len(lines) > 1:
+            return await self.match(kept, lines[: len(lines) // 2], save=save)
         end = lines[-1].cursor
+        if not (events or save):
+            return Moved(end, 0)
         parameters = (
-            *end, *at, instant,
+            *end, *kept, instant,
             Texts([each.subscription for each in events]),
             Integers([each.change.instant for each in events]),
             Texts([each.topic for each in events]),
@@ -190,19 +211,19 @@ class Matcher:
         ((moved, written),) = await self._database.run(WRITE, parameters)
         if written:
             await self._database.run(NOTIFY)
-        return int(written) if moved else None
+        return Moved(end, int(written)) if moved else None
 
     async def _events(self, lines: Sequence[Change], instant: int) -> list[Fired]:
         """What the lines fire, in their order."""
-        live = await self._live({line.type for line in lines})
-        wanted = [line for line in lines if live.get(line.type)]
+        topics = await live(self._database, {line.type for line in lines})
+        wanted = [line for line in lines if topics.get(line.type)]
         if not wanted:
             return []
         steps = await self._steps([line.key for line in wanted])
         candidates: list[Candidate] = []
         for line in wanted:
             if (step := steps.get(line.key)) is not None:
-                fires = self._fires(line, step, live[line.type], instant)
+                fires = self._fires(line, step, topics[line.type], instant)
                 candidates += [Candidate(line, step, topic) for topic in fires]
         found = await chosen(self._database, candidates, self._base_url, instant)
         return [
@@ -220,20 +241,6 @@ class Matcher:
         except Exception:
             _log.exception("a change could not be matched: version %d", line.key)
             return []
-
-    async def _live(self, types: Iterable[str]) -> dict[str, frozenset[str]]:
-        """By type, the topics that somebody has subscribed to; an empty one is plain criteria."""
-        keys = {
-            fired(topic, type): (type, topic)
-            for type in types
-            for topic in ("", *(url for url, _ in topics.of_type(type)))
-        }
-        rows = await self._database.run(LIVE, (Texts(keys),))
-        found: dict[str, set[str]] = {}
-        for (key,) in rows:
-            type, topic = keys[key]
-            found.setdefault(type, set()).add(topic)
-        return {type: frozenset(topics) for type, topics in found.items()}
 
     async def _steps(self, keys: Sequence[int]) -> dict[int, Step]:
         steps = {}

@@ -276,7 +276,7 @@ async def test_of_two_who_match_the_same_lines_one_writes_nothing(database: Data
     lines = await changes.follow(database, at)
 
     one, two = Matcher(database, BASE), Matcher(database, BASE)
-    assert await one.match(at, lines) == 1
+    assert await one.match(at, lines) == (lines[-1].cursor, 1)
     assert await two.match(at, lines) is None
     assert await numbers(database, id) == [1]
 
@@ -302,6 +302,21 @@ async def test_events_and_the_place_in_the_log_are_written_together_or_not(
     await database.run("alter table subscription_event drop constraint never")
     assert await matcher.catch_up() == 1
     assert await numbers(database, id) == [1]
+
+
+async def test_what_fires_more_than_one_statement_writes_is_written_in_parts(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("subscriptions.matcher.MOST_EVENTS", 4)
+    store = housed(database)
+    await put(store, {"resourceType": "Patient", "id": "p1"}, somebody())
+    ids = [await subscribed(store, subscription("Flag?status=active")) for _ in range(3)]
+    for _ in range(7):
+        await put(store, flag(), somebody())
+
+    assert await Matcher(database, BASE).catch_up() == 21
+    for id in ids:
+        assert await numbers(database, id) == list(range(1, 8))
 
 
 async def test_it_follows_by_itself_and_takes_over_from_one_that_ended(database: Database) -> None:
