@@ -82,6 +82,7 @@ _ROWS: Final = (
     Event("QIDO-RS",          QUERY,       None,                   "E", True),
     Event("C-GET",            TRANSFERRED, None,                   "R", False),
     Event("C-MOVE",           TRANSFERRED, None,                   "R", False),
+    Event("storage-commitment", ACTIVITY,  None,                   "E", True),
     Event("WADO-RS",          ACCESSED,    None,                   "R", False),
     Event("export",           EXPORT,      None,                   "R", False),
     Event("notification",     EXPORT,      None,                   "R", False),
