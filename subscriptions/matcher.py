@@ -12,7 +12,7 @@ the resource (`registration.index_terms`). Subscriptions that cannot match are n
 References
 ----------
 * HL7 Subscriptions R5 Backport 1.1.0, "Event Numbers"; FHIR R4B SubscriptionTopic
-* docs/adr/0028; PostgreSQL documentation: "Advisory Locks"
+* docs/adr/0029; PostgreSQL documentation: "Advisory Locks"
 """
 
 import asyncio
@@ -62,24 +62,16 @@ from {unnest("bigint[]")} as k join version v on v.key = k
 left join version p on p.type = v.type and p.id = v.id and p.version = v.version - 1
 """
 
+_GIVEN: Final = unnest(
+    "text[]", "bigint[]", "text[]", "text[]", "text[]", "text[]", "bigint[]", "bigint[]", first=8
+)
+
 WRITE: Final = f"""
 with moved as (
   update follower set log = $1, xid = $2, key = $3
   where name = '{NAME}' and (log, xid, key) = ($4, $5, $6) returning name
 ), given as materialized (
-  select * from {
-    unnest(
-        "text[]",
-        "bigint[]",
-        "text[]",
-        "text[]",
-        "text[]",
-        "text[]",
-        "bigint[]",
-        "bigint[]",
-        first=8,
-    )
-}
+  select * from {_GIVEN}
     with ordinality as g(subscription, instant, topic, interaction, type, id, version, key, n)
 ), bumped as (
   update subscription as s set events = s.events + c.number,

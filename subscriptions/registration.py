@@ -7,7 +7,7 @@ who it is done for: what they may not see never fires for it.
 References
 ----------
 * FHIR R4 subscription; HL7 Subscriptions R5 Backport 1.1.0, "Accepting Subscription Requests"
-* docs/adr/0028
+* docs/adr/0029
 """
 
 import json
