@@ -23,6 +23,9 @@ COUNTS: Final = ("issued", "open", "overdue", "acknowledged", "superseded")
 UNFLAGGED: Final = "none"
 """The category of a report that its author did not flag."""
 
+UNKNOWN: Final = "unknown"
+"""Of what the record, or the asker's view of it, does not say."""
+
 
 class Item(NamedTuple):
     """One acknowledgement.
@@ -73,7 +76,7 @@ def lines(items: Sequence[Item]) -> list[Line]:
     for dimension, of in DIMENSIONS.items():
         groups: dict[str, list[Item]] = {}
         for item in items:
-            groups.setdefault(of(item), []).append(item)
+            groups.setdefault(of(item) or UNKNOWN, []).append(item)
         found += [_line(dimension, value, groups[value]) for value in sorted(groups)]
     return found
 

@@ -16,13 +16,16 @@ References
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from resources import acknowledgement, codes, elements
+from resources import elements
 from resources.agreement import Agreement
 from resources.errors import Forbidden
-from resources.pathway_values import PARTIES, Scene, name_for, recipients, value_of
+from resources.pathway_steps import Create as Create
+from resources.pathway_steps import Next as Next
+from resources.pathway_steps import Update as Update
+from resources.pathway_steps import is_about, is_step, new_step, parties, put
+from resources.pathway_values import Scene, name_for, value_of
 from resources.plan import Action, found, holds
 from resources.request_state import Held, RequestState, begins
 from resources.task import FINAL, step_of
@@ -30,22 +33,6 @@ from resources.task import FINAL, step_of
 Json = Mapping[str, Any]
 WITHDRAWN: Final = frozenset({"revoked", "entered-in-error"})
 MANY_TURNS: Final = 32
-
-
-class Create(NamedTuple):
-    """Make this; its id follows from the request and the step."""
-
-    json: Json
-
-
-class Update(NamedTuple):
-    """Write this over the version named."""
-
-    json: Json
-    version: int
-
-
-Next = Create | Update
 
 
 def reconcile(
@@ -120,10 +107,10 @@ def check_made(
     action = next((one for one in pathway if one.step and one.step == step_of(task)), None)
     if action is None:
         return
-    about = [one for one in state.others if _is_about(task, one.reference)]
+    about = [one for one in state.others if is_about(task, one.reference)]
     scene = Scene(state, agreement, "", about[0] if action.multiple and about else state.request)
     owner = elements.references(task.get("owner"))
-    if owner not in [elements.references(party) for party in _parties(action, scene)]:
+    if owner not in [elements.references(party) for party in parties(action, scene)]:
         raise Forbidden(f"{action.step} is a step of another party", "Task.owner", "relationship")
     if task.get("status") not in ("draft", "requested"):
         raise Forbidden("a step begins as requested", "Task.status", "relationship")
@@ -139,10 +126,10 @@ def _wanted(
         return
     for match in matches if action.multiple else matches[:1]:
         scene = Scene(state, agreement, instant, match)
-        for party in _parties(action, scene):
+        for party in parties(action, scene):
             tasks = state.of_type("Task")
-            if not any(_is_step(action, task.json, match, party) for task in tasks):
-                yield from _new_step(action, scene, party)
+            if not any(is_step(action, task.json, match, party) for task in tasks):
+                yield from new_step(action, scene, party)
     for task in state.of_type("Task"):
         if step_of(task.json) == action.step and task.json.get("status") not in FINAL:
             yield from _moved(action, task, Scene(state, agreement, instant, state.request))
@@ -162,112 +149,6 @@ def _matches(action: Action, state: RequestState) -> tuple[Held, ...]:
     return found(action.start[0], state)
 
 
-def _parties(action: Action, scene: Scene) -> tuple[Json | None, ...]:
-    """Who performs a step: one party, or each of the recipients of a report."""
-    if action.party == "recipients":
-        return recipients(scene)
-    return (PARTIES[action.party](scene),)
-
-
-def _is_step(action: Action, task: Json, match: Held, party: Json | None) -> bool:
-    """Whether a Task is this step; one of many also is for that party and about that version."""
-    if step_of(task) != action.step or task.get("status") == "entered-in-error":
-        return False
-    if not action.multiple:
-        return True
-    focus = elements.references(task.get("focus"))
-    return focus == [match.versioned] and _is_for(task, party)
-
-
-def _is_for(task: Json, party: Json | None) -> bool:
-    return [acknowledgement.recipient(task)] == elements.references(party)
-
-
-def _is_about(task: Json, reference: str) -> bool:
-    about = elements.references(task.get("focus"))
-    return any(elements.is_reference_to(one, reference) for one in about)
-
-
-def _new_step(action: Action, scene: Scene, party: Json | None) -> Iterable[Next]:
-    """The Task of a step, and the end of those it supersedes."""
-    request = scene.state.request
-    about = scene.match.versioned if action.multiple else ""
-    each = elements.references(party) if action.multiple else []
-    earlier = sum(
-        step_of(task.json) == action.step
-        and (not about or elements.references(task.json.get("focus")) == [about])
-        and (not each or _is_for(task.json, party))
-        for task in scene.state.of_type("Task")
-    )
-    priority = str(request.json.get("priority", "routine"))
-    task: dict[str, Any] = {
-        "resourceType": "Task",
-        "id": name_for(request, str(action.step), about, *each, earlier),
-        "groupIdentifier": request.json["requisition"],
-        "basedOn": [{"reference": request.reference}],
-        "status": "requested",
-        "intent": "order",
-        "priority": priority,
-        "code": action.code,
-        "for": request.json["subject"],
-        "authoredOn": scene.instant,
-        "lastModified": scene.instant,
-    }
-    if party:
-        task["owner"] = party
-    if priority in action.due:
-        end = datetime.fromisoformat(scene.instant) + action.due[priority]
-        task["restriction"] = {"period": {"end": written(end)}}
-    for path, name in action.values:
-        if not path.startswith(("output[", "executionPeriod", "location")):
-            _set(task, path, value_of(name, scene))
-    if action.multiple:
-        task = _for_recipient(task, party, scene)
-        older = [old for old in scene.state.of_type("Task") if _supersedes(action, scene, old.json)]
-        own = [old for old in older if _is_for(old.json, party)]
-        if own:
-            task = elements.with_extension(
-                task,
-                codes.TASK_REPLACES,
-                {"valueReference": {"reference": own[-1].reference}},
-            )
-        for old in older:
-            superseded = {"status": "cancelled", "businessStatus": codes.SUPERSEDED.concept}
-            yield Update({**old.json, **superseded, "lastModified": scene.instant}, old.version)
-    yield Create(task)
-    if acknowledgement.category_of(task) and party:
-        sender = elements.references(task["requester"])[0]
-        told = acknowledgement.alert(
-            task, sender, elements.references(party), scene.instant, codes.NOTE_ALERT.code
-        )
-        yield Create({**told, "id": name_for(request, task["id"], codes.NOTE_ALERT.code)})
-
-
-def _for_recipient(task: dict[str, Any], party: Json | None, scene: Scene) -> dict[str, Any]:
-    """What the recipient of a report has to answer, by when: as urgent as the report says."""
-    category = acknowledgement.category(scene.match.json)
-    if category:
-        task["reasonCode"] = codes.URGENCIES[category].concept
-    task["priority"] = acknowledgement.priority(task["priority"], category)
-    policy = scene.state.policy
-    times = acknowledgement.deadlines(policy, task)
-    period = {"end": written(times["escalate-team"])}
-    task["restriction"] = {"period": period, **({"recipient": [party]} if party else {})}
-    first = acknowledgement.next_step(policy, task)
-    when = written(first[1]) if first else ""
-    task["extension"] = acknowledgement.with_next_step(policy, task, when)
-    return task
-
-
-def _supersedes(action: Action, scene: Scene, old: Json) -> bool:
-    return (
-        step_of(old) == action.step
-        and old.get("status") not in FINAL
-        and _is_about(old, scene.match.reference)
-        and elements.references(old.get("focus")) != [scene.match.versioned]
-    )
-
-
 def _moved(action: Action, task: Held, scene: Scene) -> Iterable[Next]:
     """An open step that is done, has become ready, or is ready no longer."""
     status = task.json.get("status")
@@ -275,7 +156,7 @@ def _moved(action: Action, task: Held, scene: Scene) -> Iterable[Next]:
         done: dict[str, Any] = {**task.json, "status": "completed", "lastModified": scene.instant}
         for path, name in action.values:
             if path.startswith("output["):
-                _set(done, path, value_of(name, scene))
+                put(done, path, value_of(name, scene))
         yield Update(done, task.version)
         return
     if not action.ready or status not in ("requested", "received", "accepted", "ready"):
@@ -286,7 +167,7 @@ def _moved(action: Action, task: Held, scene: Scene) -> Iterable[Next]:
         now.pop(path, None)
     for path, name in action.values:
         if ready and path in ("executionPeriod", "location"):
-            _set(now, path, value_of(name, scene))
+            put(now, path, value_of(name, scene))
     if ready:
         now["status"] = "ready"
     elif status == "ready":
@@ -312,23 +193,3 @@ def _changes(action: Action, scene: Scene) -> Iterable[Next]:
             changed[element] = value
     if changed != request.json:
         yield Update(changed, request.version)
-
-
-def _set(resource: dict[str, Any], path: str, value: Any) -> None:
-    """Set an element; ``input[code]`` and ``output[code]`` add one parameter of that kind."""
-    if value is None:
-        return
-    element, _, kind = path.rstrip("]").partition("[")
-    if kind:
-        said = {"valueReference": value} if isinstance(value, Mapping) else {"valueString": value}
-        parameter = {"type": elements.concept(codes.STEP_IO, kind), **said}
-        resource[element] = [*resource.get(element, ()), parameter]
-    elif element == "businessStatus":
-        resource[element] = elements.concept(codes.STEP_BUSINESS_STATUS, value)
-    else:
-        resource[element] = value
-
-
-def written(when: datetime) -> str:
-    """A moment as FHIR writes an instant."""
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -24,7 +24,7 @@ from fhir_server.search import date
 from fhir_server.search.query import parse
 from fhir_server.search.stored import Stored
 from resources import acknowledgement, acknowledgement_status, codes, elements
-from resources.acknowledgement_status import UNFLAGGED, Item, Line
+from resources.acknowledgement_status import UNFLAGGED, UNKNOWN, Item, Line
 from resources.content import written_instant
 from resources.errors import Invalid, TooLarge
 
@@ -151,7 +151,9 @@ def _instant(written: str) -> int:
 def _search(base: str, line: Line, start: str, end: str) -> str:
     """The search that finds what a line counts."""
     pairs = _criteria(start, end)
-    if line.dimension == "issuer":
+    if line.dimension == "issuer" and line.value == UNKNOWN:
+        pairs.append(("requester:missing", "true"))
+    elif line.dimension == "issuer":
         pairs.append(("requester", line.value))
     elif line.dimension == "category" and line.value == UNFLAGGED:
         pairs.append(("report-urgency:missing", "true"))
