@@ -43,6 +43,14 @@ PROFILES: Final = {
 
 BALP: Final = "https://profiles.ihe.net/ITI/BALP/StructureDefinition"
 
+ENTITIES: Final[tuple[tuple[str, dict[str, Code | None]], ...]] = (
+    ("a.patient is not null", {"type": PERSON, "role": PATIENT}),
+    ("a.type is not null and a.id is not null", {"type": SYSTEM_OBJECT, "role": RESOURCE}),
+    ("a.query is not null", {"type": SYSTEM_OBJECT, "role": QUERY}),
+    ("true", {"type": REQUEST, "role": None}),
+)
+"""Which rows `a` have an entity of which type and role: what `_entities` writes, in SQL."""
+
 USER: Final = 2
 """Where the user stands among the agents."""
 
@@ -136,7 +144,7 @@ def render(line: Line) -> dict[str, Any]:
     if purpose:
         resource["agent"][USER]["purposeOfUse"] = purpose
     resource["source"] = {
-        "observer": {"display": SERVER_NAME},
+        "observer": {"identifier": {"value": SERVER_HOST}, "display": SERVER_NAME},
         "type": [_coding(APPLICATION_SERVER)],
     }
     resource["entity"] = _entities(line)
@@ -183,7 +191,7 @@ def _agents(line: Line, event: Event) -> list[dict[str, Any]]:
         },
         {
             "type": _concept(RECIPIENT),
-            "role": [{"text": line.role}],
+            "role": [{"coding": [{"system": codes.ROLE, "code": line.role}], "text": line.role}],
             "who": _who(line.subject),
             "requestor": True,
         },

@@ -47,6 +47,9 @@ def criterion(type: str, name: str, text: str, own_base: str = "") -> Criterion:
     Invalid
         It is not written as the standard says.
     """
+    head = name.removesuffix(".identifier")
+    if type in ELSEWHERE and head.isalpha() and head != name:
+        name = f"{head}:identifier"  # IHE ITI-81: as it stands in the event itself
     if name == "_list":
         return _listed(type, text, own_base)
     found = _read(type, name, text, own_base, MOST_HOPS)

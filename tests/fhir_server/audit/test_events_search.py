@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -123,6 +124,30 @@ async def test_every_event_is_a_valid_auditevent(store: Store) -> None:
         ([("date", "ge2020")], ["create", "read", "read", "search-type"]),
         ([("date", "2020")], []),
         ([("subtype:not", "read")], ["create", "search-type"]),
+        ([("address", "192.0")], ["create", "read", "read", "search-type"]),
+        ([("address:exact", "192.0")], []),
+        ([("address:contains", ".2.1")], ["create", "read", "read", "search-type"]),
+        ([("agent-role", "application")], ["create", "read", "read", "search-type"]),
+        ([("agent-role", "auditor")], []),
+        ([("entity-type", "1")], ["create", "read", "read", "search-type"]),
+        ([("entity-role", "24")], ["search-type"]),
+        (
+            [("entity-role", "http://terminology.hl7.org/CodeSystem/object-role|4")],
+            ["create", "read", "read"],
+        ),
+        ([("purpose", "TREAT")], ["create", "read", "read", "search-type"]),
+        ([("purpose", "http://terminology.hl7.org/CodeSystem/v3-ActReason|HCOMPL")], []),
+        ([("entity.identifier", "request-7")], ["create", "read", "read", "search-type"]),
+        ([("agent.identifier", "app"), ("subtype", "create")], ["create"]),
+        ([("agent.identifier", "urn:nobody|app")], []),
+        ([("source.identifier", socket.gethostname())], ["create", "read", "read", "search-type"]),
+        ([("patient.identifier", "urn:nobody|1")], []),
+        ([("agent-name", "x")], []),
+        ([("policy", "urn:x")], []),
+        ([("altid", "x")], []),
+        ([("site", "x")], []),
+        ([("source", "Device/x")], []),
+        ([("entity-name", "x")], []),
     ],
 )
 async def test_events_are_found_by_their_parameters(
@@ -185,7 +210,7 @@ async def test_pages_follow_each_other_from_the_newest_without_gaps(store: Store
 @pytest.mark.usefixtures("told")
 async def test_what_the_ledger_cannot_be_asked_is_refused(store: Store) -> None:
     with pytest.raises(Unsupported):
-        await found(store, [("agent-name", "x")])
+        await found(store, [("agent-name:missing", "true")])
     with pytest.raises(Unsupported):
         await found(store, [("_sort", "outcome")])
 
@@ -224,6 +249,94 @@ async def test_an_event_from_outside_is_kept_with_its_poster_and_is_found(
         "select body, subject, client, organization from audit where body is not null"
     )
     assert kept == [(sent, "PractitionerRole/at-lead", "app", "lead")]
+
+
+OUTSIDE = {
+    "resourceType": "AuditEvent",
+    "type": {"system": DCM, "code": "110106"},
+    "subtype": [{"system": "urn:ihe:event-type-code", "code": "ITI-41"}],
+    "action": "C",
+    "recorded": "2026-01-01T00:00:00.0Z",
+    "outcome": "12",
+    "purposeOfEvent": [{"coding": [{"system": "urn:x", "code": "RESEARCH"}]}],
+    "agent": [{
+        "name": "Zoë Müller", "altId": "zm7", "requestor": True, "policy": ["urn:policy:1"],
+        "role": [{"coding": [{"system": "urn:roles", "code": "clerk"}]}],
+        "who": {"identifier": {"system": "urn:staff", "value": "7"}},
+        "network": {"address": "198.51.100.9", "type": "2"},
+    }],
+    "source": {"site": "east", "observer": {"reference": "Device/pacs",
+                                            "identifier": {"value": "PACS-1"}}},
+    "entity": [{
+        "what": {"identifier": {"system": "urn:mrn", "value": "12"}}, "name": "Chest CT",
+        "type": {"system": "urn:types", "code": "t"}, "role": {"system": "urn:roles", "code": "r"},
+    }],
+}  # fmt: skip
+
+
+@pytest.mark.standard("IHE ITI-81")
+@pytest.mark.parametrize(
+    ("name", "finds", "misses"),
+    [
+        ("action", "C", "D"),
+        ("address", "198.51.100", "198.51.101"),
+        ("agent", "Organization/lead", "Organization/other"),
+        ("agent-name", "zoe m", "muller"),
+        ("agent-name:contains", "muller", "muellerin"),
+        ("agent-role", "urn:roles|clerk", "urn:roles|porter"),
+        ("agent.identifier", "urn:staff|7", "urn:staff|8"),
+        ("altid", "zm7", "zm8"),
+        ("date", "ge2026", "lt2026"),
+        ("entity-name", "chest", "head"),
+        ("entity-role", "urn:roles|r", "urn:roles|s"),
+        ("entity-type", "t", "u"),
+        ("entity.identifier", "urn:mrn|12", "urn:mrn|13"),
+        ("outcome", "12", "8"),
+        ("patient.identifier", "urn:mrn|12", "urn:mrn|13"),
+        ("policy", "urn:policy:1", "urn:policy:2"),
+        ("purpose", "RESEARCH", "TREAT"),
+        ("site", "east", "west"),
+        ("source", "Device/pacs", "Device/ris"),
+        ("source.identifier", "PACS-1", "PACS-2"),
+        ("subtype", "ITI-41", "ITI-42"),
+        ("type", "110106", "110107"),
+    ],
+)
+async def test_what_others_posted_is_found_by_every_parameter(
+    store: Store, name: str, finds: str, misses: str
+) -> None:
+    async with store.begin(of("lead", "create")) as work:
+        stored = await work.create(content.made(OUTSIDE))
+
+    assert [event["id"] for event in await found(store, [(name, finds)])] == [stored.id]
+    assert await found(store, [(name, misses)]) == []
+
+
+@pytest.mark.standard("IHE ITI-81")
+async def test_a_patient_is_found_by_the_identifier_that_events_do_not_say(store: Store) -> None:
+    patient = {"resourceType": "Patient", "identifier": [{"system": "urn:mrn", "value": "12"}]}
+    async with store.begin(of("lead", "create")) as work:
+        made = await work.create(content.made(patient))
+
+    for name in ("patient.identifier", "entity.identifier"):
+        (event,) = await found(store, [(name, "urn:mrn|12")])
+        assert event["entity"][0]["what"] == {"reference": f"Patient/{made.id}"}
+        assert await found(store, [(name, "urn:mrn|13")]) == []
+
+
+async def test_the_purpose_is_that_of_the_token_else_of_the_role(store: Store) -> None:
+    for role, purpose in (("coordinator", ""), ("reporter", ""), ("reporter", "HRESCH")):
+        with pytest.raises(NotFound):
+            await store.read(of("lead", "read", role, purpose=purpose), "Task", "none")
+
+    for code, count in (("COC", 1), ("TREAT", 1), ("HRESCH", 1), ("HOPERAT", 0)):
+        events = await found(store, [("purpose", code)])
+        assert len(events) == count
+        for event in events:
+            (coding,) = event["purposeOfEvent"][0]["coding"]
+            assert coding["code"] == code
+            (user,) = [one for one in event["agent"] if one["requestor"]]
+            assert user["purposeOfUse"] == event["purposeOfEvent"]
 
 
 @pytest.mark.usefixtures("told")
