@@ -21,6 +21,7 @@ from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
 from resources import acknowledgement
 from resources.acknowledgement import Policy
+from subscriptions.addresses import Addresses
 
 KEEPS: Final = {"ImagingStudy": holdings.keep}
 """What is not deleted while the bridge holds what it lists."""
@@ -43,7 +44,8 @@ class Core:
         database = Database(database_url, size=settings.database_connections)
         ledger = Ledger(database)
         policy = policy_of(settings)
-        hooks = Workflow(settings.fhir_base, policy).hooks()._replace(keeps=KEEPS)
+        workflow = Workflow(settings.fhir_base, policy, addresses_of(settings).check)
+        hooks = workflow.hooks()._replace(keeps=KEEPS)
         store = Store(
             database,
             ledger,
@@ -62,6 +64,11 @@ def policy_of(settings: Settings) -> Policy:
     """By when reports are acknowledged here: the operator's file, or what we bring."""
     place = settings.acknowledgement
     return acknowledgement.read(Path(place)) if place else acknowledgement.DEFAULT
+
+
+def addresses_of(settings: Settings) -> Addresses:
+    """Where this installation sends subscriptions."""
+    return Addresses(settings.subscription_hosts, public=settings.subscription_public)
 
 
 @asynccontextmanager

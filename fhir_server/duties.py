@@ -17,6 +17,7 @@ from fhir_server.receipts import Receipts
 from fhir_server.rest.operations import definitions
 from fhir_server.store import partitions
 from smart_apps.authorization import sweeping
+from subscriptions import binding
 from subscriptions import sweeping as subscription_sweeping
 
 
@@ -91,7 +92,8 @@ async def build_own_parameters(core: Core) -> int:
 
 
 async def sweep_events(core: Core) -> int:
-    """Forget the events of subscriptions that are old and delivered."""
+    """Forget the events of subscriptions that are old and delivered, and tokens of sockets."""
+    await binding.sweep(core.database, now())
     return await subscription_sweeping.sweep(core.database, now())
 
 

@@ -27,7 +27,7 @@ from starlette.types import ASGIApp
 from dicom_bridge.counting import Counting
 from dicom_bridge.dicomweb import router as dicomweb
 from dicom_bridge.dimse import scp
-from fhir_server import duties, health, jobs, metrics, own_parameters
+from fhir_server import duties, health, jobs, metrics, notifying, own_parameters
 from fhir_server.access.limits import Limits
 from fhir_server.access.token import Keys, TokenChecker
 from fhir_server.access.withdrawn import Withdrawn
@@ -50,6 +50,8 @@ from smart_apps.authorization.server import SmartServer
 from smart_apps.authorization.tokens import Issuer
 from smart_apps.authorization.upstream import Upstream
 from smart_apps.origins import CrossOrigin, Origins
+from subscriptions.channels import websocket
+from subscriptions.delivery import Count
 from subscriptions.matcher import Matcher
 from subscriptions.subscriptions import Subscriptions
 
@@ -72,7 +74,10 @@ CONTENT_SECURITY: Final = (
 
 
 def build_http(
-    core: Core, keys: Keys, ready: Callable[[], None] = lambda: None
+    core: Core,
+    keys: Keys,
+    ready: Callable[[], None] = lambda: None,
+    count: Count = lambda what, status, seconds: None,
 ) -> tuple[FastAPI, Mapping[str, ASGIApp]]:
     """Make the HTTP application, and give its services by the roots of their addresses too.
 
@@ -80,6 +85,8 @@ def build_http(
     ----------
     ready
         Called when it can answer.
+    count
+        Counts what is sent to sockets.
     """
     settings = core.settings
 
@@ -94,8 +101,10 @@ def build_http(
         await own_parameters.load(core.database)
         following = asyncio.create_task(withdrawn.follow(core.database.url))
         heeding = asyncio.create_task(own_parameters.heed(core.database))
+        telling = asyncio.create_task(sockets.follow())
         ready()
         yield
+        telling.cancel()
         following.cancel()
         heeding.cancel()
         await core.bridge.quiet.drained()
@@ -132,6 +141,7 @@ def build_http(
         core.store,
         core.ledger,
         Upstream(core.database, settings) if settings.oidc_issuer else None,
+        registration=settings.registration == "approved",
     )
     application.router.routes += [
         *authorization,
@@ -153,21 +163,26 @@ def build_http(
         dicomweb.ROOT: Router(web, redirect_slashes=False),
     }
     origins = Origins(core.database)
-    return application, {at: CrossOrigin(each, origins) for at, each in services.items()}
+    sockets = notifying.sockets(core, withdrawn, origins.include, count)
+    shared: dict[str, ASGIApp] = {at: CrossOrigin(each, origins) for at, each in services.items()}
+    return application, {**shared, f"{ROOT}{websocket.PATH}": sockets}
 
 
 def http(settings: Settings, database_url: str, seat: Seat) -> None:
     """Answer HTTP until the process is told to stop."""
     core = Core.of(settings, database_url)
     access = Access("http")
-    application, services = build_http(core, Keys.load(settings.data_dir), seat.ready)
     meter = Meter(settings.data_dir, "http", seat.number)
+    keys = Keys.load(settings.data_dir)
+    application, services = build_http(core, keys, seat.ready, meter.count)
     https = settings.url.startswith("https:")
     config = uvicorn.Config(
         Traffic(application, meter, access, services=services, https=https),
         loop="uvloop",
         http=PatientProtocol,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=websocket.LONGEST,
+        ws_per_message_deflate=False,
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -217,15 +232,19 @@ def worker(settings: Settings, database_url: str, seat: Seat) -> None:
     """Do what is due by the clock until the process is told to stop."""
 
     async def run() -> None:
-        Meter(settings.data_dir, "worker", seat.number)
+        meter = Meter(settings.data_dir, "worker", seat.number)
         async with opened(settings, database_url) as core:
             due = duties.of(core)
             building = partial(duties.build_own_parameters, core)
             feeding = asyncio.create_task(_feed(core))
             heeding = asyncio.create_task(own_parameters.heed(core.database, building))
             matching = asyncio.create_task(Matcher(core.database, settings.fhir_base).run())
+            delivering = asyncio.create_task(notifying.delivery(core, meter.count).run())
             await jobs.work(jobs.application(database_url, due), due, seat.ready)
             matching.cancel()
+            delivering.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await delivering
             heeding.cancel()
             feeding.cancel()
 

@@ -209,6 +209,9 @@ class Delivery:
                 if outcome.verdict != "sent":
                     await self._not_taken(subscriber, outcome)
                     return
+                if events:
+                    lag = (now() - events[0].instant) / 1_000_000
+                    self._count(f"{subscriber.channel}-lag", 200, lag)
             number = events[-1].number if events else number
             standing = await self._leases.sent(Told(subscriber.id, number, now()))
             changed = standing.version != subscriber.version or standing.status != "active"

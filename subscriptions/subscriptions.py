@@ -19,7 +19,8 @@ from fhir_server.store.store import Store
 from resources import topics
 from resources.errors import Conflict, Invalid, NotFound
 from resources.subscription import CONTENTS
-from subscriptions import events, notifications
+from subscriptions import binding, events, notifications
+from subscriptions.binding import Bound
 from subscriptions.events import COLUMNS, Subscriber
 
 Json = dict[str, Any]
@@ -126,6 +127,10 @@ class Subscriptions:
         if not rows:
             raise Conflict("Nothing is sent to this subscription: it is not active.")
         return int(rows[0][0])
+
+    async def binding_token(self, context: RequestContext, ids: Sequence[str]) -> Bound:
+        """Make a token by which a socket is bound to subscriptions (`binding.token`)."""
+        return await binding.token(self._database, self._store, context, ids)
 
     def topics(self) -> list[Json]:
         """Give the topics, as R4 can write them."""

@@ -48,6 +48,11 @@ Json = dict[str, Any]
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 STUDY_ROOT, STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
+STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+PATIENT_ROOT, PATIENT_ROOT_GET = "1.2.840.10008.5.1.4.1.2.1.1", "1.2.840.10008.5.1.4.1.2.1.3"
+PATIENT_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.1.2"
+COMMITMENT = "1.2.840.10008.1.20.1"
+"""PS3.4 Annexes C and J. A commitment tells of what the peer itself sent: test_commitment.py."""
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 SOUGHT = WORD[:6]
 """What is searched for stands in the answer as a part of the question, and so is not the word."""
@@ -227,6 +232,10 @@ OPERATIONS: dict[str, list[Probe]] = {
     ],
     "events": [Probe("GET", "Subscription/hidden/$events?content=full-resource", shows=False)],
     "resend": [Probe("POST", "Subscription/hidden/$resend?eventsSinceNumber=1", shows=False)],
+    "get-ws-binding-token": [
+        Probe("GET", "Subscription/hidden/$get-ws-binding-token", shows=False),
+        Probe("GET", "Subscription/$get-ws-binding-token?id=hidden", shows=False),
+    ],
     "topics": [],
     "lookup": [],
     "subsumes": [],
@@ -353,8 +362,9 @@ def test_every_way_in_has_its_probes(world: World) -> None:
     assert {row.name for row in table.OPERATIONS} - {"export"} == set(OPERATIONS)
     assert served == {"/fhir", "/fhir/{address:path}", *OPERATORS}
     services = {uid for row in scp.SERVICES for uid in row.sop_classes} - set(storage.SOP_CLASSES)
-    assert services == {
-        scp.VERIFICATION, scp.STUDY_ROOT_FIND, scp.STUDY_ROOT_GET, worklist.MODALITY_WORKLIST,
+    assert services - {COMMITMENT} == {
+        scp.VERIFICATION, worklist.MODALITY_WORKLIST, STUDY_ROOT, STUDY_ROOT_GET, STUDY_ROOT_MOVE,
+        PATIENT_ROOT, PATIENT_ROOT_GET, PATIENT_ROOT_MOVE,
     }  # fmt: skip
 
 
@@ -527,7 +537,27 @@ def found(world: World, ae_title: str, sop_class: str, **keys: Any) -> list[Data
     return rows
 
 
-def retrieved(world: World, ae_title: str) -> int:
+def asked_for(model: str, study: str = STUDY) -> Dataset:
+    """The study, as a retrieval in a model names it."""
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", study
+    if model in (PATIENT_ROOT_GET, PATIENT_ROOT_MOVE):
+        identifier.PatientID = NHS
+    return identifier
+
+
+def moved(world: World, ae_title: str, model: str, study: str = STUDY) -> list[int]:
+    """Ask for a study by C-MOVE to a peer that does not listen; what is answered."""
+    ae = AE(ae_title)
+    ae.add_requested_context(model)
+    association = ae.associate("127.0.0.1", world.dicom, ae_title="ISOCENTRE")
+    answers = association.send_c_move(asked_for(model, study), "PARTY", model)
+    statuses = [int(status.Status) for status, _ in answers]
+    association.release()
+    return statuses
+
+
+def retrieved(world: World, ae_title: str, model: str = STUDY_ROOT_GET) -> int:
     """Ask for the study by C-GET; how many instances come."""
     taken: list[Dataset] = []
 
@@ -536,15 +566,13 @@ def retrieved(world: World, ae_title: str) -> int:
         return 0
 
     ae = AE(ae_title)
-    ae.add_requested_context(STUDY_ROOT_GET)
+    ae.add_requested_context(model)
     ae.add_requested_context(CT, EXPLICIT)
     association = ae.associate(
         "127.0.0.1", world.dicom, ae_title="ISOCENTRE", ext_neg=[build_role(CT, scp_role=True)],
         evt_handlers=[(evt.EVT_C_STORE, keep)],
     )  # fmt: skip
-    identifier = Dataset()
-    identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", STUDY
-    list(association.send_c_get(identifier, STUDY_ROOT_GET))
+    list(association.send_c_get(asked_for(model), model))
     association.release()
     return len(taken)
 
@@ -559,10 +587,23 @@ LEVELS: tuple[Json, ...] = (
 )  # fmt: skip
 
 
+OF_PATIENTS: tuple[Json, ...] = (
+    {"QueryRetrieveLevel": "PATIENT", "PatientID": NHS, "PatientName": ""},
+    {"QueryRetrieveLevel": "PATIENT", "PatientID": "", "PatientName": f"{SOUGHT}*"},
+    {"QueryRetrieveLevel": "STUDY", "PatientID": NHS, "StudyInstanceUID": ""},
+)
+"""PS3.4 Section C.6.1: what the Patient Root model asks beside."""
+
+
 def test_a_party_finds_and_gets_the_study_by_dicom(world: World) -> None:
     for keys in LEVELS:
         assert found(world, "PARTY", STUDY_ROOT, **keys), keys
-    assert retrieved(world, "PARTY") == 1
+    for keys in OF_PATIENTS:
+        assert found(world, "PARTY", PATIENT_ROOT, **keys), keys
+    for model in (STUDY_ROOT_GET, PATIENT_ROOT_GET):
+        assert retrieved(world, "PARTY", model) == 1
+    for model in (STUDY_ROOT_MOVE, PATIENT_ROOT_MOVE):
+        assert moved(world, "PARTY", model) != moved(world, "PARTY", model, f"{STUDY}2")
 
 
 @pytest.mark.parametrize("ae_title", ["NOBODY", "ENDED", "KEPTOUT"])
@@ -571,7 +612,12 @@ def test_a_peer_that_has_nothing_to_do_with_the_patient_finds_nothing(
 ) -> None:
     for keys in LEVELS:
         assert found(world, ae_title, STUDY_ROOT, **keys) == [], keys
-    assert retrieved(world, ae_title) == 0
+    for keys in OF_PATIENTS:
+        assert found(world, ae_title, PATIENT_ROOT, **keys) == [], keys
+    for model in (STUDY_ROOT_GET, PATIENT_ROOT_GET):
+        assert retrieved(world, ae_title, model) == 0
+    for model in (STUDY_ROOT_MOVE, PATIENT_ROOT_MOVE):
+        assert moved(world, ae_title, model) == moved(world, ae_title, model, f"{STUDY}2")
     for keys in ({"PatientName": ""}, {"PatientID": NHS}, {"AccessionNumber": "HIDDEN1"}):
         assert found(world, ae_title, worklist.MODALITY_WORKLIST, **keys) == []
 
