@@ -33,6 +33,9 @@ from subscriptions.criteria import AT_CRITERIA
 TYPE: Final = "Subscription"
 FILTERS: Final = "_criteria"
 
+MOST_TERMS: Final = 150
+"""Of one criterion; a subscription that would be found by more is found by what fires alone."""
+
 CheckEndpoint = Callable[[str, str], object]
 """Refuse an endpoint that is never called for an organisation."""
 
@@ -224,8 +227,10 @@ def index_terms(wanted: Wanted) -> list[str]:
         choices = [
             terms for each in query.criteria if (terms := matching.sought(each, type)) is not None
         ]
-        chosen = min(choices, key=len, default=None)
-        found += [fires] if chosen is None else [f"{fires} {term}" for term in chosen]
+        chosen = min(choices, key=len, default=[])
+        found += (
+            [fires] if not 0 < len(chosen) <= MOST_TERMS else [f"{fires} {term}" for term in chosen]
+        )
     return list(dict.fromkeys(found))
 
 

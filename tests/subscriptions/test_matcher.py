@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +33,8 @@ from tests.subscriptions.wanting import (
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R010.1")]
+
+FORKED = multiprocessing.get_context("fork")
 
 Json = dict[str, Any]
 
@@ -264,6 +268,42 @@ async def test_numbers_have_no_gap_whoever_writes_and_whoever_matches(database: 
         assert len(set(await told(database, id))) == writers * each
     ((least, most),) = await database.run("select min(events), max(events) from subscription")
     assert least == most == writers * each
+
+
+@pytest.mark.standard("threats F2")
+async def test_numbers_have_no_gap_when_the_process_is_killed(
+    database: Database, database_url: str
+) -> None:
+    store = housed(database)
+    await put(store, {"resourceType": "Patient", "id": "p1"}, somebody())
+    ids = [await subscribed(store, subscription("Flag?status=active")) for _ in range(5)]
+    kills, written, r = 8, 0, random.Random(6)
+    for _ in range(kills):
+        process = FORKED.Process(target=_match, args=(database_url,), daemon=True)
+        process.start()
+        until = time.monotonic() + 0.1 + r.random() / 10
+        while time.monotonic() < until:
+            await put(store, flag(), somebody())
+            written += 1
+        process.kill()
+        process.join()
+    left = await Matcher(database, BASE).catch_up()
+    assert left < written * len(ids) / 2, "those who were killed have matched most of it"
+
+    for id in ids:
+        assert await numbers(database, id) == list(range(1, written + 1))
+        assert len(set(await told(database, id))) == written
+
+
+def _match(url: str) -> None:
+    """Be a process that matches until it is killed."""
+
+    async def run() -> None:
+        database = Database(url, size=2)
+        await database.open()
+        await Matcher(database, BASE).run()
+
+    asyncio.run(run())
 
 
 @pytest.mark.standard("threats F2")

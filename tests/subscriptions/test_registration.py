@@ -151,6 +151,17 @@ async def test_it_is_found_by_the_criterion_with_the_fewest_terms(database: Data
     }  # fmt: skip
 
 
+async def test_very_many_alternatives_are_not_all_written_down(database: Database) -> None:
+    store = housed(database)
+    owners = ",".join(f"Organization/o{n}" for n in range(99))
+    few = await subscribed(store, subscription("Task?owner=" + owners))
+    codes = ",".join(f"1.2.840.{n}" for n in range(100))
+    many = await subscribed(store, subscription(f"ImagingStudy?identifier={codes}"))
+
+    assert len(await terms(database, few)) == 99
+    assert await terms(database, many) == {"ImagingStudy"}
+
+
 async def test_what_is_off_or_deleted_is_found_by_nothing(database: Database) -> None:
     store = housed(database)
     id = await subscribed(store, subscription(STEP_READY))
