@@ -161,6 +161,11 @@ class Settings(BaseSettings):
     )
     smtp_user: str = Field("", description="As whom we sign in to the mail server.")
     smtp_password: SecretStr = Field(SecretStr(""), description="Our password there.")
+    registration: Literal["off", "approved"] = Field(
+        "off",
+        description="`approved`: applications may ask to be registered (RFC 7591), and can do "
+        "nothing until an administrator approves it: `isocentre client requests`.",
+    )
     oidc_issuer: str = Field(
         "",
         description="Issuer of another OpenID Connect provider where people may sign in. Empty: "

@@ -26,6 +26,8 @@ ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, scope = excluded.scope,
     jwks = excluded.jwks, secret = excluded.secret, launch_url = excluded.launch_url
 """
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PLAIN: Final = re.compile(r"[!$-;=?-\[\]_a-z~]{1,2000}")
+"""A URI in the characters of RFC 3986 Section 2, without ``#``."""
 _PRIVATE: Final = {"d", "p", "q", "dp", "dq", "qi", "k"}
 """RFC 7518 Section 6: the members of a JSON Web Key that nobody else may know."""
 
@@ -96,11 +98,12 @@ async def add(database: Database, client: Client) -> None:
     Invalid
         Its id, scopes, redirect URIs or keys are not what the standards allow.
     """
-    _check(client)
+    check(client)
     await database.run(ADD, (*client[:4], Texts(client.redirect_uris), *client[5:], now()))
 
 
-def _check(client: Client) -> None:
+def check(client: Client) -> None:
+    """Refuse a registration that breaks a rule (see `add`)."""
     if not _ID.fullmatch(client.id):
         raise Invalid("a client id is 1 to 64 letters, digits, dots, hyphens or underscores")
     scopes.parse(client.scope)
@@ -115,12 +118,21 @@ def _check(client: Client) -> None:
 def _check_redirect(uri: str) -> None:
     """Refuse a redirect URI that is not absolute, has a fragment, or is plain HTTP to elsewhere.
 
-    RFC 6749 Section 3.1.2; RFC 8252 Section 7.3 allows plain HTTP to this machine.
+    RFC 6749 Section 3.1.2; RFC 8252 Section 7.3 allows plain HTTP to this machine, and Section 7.1
+    schemes of an application's own that are made of a domain name; ``javascript`` is none.
     """
-    parts = urlsplit(uri)
-    near = parts.hostname in ("127.0.0.1", "::1", "localhost")
-    if not parts.scheme or "#" in uri or (parts.scheme == "http" and not near):
-        raise Invalid(f"not a redirect URI that can be registered: {uri}")
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname
+    except ValueError:
+        raise Invalid("not a redirect URI that can be registered") from None
+    near = host in ("127.0.0.1", "::1", "localhost")
+    if parts.scheme in ("http", "https"):
+        good = bool(host) and parts.username is None and (parts.scheme == "https" or near)
+    else:
+        good = "." in parts.scheme
+    if not good or not _PLAIN.fullmatch(uri):
+        raise Invalid(f"not a redirect URI that can be registered: {uri[:200]!r}")
 
 
 def _check_keys(text: str) -> None:

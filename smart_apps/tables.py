@@ -34,6 +34,24 @@ class ClientRow(SQLModel, table=True):
     """Where an EHR launch begins (SMART App Launch, "Launch App: EHR Launch")."""
 
 
+class RegistrationRow(SQLModel, table=True):
+    """What an application asks to be registered with (RFC 7591); it can do nothing yet."""
+
+    __tablename__ = "registration"
+
+    id: str = Field(sa_type=KeyText, primary_key=True)
+    name: str = Field(sa_type=KeyText)
+    """What it calls itself."""
+    kind: str = Field(sa_type=KeyText)
+    scope: str = Field(sa_type=KeyText)
+    redirect_uris: list[str] = Field(
+        sa_column=Column(ARRAY(KeyText()), nullable=False), default_factory=list
+    )
+    jwks: str | None = Field(default=None, sa_type=KeyText)
+    secret: str | None = Field(default=None, sa_type=KeyText)
+    instant: int = Field(sa_type=BigInteger)
+
+
 class LoginRow(SQLModel, table=True):
     """A local login of a person."""
 

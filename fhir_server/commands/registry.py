@@ -1,7 +1,6 @@
 """``client``, ``user``, ``peer``: who may ask, registered by an operator."""
 
 import hashlib
-import secrets
 import ssl
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from fhir_server.core import Core
 from fhir_server.search import query
 from resources import codes
 from resources.errors import Invalid, NotFound
-from smart_apps import clients, passwords, users
-from smart_apps.authorization import authorizations, sign_ins
+from smart_apps import clients, registry, users
+from smart_apps.authorization import authorizations, registration, sign_ins
+from smart_apps.authorization.registration import Registration
 from smart_apps.clients import Client, Kind
 
 
@@ -52,9 +52,8 @@ def add_client(
     """Register a SMART client, or change its registration."""
     if (kind is None) == (jwks is None):
         raise Invalid("Say one of --public, --jwks FILE and --secret.")
-    secret = secrets.token_urlsafe(32) if kind == "secret" else None
 
-    async def add(core: Core) -> None:
+    async def add(core: Core) -> str | None:
         made = Client(
             id=id,
             kind=kind or "jwks",
@@ -62,14 +61,53 @@ def add_client(
             organization=await _organization(core, organization),
             redirect_uris=redirects,
             jwks=jwks.read_text() if jwks else None,
-            secret=passwords.derive(secret) if secret else None,
+            secret="" if kind == "secret" else None,
             launch_url=launch_url,
         )
-        await clients.add(core.database, made)
+        known = id in {one.id for one in await clients.every(core.database)}
+        if not known:
+            return await registry.register(core.database, made)
+        await registry.change(core.database, made)
+        return await registry.rotate(core.database, id) if kind == "secret" else None
 
-    with_core(settings_of(data_dir), add)
-    if secret:
+    if secret := with_core(settings_of(data_dir), add):
         click.echo(secret)
+
+
+@client.command("list")
+@data_dir_option
+def list_clients(data_dir: Path | None) -> None:
+    """List the clients: id, kind, organisation, what each may ask for."""
+
+    async def every(core: Core) -> list[Client]:
+        return await clients.every(core.database)
+
+    for one in with_core(settings_of(data_dir), every):
+        click.echo("\t".join((one.id, one.kind, one.organization, one.scope)))
+
+
+@client.command("rotate")
+@data_dir_option
+@click.option("--id", "id", required=True, help="The client id.")
+def rotate_client(data_dir: Path | None, id: str) -> None:
+    """Give a client a new secret, printed once; the old one is worth nothing."""
+
+    async def rotate(core: Core) -> str:
+        return await registry.rotate(core.database, id)
+
+    click.echo(with_core(settings_of(data_dir), rotate))
+
+
+@client.command("remove")
+@data_dir_option
+@click.option("--id", "id", required=True, help="The client id.")
+def remove_client(data_dir: Path | None, id: str) -> None:
+    """Remove a client, and withdraw what people have let it do."""
+
+    async def remove(core: Core) -> None:
+        await registry.remove(core.database, id)
+
+    with_core(settings_of(data_dir), remove)
 
 
 @click.group()

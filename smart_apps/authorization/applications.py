@@ -16,9 +16,17 @@ from fhir_server.audit import ledger
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext, now
 from fhir_server.store.store import Store
-from resources.errors import Invalid, NotFound, Refusal, Throttled, TooLarge, Unauthenticated
+from resources.errors import (
+    Exhausted,
+    Invalid,
+    NotFound,
+    Refusal,
+    Throttled,
+    TooLarge,
+    Unauthenticated,
+)
 from smart_apps import clients, users
-from smart_apps.authorization import asking, exchange, launches, sign_ins
+from smart_apps.authorization import asking, exchange, launches, registration, sign_ins
 from smart_apps.authorization.exchange import Asked
 from smart_apps.authorization.server import SmartServer
 
@@ -49,6 +57,28 @@ class Applications:
             request, "revocation", lambda a: self._server.endpoint("revocation", a)
         )
 
+    async def register(self, request: Request) -> Response:
+        """Take what an application asks to be registered with (RFC 7591 Section 3)."""
+        origin = exchange.origin(request)
+        try:
+            self._server.checker.limits.admit_address("registration", origin)
+            metadata = json.loads(await exchange.read(request))
+            if not isinstance(metadata, dict):
+                raise Invalid("client metadata is a JSON object", code="invalid_client_metadata")
+            told = await registration.register(self._database, metadata)
+        except Throttled as refusal:
+            return await self._throttled(request, refusal)
+        except TooLarge as refusal:
+            return exchange.refused("invalid_client_metadata", refusal.reason, 413)
+        except Exhausted as refusal:
+            return exchange.refused("temporarily_unavailable", refusal.reason, 503)
+        except (Invalid, ValueError, RecursionError) as problem:
+            await self._note(origin, "registration refused")
+            said = problem if isinstance(problem, Invalid) else Invalid("the body is no JSON")
+            return exchange.refused(said.code or "invalid_client_metadata", said.reason)
+        await self._note(origin, f"registration asked for {told['client_id']}", ledger.SUCCESS)
+        return exchange.answer(201, told, {})
+
     async def _answered(
         self, request: Request, name: str, endpoint: Callable[[Asked], Awaitable[Response]]
     ) -> Response:
@@ -72,10 +102,10 @@ class Applications:
             await self._note(exchange.origin(request), "asked too often")
         return exchange.throttled(refusal)
 
-    async def _note(self, origin: str, detail: str) -> None:
-        """Audit a request of an application that was refused."""
+    async def _note(self, origin: str, detail: str, outcome: int = ledger.MINOR_FAILURE) -> None:
+        """Audit a request of an application, most of all one that was refused."""
         context = RequestContext(sign_ins.NOBODY, "login", origin)
-        row = ledger.entry(context, outcome=ledger.MINOR_FAILURE, detail=detail)
+        row = ledger.entry(context, outcome=outcome, detail=detail)
         await self._ledger.append(row)
 
     async def launch(self, request: Request) -> Response:

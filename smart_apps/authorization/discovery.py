@@ -56,9 +56,9 @@ STYLE: Final = {
 """SMART App Launch 2.2, "Styling"."""
 
 
-def smart(public_url: str) -> dict[str, Any]:
+def smart(public_url: str, registration: bool = False) -> dict[str, Any]:
     """Give ``.well-known/smart-configuration``."""
-    return _common(public_url) | {
+    return _common(public_url, registration) | {
         "scopes_supported": list(SCOPES),
         "capabilities": list(CAPABILITIES),
         "associated_endpoints": [
@@ -67,9 +67,9 @@ def smart(public_url: str) -> dict[str, Any]:
     }
 
 
-def openid(public_url: str) -> dict[str, Any]:
+def openid(public_url: str, registration: bool = False) -> dict[str, Any]:
     """Give ``/.well-known/openid-configuration``."""
-    return _common(public_url) | {
+    return _common(public_url, registration) | {
         "scopes_supported": ["openid", "fhirUser"],
         "end_session_endpoint": f"{public_url}/auth/logout",
         "subject_types_supported": ["public"],
@@ -78,9 +78,10 @@ def openid(public_url: str) -> dict[str, Any]:
     }
 
 
-def _common(public_url: str) -> dict[str, Any]:
+def _common(public_url: str, registration: bool) -> dict[str, Any]:
     auth = f"{public_url}/auth"
-    return {
+    may_ask = {"registration_endpoint": f"{auth}/register"} if registration else {}
+    return may_ask | {
         "issuer": public_url,
         "authorization_endpoint": f"{auth}/authorize",
         "token_endpoint": f"{auth}/token",

@@ -26,7 +26,12 @@ OPENID_CONFIGURATION: Final = "/.well-known/openid-configuration"
 
 
 def routes(
-    server: SmartServer, store: Store, ledger: Ledger, upstream: Upstream | None = None
+    server: SmartServer,
+    store: Store,
+    ledger: Ledger,
+    upstream: Upstream | None = None,
+    *,
+    registration: bool = False,
 ) -> list[Route]:
     """Give all addresses of the authorisation server.
 
@@ -34,13 +39,17 @@ def routes(
     ----------
     upstream
         Another provider where people may sign in, if there is one.
+    registration
+        Whether applications may ask to be registered.
     """
     people = People(server, store, ledger, upstream)
     leaving = SigningOut(server.database, ledger)
     applications = Applications(server, store, ledger)
     page = partial(told, limits=server.checker.limits, ledger=ledger)
     url = server.issuer.public_url
+    register = Route("/auth/register", applications.register, methods=["POST"])
     return [
+        *([register] if registration else []),
         Route("/auth/authorize", page(people.authorize), methods=["GET", "POST"]),
         Route("/auth/login", page(people.login), methods=["POST"]),
         Route("/auth/upstream", page(people.elsewhere), methods=["POST"]),
@@ -57,8 +66,8 @@ def routes(
         Route("/auth/jwks", _keys(server.issuer.keys)),
         Route("/auth/style.json", _public(discovery.STYLE)),
         Route("/auth/style.css", _stylesheet),
-        Route(SMART_CONFIGURATION, _public(discovery.smart(url))),
-        Route(OPENID_CONFIGURATION, _public(discovery.openid(url))),
+        Route(SMART_CONFIGURATION, _public(discovery.smart(url, registration))),
+        Route(OPENID_CONFIGURATION, _public(discovery.openid(url, registration))),
     ]
 
 

@@ -12,6 +12,7 @@ from smart_apps.authorization import (
     attempts,
     authorizations,
     launches,
+    registration,
     sign_ins,
     upstream,
 )
@@ -19,6 +20,7 @@ from smart_apps.authorization import (
 ENDED: Final = (
     assertion.SWEEP,
     launches.SWEEP,
+    registration.SWEEP,
     sign_ins.SWEEP,
     upstream.SWEEP,
     *authorizations.SWEEP,

@@ -67,3 +67,37 @@ async def test_a_registration_outside_the_standards_is_refused(
 ) -> None:
     with pytest.raises(Invalid):
         await clients.add(database, a_client(**changes))
+
+
+@pytest.mark.standard("RFC 8252 7", "RFC 6749 3.1.2")
+@pytest.mark.parametrize(
+    ("uri", "good"),
+    [
+        ("https://app.example/cb", True),
+        ("https://app.example/cb?tenant=a%20b&x=[1]", True),
+        ("http://127.0.0.1:8999/cb", True),
+        ("http://[::1]:8999/cb", True),
+        ("uk.example.app:/cb", True),
+        ("http://app.example/cb", False),
+        ("https://app.example/cb#x", False),
+        ("https:///cb", False),
+        ("https://user@app.example/cb", False),
+        ("https://app.example/a b", False),
+        ("https://app.example/\x00", False),
+        ('https://app.example/"', False),
+        ("https://app.example\\@evil.example", False),
+        ("javascript:alert(1)", False),
+        ("data:text/html,x", False),
+        ("/cb", False),
+        ("", False),
+        ("http://[", False),
+    ],
+)
+def test_a_redirect_uri_is_absolute_and_leads_to_an_application(uri: str, good: bool) -> None:
+    client = Client("app", "public", "user/*.rs", "lead", (uri,))
+
+    if good:
+        clients.check(client)
+    else:
+        with pytest.raises(Invalid):
+            clients.check(client)
