@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from resources import acknowledgement
 from resources.errors import Invalid
 
 PREFIX: Final = "ISOCENTRE_"
@@ -217,6 +218,16 @@ class Settings(BaseSettings):
     def retries(self) -> tuple[float, ...]:
         """Seconds before each attempt at a notification."""
         return tuple(float(each) for each in self.subscription_retries.split(","))
+
+    @field_validator("acknowledgement")
+    @classmethod
+    def _has_deadlines(cls, value: str) -> str:
+        if value:
+            try:
+                acknowledgement.read(Path(value))
+            except Invalid as error:
+                raise ValueError(str(error)) from error
+        return value
 
     @property
     def http_address(self) -> Address:

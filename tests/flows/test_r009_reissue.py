@@ -99,6 +99,23 @@ def test_an_addendum_reissues_the_whole_report_to_both_referrers(clinic: Clinic)
     assert not any(added["id"] in one for one in asked(clinic, request).values())
 
 
+@pytest.mark.requirement("R009.1")
+def test_addenda_stand_before_the_report_the_newest_first(clinic: Clinic) -> None:
+    request, _, root = clinic.reported()
+    addendum(clinic, request, root, conclusion="First thought.", issued="2026-11-25T09:00:00Z")
+    addendum(clinic, request, root, conclusion="Second thought.", issued="2026-11-26T09:00:00Z")
+
+    whole = clinic.get("gp", f"DiagnosticReport/{root['id']}")
+
+    page = base64.b64decode(whole["presentedForm"][-1]["data"]).decode()
+    second, first = page.index("Second thought."), page.index("First thought.")
+    assert second < first < page.index(root["conclusion"])
+    heading = page[page.index("2026-11-26") : second]
+    assert "Northmoor Hospitals" in heading
+    assert "Helen Castell" in heading
+    assert "Neuroradiology" in heading
+
+
 @pytest.mark.requirement("R009.3")
 def test_an_open_acknowledgement_of_the_earlier_version_is_superseded(clinic: Clinic) -> None:
     request, _, root = clinic.reported()

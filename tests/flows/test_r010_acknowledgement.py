@@ -1,6 +1,7 @@
 """R010: a referrer's unacknowledged reports, and how one leaves the list."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -424,3 +425,33 @@ def test_nobody_puts_off_or_plays_down_an_acknowledgement(clinic: Clinic, change
     changed = {name: value for name, value in {**task, **change}.items() if value}
 
     assert clinic.put("gp", changed).status_code == 422
+
+
+@pytest.mark.requirement("R010.3")
+def test_a_worker_that_is_stopped_at_any_moment_takes_every_step_once(clinic: Clinic) -> None:
+    _, task = issued(clinic, "critical")
+    instant = now() + DAY
+
+    async def work(database: Database, store: Store) -> int:
+        duty = Escalation(store, acknowledgement.DEFAULT, clinic.server.base)
+        for milliseconds in (1, 3, 5, 8, 12, 16, 20, 30):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(duty.work(instant), milliseconds / 1000)
+        return await duty.work(instant)
+
+    in_worker(clinic, work)
+
+    assert sorted(alerts(clinic, task)) == [
+        "alert",
+        "escalate-fail-safe",
+        "escalate-team",
+        "remind",
+    ]
+    assert clinic.get("gp", f"Task/{task['id']}")["meta"]["versionId"] == "4"
+    told = clinic.search("auditor", f"Provenance?target=Task/{task['id']}")
+    steps = [one["activity"]["coding"][0]["code"] for one in told]
+    assert sorted(one for one in steps if one.startswith(("remind", "escalate"))) == [
+        "escalate-fail-safe",
+        "escalate-team",
+        "remind",
+    ]
