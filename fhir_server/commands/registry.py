@@ -110,6 +110,48 @@ def remove_client(data_dir: Path | None, id: str) -> None:
     with_core(settings_of(data_dir), remove)
 
 
+@client.command("requests")
+@data_dir_option
+def list_requests(data_dir: Path | None) -> None:
+    """List the applications that ask to be clients: id, kind, name, what each asks for."""
+
+    async def waiting(core: Core) -> list[Registration]:
+        return await registration.waiting(core.database)
+
+    for one in with_core(settings_of(data_dir), waiting):
+        click.echo("\t".join((one.id, one.kind, one.name, one.scope, *one.redirect_uris)))
+
+
+@client.command("approve")
+@data_dir_option
+@click.option("--id", "id", required=True, help="The id that waits.")
+@click.option("--organization", required=True, help="ODS code of whom it acts for.")
+@click.option("--scope", default="", help="What it may ask for, where that is to be less.")
+@click.option("--launch", "launch_url", help="Where an EHR launch of it begins.")
+def approve_request(
+    data_dir: Path | None, id: str, organization: str, scope: str, launch_url: str | None
+) -> None:
+    """Make a client of an application that asks to be one."""
+
+    async def approve(core: Core) -> None:
+        party = await _organization(core, organization)
+        await registration.approve(core.database, id, party, scope, launch_url)
+
+    with_core(settings_of(data_dir), approve)
+
+
+@client.command("refuse")
+@data_dir_option
+@click.option("--id", "id", required=True, help="The id that waits.")
+def refuse_request(data_dir: Path | None, id: str) -> None:
+    """Forget an application that asks to be a client."""
+
+    async def refuse(core: Core) -> None:
+        await registration.refuse(core.database, id)
+
+    with_core(settings_of(data_dir), refuse)
+
+
 @click.group()
 def user() -> None:
     """Local logins."""

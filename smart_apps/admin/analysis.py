@@ -127,16 +127,14 @@ def _form(first: str, last: str) -> Markup:
 
 
 def _by_place(lines: list[Line], names: Mapping[str, str]) -> Markup:
-    found: dict[str, dict[str, int]] = {}
-    for line in lines:
-        if line.values is not None:
-            found.setdefault(line.values[0], {})[line.measure] = line.number
+    found = {(line.measure, line.values[0]): line.number for line in lines if line.values}
+    places = sorted({place for _, place in found}, key=lambda place: names.get(place, place))
     rows = [
-        (names.get(place, place) or "Not known", *(counts.get(each, 0) for each in MEASURES))
-        for place, counts in sorted(found.items(), key=lambda item: names.get(item[0], item[0]))
+        (title, *(found.get((measure, place), 0) for place in places))
+        for measure, title in MEASURES.items()
     ]
-    headings = ("Organisation", *MEASURES.values())
-    return markup.table("What each organisation did", headings, rows)
+    headings = ("What", *(names.get(place, place) or "Not known" for place in places))
+    return markup.table("What each organisation did", headings, rows if places else ())
 
 
 def _plot(title: str, measure: str, lines: list[Line], kind: str, span: Span) -> Markup:

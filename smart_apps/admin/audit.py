@@ -101,41 +101,25 @@ def _pairs(given: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _form(visit: Visit, given: Mapping[str, str]) -> Markup:
-    return markup.form(
-        ADDRESS,
-        visit.token,
-        markup.field(
-            "Patient", "patient", given.get("patient", ""), hint="Id of the Patient.",
-            autocomplete="off",
+    hints = {
+        "patient": ("Patient", "Id of the Patient."),
+        "person": ("Person", "Id of the PractitionerRole, or a reference."),
+        "organization": ("Organisation", "Id of the Organization acted for."),
+        "object": ("Object", "A reference such as ImagingStudy/1."),
+    }
+    fields = [
+        *(
+            markup.field(label, name, given.get(name, ""), hint=hint, autocomplete="off")
+            for name, (label, hint) in hints.items()
         ),
-        markup.field(
-            "Person", "person", given.get("person", ""),
-            hint="Id of the PractitionerRole, or a reference such as Device/1.", autocomplete="off",
-        ),
-        markup.field(
-            "Organisation", "organization", given.get("organization", ""),
-            hint="Id of the Organization that it was done for.", autocomplete="off",
-        ),
-        markup.field(
-            "Object", "object", given.get("object", ""),
-            hint="A reference such as ImagingStudy/1.", autocomplete="off",
-        ),
-        markup.element(
-            "div",
-            joined(
-                _beside(markup.field("From", "from", given.get("from", ""), kind="date")),
-                _beside(markup.field("To", "to", given.get("to", ""), kind="date")),
-                _beside(markup.choice("Done", "action", ACTIONS, given.get("action", ""))),
-                _beside(markup.choice("Outcome", "outcome", OUTCOMES, given.get("outcome", ""))),
-            ),
-            class_="side",
-        ),
-        markup.button("Search"),
-    )  # fmt: skip
-
-
-def _beside(inside: Markup) -> Markup:
-    return markup.element("div", inside)
+        markup.field("From", "from", given.get("from", ""), kind="date"),
+        markup.field("To", "to", given.get("to", ""), kind="date"),
+        markup.choice("Done", "action", ACTIONS, given.get("action", "")),
+        markup.choice("Outcome", "outcome", OUTCOMES, given.get("outcome", "")),
+    ]
+    beside = joined(*(markup.element("div", each) for each in fields))
+    inside = markup.element("div", beside, class_="fields")
+    return markup.form(ADDRESS, visit.token, inside, markup.button("Search"))
 
 
 def _told(row: Stored) -> dict[str, str]:

@@ -66,19 +66,31 @@ async def _page(desk: Desk, visit: Visit, problem: str = "") -> Answer:
     tasks = await waiting(desk, visit)
     people = [str(one.get("requester", {}).get("reference", "")) for one in tasks]
     names = await desk.names(visit, people)
-    rows = [
-        (
-            str(task.get("authoredOn", "")).replace("T", " ")[:16],
-            names.get(who, who),
-            str(task.get("for", {}).get("reference", "")),
-            _reason(task),
-            _closing(visit, task) if visit.user.role == AUDITOR else "An auditor closes it",
-        )
-        for task, who in zip(tasks, people, strict=True)
+    shown = [
+        _shown(visit, task, names.get(who, who)) for task, who in zip(tasks, people, strict=True)
     ]
-    headings = ("Opened (UTC)", "By", "Patient", "Why", "Close")
-    body = markup.table("Emergency accesses to be looked at", headings, rows)
+    body = joined(*shown) if shown else markup.element("p", "There is nothing to be looked at.")
     return Page("Emergency accesses", body, problem, 400 if problem else 200)
+
+
+def _shown(visit: Visit, task: Mapping[str, Any], who: str) -> Markup:
+    opened = str(task.get("authoredOn", "")).replace("T", " ")[:16]
+    told = {
+        "Opened": f"{opened} UTC",
+        "By": who,
+        "Patient": str(task.get("for", {}).get("reference", "")),
+        "Why": _reason(task),
+    }
+    rows = joined(
+        *(
+            joined(markup.element("dt", term), markup.element("dd", is_))
+            for term, is_ in told.items()
+        )
+    )
+    may = visit.user.role == AUDITOR
+    closing = _closing(visit, task) if may else markup.element("p", "An auditor closes it.")
+    heading = markup.element("h2", f"{who}, {opened}")
+    return markup.element("article", joined(heading, markup.element("dl", rows), closing))
 
 
 def _reason(task: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ async def shows(desk: Desk, visit: Visit) -> Answer:
     asked = Asked(periods.this_month(instant), instant + 1000, by=())
     lines = await desk.store.count(visit.context("operation"), asked)
     rows = [(MEASURES[line.measure], line.number) for line in lines]
-    parts = [markup.table("This month, as far as your organisation sees", ("", "Number"), rows)]
+    parts = [markup.table("This month, as far as your organisation sees", ("What", "Number"), rows)]
     if visit.user.role in emergencies.PLACES[0].roles:
         number = len(await emergencies.waiting(desk, visit))
         told = f"Emergency accesses to be looked at: {number}"

@@ -45,4 +45,5 @@ def bars(title: str, values: Sequence[tuple[str, int]]) -> Markup:
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
         f"{axis}{''.join(drawn)}</svg>"
     )
-    return markup.element("figure", joined(markup.element("figcaption", title), svg))
+    wide = markup.element("div", svg, class_="wide", tabindex="0", role="region", aria_label=title)
+    return markup.element("figure", joined(markup.element("figcaption", title), wide))

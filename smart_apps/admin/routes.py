@@ -242,7 +242,8 @@ class Admin:
             for place in PLACES
             if place.title and visit.user.role in place.roles
         ]  # fmt: skip
-        who = f"{visit.user.login}, {asking.ROLES.get(visit.user.role, visit.user.role)}"
+        role = asking.ROLES.get(visit.user.role, visit.user.role)
+        who = f"{visit.user.login}, {role}, {visit.user.organization}"
         out = markup.form(SIGN_OUT, visit.token, markup.button("Sign out", class_="other"))
         return joined(
             markup.element("nav", markup.element("ul", joined(*items)), aria_label="Pages"),

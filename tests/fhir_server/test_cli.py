@@ -155,9 +155,33 @@ def test_a_secret_is_printed_once_and_not_kept(
     assert len(secret) > 40
 
 
+def test_clients_are_listed_given_new_secrets_and_removed(
+    run: Run, loaded: dict[str, list[dict[str, str]]]
+) -> None:
+    ods = loaded["organizations"][0]["ods"]
+    _, first, _ = run(
+        "client", "add", "--id", "kiosk", "--secret", "--redirect", "https://app.example/cb",
+        "--scope", "user/*.rs", "--organization", ods,
+    )  # fmt: skip
+
+    _, second, _ = run("client", "rotate", "--id", "kiosk")
+    _, listed, _ = run("client", "list")
+    removed = run("client", "remove", "--id", "kiosk")
+    again = run("client", "remove", "--id", "kiosk")
+
+    assert len(second) > 40
+    assert second != first
+    assert "kiosk\tsecret\t" in listed
+    assert first not in listed
+    assert removed == (0, "", "")
+    assert again[0] == 1
+    assert "kiosk" not in run("client", "list")[1]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("client", "rotate", "--id", "demo-app"),
         ("client", "add", "--id", "x", "--scope", "user/*.rs", "--organization", "ZZ999"),
         ("client", "add", "--id", "x", "--public", "--scope", "user/*.rs", "--organization", "-"),
         ("peer", "add", "--ae", "CT9", "--host", "h", "--port", "104", "--organization", "-"),

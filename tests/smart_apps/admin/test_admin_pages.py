@@ -341,7 +341,7 @@ def test_an_emergency_access_is_listed_until_an_auditor_closes_it(office: Office
     closed = send(eye, page, {"id": id, "status": "completed", "note": "It was right."})
 
     assert closed.status_code == 303
-    assert "nothing" in eye.get("/admin/emergencies").text
+    assert "nothing to be looked at" in eye.get("/admin/emergencies").text
 
     async def task(core: Core) -> Any:
         sql = "select convert_from(body, 'UTF8')::jsonb from version where id = $1 and version = 2"
