@@ -60,7 +60,8 @@ order by a.place, e.number
 """
 SENT: Final = f"""
 update subscription as s set
-  delivered = greatest(s.delivered, n.number), last_sent = n.at,
+  delivered = case when s.holder = '' then s.delivered else greatest(s.delivered, n.number) end,
+  last_sent = n.at,
   last_error = case when s.status = 'active' then null else s.last_error end,
   attempts = case when s.holder = n.holder then 0 else s.attempts end,
   due = case when s.holder <> n.holder then s.due when s.status <> 'active' then null
@@ -160,7 +161,10 @@ class Leases:
         return await self._waiting.ask((id, number, most))
 
     async def sent(self, told: Told) -> Standing:
-        """Note that something was taken, whoever has the lease by now."""
+        """Note that something was taken, whoever has the lease by now.
+
+        Where nobody has, it was ended to have things sent again (`Subscriptions.resend`).
+        """
         return await self._sent.ask(told)
 
     async def failed(self, subscriber: Subscriber, reason: str, due: int) -> None:

@@ -6,10 +6,12 @@ import httpx
 import pytest
 
 from fhir_server.audit.ledger import Ledger
+from fhir_server.context import now
 from fhir_server.postgres.database import Database
 from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
 from resources import validate
+from subscriptions.leases import Leases, Told
 from subscriptions.matcher import Matcher
 from tests.server import Server
 from tests.subscriptions.wanting import BACKPORT, TOPICS, put, subscription
@@ -186,6 +188,23 @@ async def test_resend_goes_back_to_a_number_or_an_instant(
     assert api.get(f"/Subscription/{id}/$resend?eventsSinceNumber=1").status_code == 405
     await database.run("update subscription set status = 'off'")
     assert api.post(f"/Subscription/{id}/$resend?eventsSinceNumber=1").status_code == 409
+
+
+async def test_what_is_under_way_does_not_undo_a_resend(
+    api: httpx.Client, server: Server, store: Store, database: Database
+) -> None:
+    id = await asked_for(api, store, subscription("Flag?status=active"))
+    await flags(api, server, database, 3)
+    leases = Leases(database)
+    (claimed,) = await leases.claim(1, ())
+    assert (claimed.id, claimed.delivered) == (id, 0)
+    await leases.sent(Told(id, 2, now()))
+
+    assert api.post(f"/Subscription/{id}/$resend?eventsSinceNumber=1").status_code == 200
+    standing = await leases.sent(Told(id, 3, now()))
+    assert not standing.is_held
+    assert await database.run("select delivered from subscription") == [(0,)]
+    assert len(await Leases(database).claim(1, ())) == 1
 
 
 @pytest.mark.standard("Subscriptions R5 Backport 1.1.0 subscription topics in R4")
