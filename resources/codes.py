@@ -70,12 +70,10 @@ LOINC: Final = "http://loinc.org"
 SNOMED: Final = "http://snomed.info/sct"
 UCUM: Final = "http://unitsofmeasure.org"
 URI: Final = "urn:ietf:rfc:3986"
-BCP_13: Final = "urn:ietf:bcp:13"  # media types
 
 V2_0074: Final = "http://terminology.hl7.org/CodeSystem/v2-0074"  # diagnostic service section
 V2_0203: Final = "http://terminology.hl7.org/CodeSystem/v2-0203"  # identifier type
 
-V3_ACT_CODE: Final = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 V3_ACT_REASON: Final = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 V3_CONFIDENTIALITY: Final = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 V3_DATA_OPERATION: Final = "http://terminology.hl7.org/CodeSystem/v3-DataOperation"
@@ -87,15 +85,10 @@ AUDIT_ENTITY_TYPE: Final = "http://terminology.hl7.org/CodeSystem/audit-entity-t
 AUDIT_EVENT_TYPE: Final = "http://terminology.hl7.org/CodeSystem/audit-event-type"
 BALP_ENTITY_TYPE: Final = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType"
 CONSENT_SCOPE: Final = "http://terminology.hl7.org/CodeSystem/consentscope"
-BALP_USER_TYPE: Final = "https://profiles.ihe.net/ITI/BALP/CodeSystem/UserAgentTypes"
-DATA_ABSENT_REASON: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
-ENDPOINT_CONNECTION: Final = "http://terminology.hl7.org/CodeSystem/endpoint-connection-type"
-ISO_21089: Final = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle"
 OBJECT_ROLE: Final = "http://terminology.hl7.org/CodeSystem/object-role"
 PROVENANCE_AGENT_TYPE: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 RESTFUL_INTERACTION: Final = "http://hl7.org/fhir/restful-interaction"
 SECURITY_SOURCE_TYPE: Final = "http://terminology.hl7.org/CodeSystem/security-source-type"
-RESOURCE_TYPES: Final = "http://hl7.org/fhir/resource-types"
 
 # --- our own code systems ----------------------------------------------------------------------
 
@@ -143,7 +136,6 @@ ODS_ORGANIZATION: Final = "https://fhir.nhs.uk/Id/ods-organization-code"
 ODS_ORGANISATION_AS_ALSO_SPELT: Final = "https://fhir.nhs.uk/Id/ods-organisation-code"  # input only
 ODS_SITE: Final = "https://fhir.nhs.uk/Id/ods-site-code"
 GMC_NUMBER: Final = "https://fhir.hl7.org.uk/Id/gmc-number"
-NMC_NUMBER: Final = "https://fhir.hl7.org.uk/Id/nmc-number"
 HCPC_NUMBER: Final = "https://fhir.hl7.org.uk/Id/hcpc-number"
 SDS_USER: Final = "https://fhir.nhs.uk/Id/sds-user-id"
 SDS_ROLE_PROFILE: Final = "https://fhir.nhs.uk/Id/sds-role-profile-id"
@@ -155,7 +147,6 @@ MRN: Final = f"{BASE}/Id/mrn"  # /{ODS of the issuer}
 REQUESTED_PROCEDURE: Final = f"{BASE}/Id/requested-procedure"  # /{ODS of the issuer}
 
 NHS_NUMBER_OID: Final = "2.16.840.1.113883.2.1.4.1"
-SDS_ORGANISATION_OID: Final = "1.2.826.0.1285.0.1.10"
 
 # --- extensions --------------------------------------------------------------------------------
 
@@ -163,18 +154,11 @@ HL7: Final = "http://hl7.org/fhir/StructureDefinition"
 ADDENDUM_OF: Final = f"{HL7}/diagnosticReport-addendumOf"
 REPLACES_REPORT: Final = f"{HL7}/diagnosticReport-replaces"
 REPORT_SUPPORTING_INFO: Final = f"{HL7}/workflow-supportingInfo"
-EVENT_PERFORMER_FUNCTION: Final = f"{HL7}/event-performerFunction"
 EVENT_STATUS_REASON: Final = f"{HL7}/event-statusReason"
 REQUEST_STATUS_REASON: Final = f"{HL7}/request-statusReason"
 TASK_CANDIDATE_LIST: Final = f"{HL7}/task-candidateList"
 TASK_REPLACES: Final = f"{HL7}/task-replaces"
 FLAG_DETAIL: Final = f"{HL7}/flag-detail"
-FLAG_PRIORITY: Final = f"{HL7}/flag-priority"
-AUDIT_ACCESSION: Final = f"{HL7}/auditevent-Accession"
-AUDIT_INSTANCE: Final = f"{HL7}/auditevent-Instance"
-AUDIT_NUMBER_OF_INSTANCES: Final = f"{HL7}/auditevent-NumberOfInstances"
-AUDIT_SOP_CLASS: Final = f"{HL7}/auditevent-SOPClass"
-DATA_ABSENT_REASON_EXTENSION: Final = f"{HL7}/data-absent-reason"
 
 NHS_NUMBER_VERIFICATION_STATUS: Final = (
     "https://fhir.hl7.org.uk/StructureDefinition/Extension-UKCore-NHSNumberVerificationStatus"
@@ -382,37 +366,3 @@ INCORRECT_WORKLIST_ENTRY: Final = Coding(DCM, "113038", "Incorrect Modality Work
 RETENTION_EXPIRED: Final = Coding(DCM, "113039", "Data Retention Policy Expired")
 COMPLETE_STUDY_CONTENT: Final = Coding(DCM, "113032", "Complete Study Content")
 DIAGNOSIS_INPUT_USED: Final = Coding(DCM, "128218", "Diagnosis Input Used")
-
-# --- audit: kinds of event (PS3.16 CID 400; IHE ITI BALP) --------------------------------------
-
-AUDIT_REST: Final = Coding(AUDIT_EVENT_TYPE, "rest", "RESTful Operation")
-AUDIT_APPLICATION_ACTIVITY: Final = Coding(DCM, "110100", "Application Activity")
-AUDIT_LOG_USED: Final = Coding(DCM, "110101", "Audit Log Used")
-AUDIT_BEGIN_TRANSFERRING: Final = Coding(DCM, "110102", "Begin Transferring DICOM Instances")
-AUDIT_INSTANCES_ACCESSED: Final = Coding(DCM, "110103", "DICOM Instances Accessed")
-AUDIT_INSTANCES_TRANSFERRED: Final = Coding(DCM, "110104", "DICOM Instances Transferred")
-AUDIT_STUDY_DELETED: Final = Coding(DCM, "110105", "DICOM Study Deleted")
-AUDIT_EXPORT: Final = Coding(DCM, "110106", "Export")
-AUDIT_IMPORT: Final = Coding(DCM, "110107", "Import")
-AUDIT_ORDER_RECORD: Final = Coding(DCM, "110109", "Order Record")
-AUDIT_PATIENT_RECORD: Final = Coding(DCM, "110110", "Patient Record")
-AUDIT_PROCEDURE_RECORD: Final = Coding(DCM, "110111", "Procedure Record")
-AUDIT_QUERY: Final = Coding(DCM, "110112", "Query")
-AUDIT_SECURITY_ALERT: Final = Coding(DCM, "110113", "Security Alert")
-AUDIT_USER_AUTHENTICATION: Final = Coding(DCM, "110114", "User Authentication")
-AUDIT_APPLICATION_START: Final = Coding(DCM, "110120", "Application Start")
-AUDIT_APPLICATION_STOP: Final = Coding(DCM, "110121", "Application Stop")
-AUDIT_LOGIN: Final = Coding(DCM, "110122", "Login")
-AUDIT_LOGOUT: Final = Coding(DCM, "110123", "Logout")
-AUDIT_EMERGENCY_OVERRIDE: Final = Coding(DCM, "110127", "Emergency Override Started")
-AUDIT_DISCLOSE: Final = Coding(ISO_21089, "disclose", "Disclose Record Lifecycle Event")
-
-ENTITY_PERSON: Final = Coding(AUDIT_ENTITY_TYPE, "1", "Person")
-ENTITY_SYSTEM_OBJECT: Final = Coding(AUDIT_ENTITY_TYPE, "2", "System Object")
-ENTITY_REQUEST_ID: Final = Coding(BALP_ENTITY_TYPE, "XrequestId", "X-Request-Id")
-ROLE_PATIENT: Final = Coding(OBJECT_ROLE, "1", "Patient")
-ROLE_REPORT: Final = Coding(OBJECT_ROLE, "3", "Report")
-ROLE_DOMAIN_RESOURCE: Final = Coding(OBJECT_ROLE, "4", "Domain Resource")
-ROLE_JOB: Final = Coding(OBJECT_ROLE, "20", "Job")
-ROLE_QUERY: Final = Coding(OBJECT_ROLE, "24", "Query")
-SOURCE_APPLICATION_SERVER: Final = Coding(SECURITY_SOURCE_TYPE, "4", "Application Server")
