@@ -75,7 +75,9 @@ class Service(NamedTuple):
 
 
 def handle_echo(event: Any, bridge: Bridge, portal: Portal) -> int:
-    """Answer a C-ECHO request (PS3.4 Annex A)."""
+    """Answer a C-ECHO request (PS3.4 Annex A), even if that cannot be audited now."""
+    with contextlib.suppress(Refusal):
+        portal.call(bridge.ledger.append(ledger.entry(event.assoc.sender.context("C-ECHO"))))
     bridge.counting.note("C-ECHO", counting.SUCCESS, time.perf_counter())
     return SUCCESS
 

@@ -44,6 +44,7 @@ def _rest(interaction: str, code: str = "") -> tuple[Code, Code]:
 
 REST: Final = Code(codes.AUDIT_EVENT_TYPE, "rest", "RESTful Operation")
 ACTIVITY: Final = Code(codes.DCM, "110100", "Application Activity")
+LOG_USED: Final = Code(codes.DCM, "110101", "Audit Log Used")
 ACCESSED: Final = Code(codes.DCM, "110103", "DICOM Instances Accessed")
 TRANSFERRED: Final = Code(codes.DCM, "110104", "DICOM Instances Transferred")
 EXPORT: Final = Code(codes.DCM, "110106", "Export")
@@ -88,6 +89,7 @@ _ROWS: Final = (
     Event("notification",     EXPORT,      None,                   "R", False),
     Event("C-ECHO",           ACTIVITY,    None,                   "E", True),
     Event("association",      ALERT,       NODE,                   "E", True),
+    Event("audit-log",        LOG_USED,    None,                   "R", False),
     Event("login",            AUTHENTICATION, LOGIN,               "E", True),
     Event("alert",            ALERT,       None,                   "E", True),
     Event("start",            ACTIVITY,    START,                  "E", True),

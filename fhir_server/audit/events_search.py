@@ -3,18 +3,20 @@
 Who may see a row: the system; and, if scope and role let them see AuditEvents at all, those whose
 organisation the agent acted for, or whose organisation has to do with the patient concerned.
 
-AuditEvents are not audited themselves.
+To look at the ledger is an event too (DICOM PS3.15 Section A.5.3.2, "Audit Log Used"): its row is
+durable before the answer, which does not have it yet.
 
 References
 ----------
 * FHIR R4 auditevent, "Search Parameters"; IHE ITI-81 (Retrieve ATNA Audit Event)
 """
 
+from dataclasses import replace
 from typing import Any, Final
 
 from fhir_server.access import gate
 from fhir_server.access.gate import Reach
-from fhir_server.audit import criteria, render
+from fhir_server.audit import asked, criteria, ledger, render
 from fhir_server.audit.render import Line
 from fhir_server.context import RequestContext
 from fhir_server.search import page
@@ -24,6 +26,9 @@ from fhir_server.search.stored import Stored
 from resources.errors import NotFound, Unsupported
 
 COLUMNS: Final = ", ".join(f"a.{name}" for name in Line._fields)
+
+USED: Final = "audit-log"
+"""The interaction of who looked at the ledger; see `audit.events`."""
 
 Parameters = list[Any]
 
@@ -43,6 +48,7 @@ async def read(database: Runs, context: RequestContext, id: str) -> Stored:
         visible = seen(reach, context, params)
         sql = f"select {COLUMNS} from audit as a where a.instant = $1 and a.n = $2 and {visible}"
         for row in await database.run(sql, params):
+            await _used(database, context, id=id, version=1, hits=1)
             return render.stored(Line._make(row))
     raise NotFound(f"There is no AuditEvent/{id}.")
 
@@ -64,7 +70,9 @@ async def search(database: Runs, context: RequestContext, query: Query) -> Page:
     if query.total == "accurate" or query.count == 0:
         sql = f"select count(*) from audit as a where {where}"
         total = (await database.run(sql, params))[0][0]
+    asked_for, patient = asked.text(query), asked.patient(query)
     if query.count == 0:
+        await _used(database, context, query=asked_for, patient=patient, hits=0)
         return Page([], [], total, None)
     descending = _descending(query)
     if query.cursor is not None:
@@ -77,9 +85,16 @@ async def search(database: Runs, context: RequestContext, query: Query) -> Page:
     sql = f"select {COLUMNS} from audit as a where {where} {in_order}"
     rows = await database.run(sql, params)
     lines = [Line._make(row) for row in rows[: query.count]]
+    await _used(database, context, query=asked_for, patient=patient, hits=len(lines))
     more = len(rows) > query.count
     following = page.encode((lines[-1].instant, lines[-1].n)) if more else None
     return Page([render.stored(line) for line in lines], [], total, following)
+
+
+async def _used(database: Runs, context: RequestContext, **told: Any) -> None:
+    """Note that somebody looked at the ledger."""
+    row = ledger.entry(replace(context, interaction=USED), type="AuditEvent", **told)
+    await database.run(ledger.INSERT, ledger.arrays([row]))
 
 
 def _descending(query: Query) -> bool:

@@ -42,8 +42,19 @@ class Applications:
         self._url = server.issuer.public_url
 
     async def token(self, request: Request) -> Response:
-        """Answer the token endpoint."""
-        return await self._answered(request, "token", self._server.token)
+        """Answer the token endpoint; what it gave, and to whom, is audited before it is given."""
+        answer = await self._answered(request, "token", self._server.token)
+        if answer.status_code == 200:
+            given = json.loads(bytes(answer.body))["access_token"]
+            principal = self._server.checker.check(given)
+            context = RequestContext(principal, "login", exchange.origin(request))
+            detail = f"token issued {principal.scopes.text}"
+            row = ledger.entry(context, patient=principal.patient, detail=detail)
+            try:
+                await self._ledger.append(row)
+            except Exhausted as refusal:
+                return exchange.refused("temporarily_unavailable", refusal.reason, 503)
+        return answer
 
     async def introspect(self, request: Request) -> Response:
         """Answer the introspection endpoint."""

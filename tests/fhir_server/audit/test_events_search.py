@@ -193,17 +193,18 @@ async def test_pages_follow_each_other_from_the_newest_without_gaps(store: Store
     whole = [event["id"] for event in await found(store, [])]
     context = of("lead", "search-type", "auditor")
     ids: list[str] = []
-    pairs = [("_count", "1"), ("_total", "accurate")]
+    pairs = [("_count", "1"), ("_total", "accurate"), ("type", "rest")]
     while True:
         page = await store.search(context, parse("AuditEvent", pairs))
         ids += [each.id for each in page.matches]
         assert page.total == 4
         if page.next is None:
             break
-        pairs = [*pairs[:2], ("_cursor", page.next)]
+        pairs = [*pairs[:3], ("_cursor", page.next)]
 
     assert ids == whole
-    oldest_first = [event["id"] for event in await found(store, [("_sort", "date")])]
+    asked = [("_sort", "date"), ("type", "rest")]
+    oldest_first = [event["id"] for event in await found(store, asked)]
     assert oldest_first == whole[::-1]
 
 
@@ -340,9 +341,21 @@ async def test_the_purpose_is_that_of_the_token_else_of_the_role(store: Store) -
 
 
 @pytest.mark.usefixtures("told")
-async def test_reading_the_audit_leaves_no_audit(store: Store, database: Database) -> None:
-    before = await database.run("select count(*) from audit")
+@pytest.mark.standard("PS3.15 A.5.3.2")
+async def test_reading_the_audit_is_an_event_too(store: Store) -> None:
+    first, *_ = await found(store, [("patient", "Patient/of-lead")])
+    await store.read(of("lead", role="auditor"), "AuditEvent", first["id"])
 
-    await found(store, [])
+    read, search = await found(store, [("type", f"{DCM}|110101")])
 
-    assert await database.run("select count(*) from audit") == before
+    for event in (read, search):
+        assert (event["type"]["code"], event["action"], event["outcome"]) == ("110101", "R", "0")
+        assert event["agent"][2]["who"] == {"reference": "PractitionerRole/at-lead"}
+        assert event["purposeOfEvent"][0]["coding"][0]["code"] == "HCOMPL"
+        assert validate.check(content.made(event)) == []
+    assert f"AuditEvent/{first['id']}/_history/1" in [
+        one["what"].get("reference") for one in read["entity"] if "what" in one
+    ]
+    (query,) = [one["query"] for one in search["entity"] if "query" in one]
+    asked = base64.b64decode(query).decode()
+    assert asked == "AuditEvent?patient=Patient/of-lead&_count=20"
