@@ -16,7 +16,7 @@ import orjson
 
 from dicom_bridge import orders, sources
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.mapping import dicom_json, origin, tags
+from dicom_bridge.mapping import dicom_json, origin, reconciling, tags
 from dicom_bridge.mapping import imaging_study as studies
 from dicom_bridge.mapping import patient as patients
 from dicom_bridge.mapping.imaging_study import Arrived
@@ -127,7 +127,9 @@ class _Folding:
         study = await self._first(found, belonging)
         doubt = belonging.doubt or (STRANGERS if strangers else "")
         if doubt:
-            await self._work.create(content.made(self._reconcile(study, of.id, doubt)))
+            instant = self._work.context.instant
+            asked = reconciling.task(study.reference, study.json["subject"], of.id, doubt, instant)
+            await self._work.create(content.made(asked))
         return study
 
     async def _first(self, found: dict[str, Any], belonging: orders.Belonging) -> Stored:
@@ -145,22 +147,6 @@ class _Folding:
         return await self._work.update(
             "ImagingStudy", known.id, content.made(merged), if_match=known.version
         )
-
-    def _reconcile(self, study: Stored, organization: str, doubt: str) -> dict[str, Any]:
-        instant = content.written_instant(self._work.context.instant)
-        return {
-            "resourceType": "Task",
-            "status": "requested",
-            "intent": "order",
-            "priority": "urgent",
-            "code": {"coding": [codes.RECONCILE.json]},
-            "description": doubt,
-            "focus": {"reference": f"ImagingStudy/{study.id}"},
-            "for": study.json["subject"],
-            "authoredOn": instant,
-            "lastModified": instant,
-            "owner": {"reference": f"Organization/{organization}"},
-        }
 
 
 STRANGERS: Final = "Instances of another patient came under the same Study Instance UID."

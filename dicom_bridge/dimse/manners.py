@@ -7,19 +7,28 @@ stored. Here a request is served only on a context of its own SOP class.
 References
 ----------
 * PS3.7 Section 9.1 (Affected SOP Class UID), Annex C.5.6 (No Such SOP Class), D.3.2
-* PS3.4 Annexes A, B, C, J, K (which DIMSE services a service class has)
+* PS3.4 Annexes A, B, C, F, J, K (which DIMSE services a service class has)
 """
 
 from typing import Any, Final
 
-from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE, N_ACTION
+from pynetdicom.dimse_primitives import (
+    C_ECHO,
+    C_FIND,
+    C_GET,
+    C_MOVE,
+    C_STORE,
+    N_ACTION,
+    N_CREATE,
+    N_SET,
+)
 from pynetdicom.service_class import (
     BasicWorklistManagementServiceClass,
     QueryRetrieveServiceClass,
     StorageServiceClass,
     VerificationServiceClass,
 )
-from pynetdicom.service_class_n import StorageCommitmentServiceClass
+from pynetdicom.service_class_n import ProcedureStepServiceClass, StorageCommitmentServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
 NO_SUCH_SOP_CLASS: Final = 0x0118
@@ -31,6 +40,8 @@ SERVICES: Final[dict[type[Any], tuple[type[Any], ...]]] = {
     C_GET: (QueryRetrieveServiceClass,),
     C_MOVE: (QueryRetrieveServiceClass,),
     N_ACTION: (StorageCommitmentServiceClass,),
+    N_CREATE: (ProcedureStepServiceClass,),
+    N_SET: (ProcedureStepServiceClass,),
 }
 """DIMSE service -> the service classes that use it and that we offer."""
 
@@ -45,8 +56,8 @@ def fits(request: Any, context: Any) -> bool:
     """
     if context is None:
         return False
-    of = "RequestedSOPClassUID" if isinstance(request, N_ACTION) else "AffectedSOPClassUID"
-    named, negotiated = str(getattr(request, of)), str(context.abstract_syntax)
+    of = "Requested" if isinstance(request, N_ACTION | N_SET) else "Affected"
+    named, negotiated = str(getattr(request, f"{of}SOPClassUID")), str(context.abstract_syntax)
     services = SERVICES.get(type(request), ())
     return named == negotiated and uid_to_service_class(negotiated) in services
 

@@ -6,8 +6,8 @@ and it comes from where it may. Everything else is a row of `SERVICES`.
 References
 ----------
 * PS3.8 Section 9.3.4 (A-ASSOCIATE-RJ: reasons), PS3.7 Annex D (association negotiation)
-* PS3.4 Annexes A (Verification), B (Storage), C (Query/Retrieve), J (Storage Commitment),
-  K (Basic Worklist)
+* PS3.4 Annexes A (Verification), B (Storage), C (Query/Retrieve), F (Modality Performed
+  Procedure Step), J (Storage Commitment), K (Basic Worklist)
 """
 
 import asyncio
@@ -29,7 +29,17 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_bridge import counting, ingest, storage
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.dimse import commitment, find, models, peers, reactor, retrieve, store, worklist
+from dicom_bridge.dimse import (
+    commitment,
+    find,
+    models,
+    mpps,
+    peers,
+    reactor,
+    retrieve,
+    store,
+    worklist,
+)
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.dimse.reporter import Reporter
 from dicom_bridge.dimse.sender import Sender
@@ -94,6 +104,8 @@ SERVICES: Final[list[Service]] = [
     Service(tuple(models.FIND), PLAIN, evt.EVT_C_FIND, find.handle_find),
     Service(tuple(models.GET), PLAIN, evt.EVT_C_GET, retrieve.handle_get),
     Service(tuple(models.MOVE), PLAIN, evt.EVT_C_MOVE, retrieve.handle_move),
+    Service((mpps.SOP_CLASS,), PLAIN, evt.EVT_N_CREATE, mpps.handle_create),
+    Service((mpps.SOP_CLASS,), PLAIN, evt.EVT_N_SET, mpps.handle_set),
     Service((commitment.PUSH_MODEL,), PLAIN, evt.EVT_N_ACTION, commitment.handle_action),
     Service((worklist.MODALITY_WORKLIST,), PLAIN, evt.EVT_C_FIND, worklist.handle_worklist),
 ]

@@ -49,6 +49,7 @@ ACCESSED: Final = Code(codes.DCM, "110103", "DICOM Instances Accessed")
 TRANSFERRED: Final = Code(codes.DCM, "110104", "DICOM Instances Transferred")
 EXPORT: Final = Code(codes.DCM, "110106", "Export")
 IMPORT: Final = Code(codes.DCM, "110107", "Import")
+PROCEDURE: Final = Code(codes.DCM, "110111", "Procedure Record")
 QUERY: Final = Code(codes.DCM, "110112", "Query")
 ALERT: Final = Code(codes.DCM, "110113", "Security Alert")
 AUTHENTICATION: Final = Code(codes.DCM, "110114", "User Authentication")
@@ -83,6 +84,7 @@ _ROWS: Final = (
     Event("QIDO-RS",          QUERY,       None,                   "E", True),
     Event("C-GET",            TRANSFERRED, None,                   "R", False),
     Event("C-MOVE",           TRANSFERRED, None,                   "R", False),
+    Event("MPPS",             PROCEDURE,   None,                   "U", True),
     Event("storage-commitment", ACTIVITY,  None,                   "E", True),
     Event("WADO-RS",          ACCESSED,    None,                   "R", False),
     Event("export",           EXPORT,      None,                   "R", False),
