@@ -46,6 +46,15 @@ async def parties(work: Work, task: Json, base: str) -> set[Party]:
     return found
 
 
+def is_named(work: Work, task: Json, base: str) -> bool:
+    """Whether the asker is asked in person to acknowledge a report."""
+    if step_of(task) != codes.ACKNOWLEDGE.code:
+        return False
+    return work.context.principal.subject in {
+        local(one, base) for one in acknowledgement.answerable(task)
+    }
+
+
 async def is_or_acts_for(work: Work, party: str, base: str) -> bool:
     """Whether the asker is a party, acts for the same organisation, or is a member of the team."""
     principal = work.context.principal

@@ -169,7 +169,9 @@ class Receipts:
             ("_total", "none"),
         ]
         context = RequestContext(OURSELVES, "search-type", "worker")
-        page = await self._store.search(context, parse("Task", pairs, own_base=self._base))
+        page = await self._store.search(
+            context, parse("Task", pairs, strict=True, own_base=self._base)
+        )
         return page.matches
 
     async def _receive(self, task: Stored, row: Row, *, opened: bool) -> int:

@@ -201,7 +201,9 @@ class Workflow:
             if all(before.get(name) == after.get(name) for name in ("status", "owner")):
                 return
             parties = await delegation.parties(work, before, self._base)
-            task.check_parties(before, after, parties, work.context.principal.role)
+            named = delegation.is_named(work, before, self._base)
+            role = work.context.principal.role
+            task.check_parties(before, after, parties, role, named=named)
             await delegation.check(work, before, after, self._base)
 
     async def _keep(self, work: Work, write: Write) -> None:

@@ -40,6 +40,9 @@ PRIORITIES: Final[Mapping[str, str]] = {
 STEPS: Final = ("remind", "escalate-team", "escalate-fail-safe")
 """What is done about an answer that does not come, in this order."""
 
+UNANSWERED: Final = frozenset({"cancelled", "entered-in-error", "failed", "rejected"})
+"""Ends that are no answer: only the server takes an acknowledgement there, for another one."""
+
 KEPT: Final = ("requester", "restriction", "reasonCode", "authoredOn")
 """What only the server says of an acknowledgement."""
 
@@ -202,15 +205,18 @@ def rule(before: Json | None, after: Json, context: Asker) -> None:
     ------
     Unprocessable
         For whom, from whom and by when it is; its priority is lowered; something that was noted of
-        it is left out.
+        it is left out; it is ended without an answer, or made by hand for a request.
     """
     if context.principal.role == "system":
         return
-    said_when = _extensions(before or {}, codes.ESCALATES)
-    if _extensions(after, codes.ESCALATES) != said_when:
-        raise Unprocessable("the server says when it asks again", at="Task.extension")
     if before is None:
-        return
+        if after.get("basedOn"):
+            raise Unprocessable("the server asks for acknowledgements itself", at="Task.code")
+        before = {**after, "extension": []}
+    if after.get("status") in UNANSWERED and before.get("status") != after.get("status"):
+        raise Unprocessable("a report is acknowledged, or handed on", at="Task.status")
+    if _extensions(after, codes.ESCALATES) != _extensions(before, codes.ESCALATES):
+        raise Unprocessable("the server says when it asks again", at="Task.extension")
     for element in KEPT:
         if before.get(element) != after.get(element):
             raise Unprocessable(

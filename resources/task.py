@@ -110,7 +110,16 @@ PERFORMERS: Final[Mapping[str, frozenset[str]]] = {
     "post-process": frozenset({"operator", "device", "application"}),
     "report": frozenset({"reporter", "application"}),
     "addendum": frozenset({"reporter", "application"}),
-    "acknowledge": frozenset({"referrer", "delegate", "coordinator", "application"}),
+    "acknowledge": frozenset(
+        {
+            "referrer",
+            "delegate",
+            "coordinator",
+            "reviewer",
+            "safety-officer",
+            "application",
+        }
+    ),
 }
 """Who does which step: the actors of IR(ME)R; an application acts for its organisation."""
 
@@ -154,7 +163,12 @@ def check_move(source: str, target: str, by: Party) -> None:
 
 
 def check_parties(
-    before: Mapping[str, Any], after: Mapping[str, Any], parties: Collection[Party], role: str
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    parties: Collection[Party],
+    role: str,
+    *,
+    named: bool = False,
 ) -> None:
     """Refuse a move that none of the parties somebody is may make.
 
@@ -164,6 +178,8 @@ def check_parties(
         What the asker is to this Task as it stood: its owner, its requester, both, or neither.
     role
         The role of the asker, a key of the gate's table.
+    named
+        The asker is asked in person to do it, whatever their role.
 
     Raises
     ------
@@ -191,7 +207,7 @@ def check_parties(
             f"only its {others} takes a Task to {target}", "Task.status", "relationship"
         )
     step = step_of(after) or ""
-    if "requester" not in allowed and role not in PERFORMERS.get(step, {role}):
+    if "requester" not in allowed and not named and role not in PERFORMERS.get(step, {role}):
         raise Forbidden(f"the step {step} is not for the role {role}", "Task.status", "role")
 
 

@@ -455,3 +455,49 @@ def test_a_worker_that_is_stopped_at_any_moment_takes_every_step_once(clinic: Cl
         "escalate-team",
         "remind",
     ]
+
+
+@pytest.mark.requirement("R010.2")
+@pytest.mark.parametrize("status", ["rejected", "cancelled", "failed", "entered-in-error"])
+@pytest.mark.parametrize("login", ["gp", "coordinator"])
+def test_an_acknowledgement_is_given_and_not_done_away_with(
+    clinic: Clinic, login: str, status: str
+) -> None:
+    _, task = issued(clinic)
+
+    answer = clinic.put(login, {**task, "status": status, "statusReason": {"text": "Not mine"}})
+
+    assert answer.status_code == 422
+    assert [one["id"] for one in unread(clinic, "gp")] == [task["id"]]
+    assert clinic.as_(login).delete(f"Task/{task['id']}").status_code in (403, 409)
+
+
+@pytest.mark.requirement("R010.3")
+def test_nobody_makes_an_acknowledgement_without_deadlines_before_the_server_does(
+    clinic: Clinic,
+) -> None:
+    request, _, _ = clinic.reported()
+    (made,) = clinic.tasks(request, "acknowledge")
+    by_hand = {name: made[name] for name in ("code", "focus", "basedOn", "for", "owner")}
+    by_hand |= {"resourceType": "Task", "status": "requested", "intent": "order"}
+
+    answer = clinic.as_("reporter").post("Task", content=json.dumps(by_hand))
+
+    assert answer.status_code == 422
+
+
+@pytest.mark.requirement("R010.1")
+@pytest.mark.parametrize("login", ["reviewer", "clearscan-reporter"])
+def test_who_is_named_in_person_acknowledges_whatever_their_role(
+    clinic: Clinic, login: str
+) -> None:
+    copy = {"url": codes.COPY_TO, "valueReference": {"reference": f"PractitionerRole/{login}"}}
+    (request,) = clinic.refer({"extension": [copy]})
+    clinic.authorise(request)
+    clinic.report(request, clinic.images_arrive(request))
+
+    (task,) = unread(clinic, login)
+
+    clinic.change(login, task, status="completed", businessStatus=codes.ACKNOWLEDGED.concept)
+    assert unread(clinic, login) == []
+    assert len(unread(clinic, "gp")) == 1, "each for themselves"

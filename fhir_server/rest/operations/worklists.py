@@ -6,7 +6,7 @@ same. Who stands in for somebody (absence cover, a CareTeam in force) has their 
 
 References
 ----------
-* R004.1, R005.1, R006.3, R011.1 of the requirements; `resources.worklists`
+* R004.1, R005.1, R006.3, R011.1 of the requirements; `resources.worklists`; FHIR R4 search
 """
 
 from collections.abc import Sequence
