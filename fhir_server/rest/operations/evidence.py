@@ -18,34 +18,26 @@ References
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from fhir_server.access import gate
-from fhir_server.context import RequestContext
 from fhir_server.rest import bundles, outcomes
 from fhir_server.rest.exchange import Answer, Request, Server
 from fhir_server.rest.operations.parameters import Given
+from fhir_server.rest.operations.past import Past
 from fhir_server.rest.operations.row import Result, Taken
-from fhir_server.search import query as queries
 from fhir_server.search.stored import Stored
-from fhir_server.store.history import Cut
-from fhir_server.store.store import Store
-from resources import codes, elements, evidence, imaging_study, references, report
+from resources import codes, elements, evidence, imaging_study, report
 from resources.content import written_instant
-from resources.errors import Forbidden, Gone, Issue, NotFound, TooLarge
+from resources.errors import Forbidden, Issue, NotFound
 
 TAKES: Final = (Taken("version", "integer"),)
 
-MOST: Final = 1000
-"""Studies, reports, versions or accesses of one patient that are looked at."""
 HIGHEST: Final = 2**31 - 1
 
 LOOKED: Final = ("ImagingStudy", "DiagnosticReport")
-DISPLAYS: Final = ("read", "vread", "WADO-RS", "C-GET", "C-MOVE")
-"""Interactions that show something to somebody."""
-
 HIDDEN: Final = "What was displayed is told to those who may search AuditEvents."
 
 
@@ -71,6 +63,15 @@ class Told:
         return reference
 
 
+class Case(NamedTuple):
+    """The report as it was issued, the Provenance of that, who signed it, and whom it is about."""
+
+    issued: Stored
+    made: Stored | None
+    author: str
+    patient: str | None
+
+
 async def answer(server: Server, request: Request, given: Given) -> Result:
     """Answer the evidence of a report: of the version named, or of its first issued one.
 
@@ -81,32 +82,34 @@ async def answer(server: Server, request: Request, given: Given) -> Result:
     """
     for type in ("DiagnosticReport", "ImagingStudy", "Provenance"):
         gate.reach(request.context, "r", type)
+    past = Past(server, request)
     request.handed_over = True
-    store, context, base = server.store, request.context, server.base_url
-    versions = await _versions(store, context, "DiagnosticReport", request.id)
+    versions = await past.versions("DiagnosticReport", request.id)
+    request.handed_over = False
     issued = _issued(versions, given.number("version", HIGHEST))
+    request.handed_over = True
+    made = await _provenance(past, issued)
+    case = Case(issued, made, _author(made), _patient(past, issued))
     told = Told()
-    patient = _patient(issued, base)
-    made = await _provenance(store, context, issued, base)
-    author = _author(made)
     told.parts += [
         {"name": "report", "valueReference": {"reference": told.show(issued)}},
         {"name": "issued", "valueInstant": written_instant(issued.instant)},
-        *([{"name": "author", "valueReference": {"reference": author}}] if author else []),
     ]
+    if case.author:
+        told.parts.append({"name": "author", "valueReference": {"reference": case.author}})
     if made is not None:
         told.show(made)
-    held = await _available(store, context, issued, made, patient, told, base)
-    opened = await _displayed(store, context, issued, author, patient, told, base)
-    await _changed(store, context, versions, issued, held, patient, told, base)
+    held = await _available(past, case, told)
+    opened = _may_see_accesses(request) and await _displayed(past, case, told)
+    await _changed(past, versions, case, held, told)
     request.handed_over = False
     first = {"resourceType": "Parameters", "parameter": told.parts}
-    entries = [b'{"resource":%b}' % orjson.dumps(first), *_entries(base, told.shown)]
+    entries = [b'{"resource":%b}' % orjson.dumps(first), *_entries(server.base_url, told.shown)]
     if not opened:
         remark = outcomes.outcome([Issue("suppressed", HIDDEN)], severity="information")
         entries.append(b'{"resource":%b}' % remark)
     body = bundles.bundle(b"collection", entries)
-    return Result(Answer(200, body), patient, len(told.shown))
+    return Result(Answer(200, body), case.patient, len(told.shown))
 
 
 def _entries(base: str, shown: dict[str, Stored]) -> Iterable[bytes]:
@@ -114,14 +117,6 @@ def _entries(base: str, shown: dict[str, Stored]) -> Iterable[bytes]:
     for row in shown.values():
         address = f"{base}/{row.reference}".encode()
         yield b'{"fullUrl":"%b","resource":%b}' % (address, row.text)
-
-
-async def _versions(store: Store, context: RequestContext, type: str, id: str) -> list[Stored]:
-    """All versions of a resource, the oldest first."""
-    page = await store.history(context, type, id, Cut(MOST))
-    if page.next is not None:
-        raise TooLarge(f"There are more than {MOST} versions.", code="too-costly")
-    return page.matches[::-1]
 
 
 def _issued(versions: list[Stored], number: int | None) -> Stored:
@@ -134,18 +129,16 @@ def _issued(versions: list[Stored], number: int | None) -> Stored:
     raise NotFound("There is no such issued version of the report.", "version")
 
 
-def _patient(row: Stored, base: str) -> str | None:
-    about = references.parse(row.json.get("subject", {}).get("reference", ""), base)
+def _patient(past: Past, row: Stored) -> str | None:
+    about = past.parsed(row.json.get("subject", {}).get("reference", ""))
     return about.id if about is not None and about.type == "Patient" else None
 
 
-async def _provenance(
-    store: Store, context: RequestContext, issued: Stored, base: str
-) -> Stored | None:
+async def _provenance(past: Past, issued: Stored) -> Stored | None:
     """The Provenance that was written when the report was signed."""
     target = f"{issued.reference}/_history/{issued.version}"
     activity = codes.LEGALLY_AUTHENTICATED.token
-    found = await _search(store, context, "Provenance", base, target=target, activity=activity)
+    found = await past.search("Provenance", ("target", target), ("activity", activity))
     return found[0] if found else None
 
 
@@ -156,46 +149,34 @@ def _author(made: Stored | None) -> str:
     return ""
 
 
-async def _search(
-    store: Store, context: RequestContext, type: str, base: str, **criteria: str
-) -> list[Stored]:
-    pairs = [*((name.replace("_of", "-of"), value) for name, value in criteria.items())]
-    query = queries.parse(type, [*pairs, ("_count", str(MOST))], strict=True, own_base=base)
-    page = await store.search(context, query)
-    if page.next is not None:
-        raise TooLarge(f"There are more than {MOST} {type} to look at.", code="too-costly")
-    return page.matches
-
-
-async def _available(
-    store: Store,
-    context: RequestContext,
-    issued: Stored,
-    made: Stored | None,
-    patient: str | None,
-    told: Told,
-    base: str,
-) -> dict[str, Stored]:
+async def _available(past: Past, case: Case, told: Told) -> dict[str, Stored]:
     """Say what there was; give the studies and reports as they stood, by reference."""
     held: dict[str, Stored] = {}
-    for entity in made.json.get("entity", ()) if made is not None else ():
-        what = references.parse(entity.get("what", {}).get("reference", ""), base)
+    for entity in case.made.json.get("entity", ()) if case.made is not None else ():
+        what = past.parsed(entity.get("what", {}).get("reference", ""))
         if what is None or what.version is None:
             continue
-        row = await _version(store, context, what.type, what.id, int(what.version))
+        row = await past.version(what.type, what.id, int(what.version))
         if row is not None:
             held[row.reference] = row
             role = elements.extension_value(entity, codes.EVIDENCE_ROLE_EXTENSION)
             _say_available(told, row, role or "source")
-    for type in LOOKED if patient is not None else ():
-        for now in await _search(store, context, type, base, patient=str(patient)):
-            if now.reference in {*held, issued.reference}:
-                continue
-            row = await _at(store, context, now, issued.instant)
-            if row is not None and not row.deleted:
-                held[row.reference] = row
-                _say_available(told, row, codes.EVIDENCE_AVAILABLE.code)
+    for now in await _of_patient(past, case):
+        if now.reference in {*held, case.issued.reference}:
+            continue
+        row = await past.before(now, case.issued.instant)
+        if row is not None and not row.deleted:
+            held[row.reference] = row
+            _say_available(told, row, codes.EVIDENCE_AVAILABLE.code)
     return held
+
+
+async def _of_patient(past: Past, case: Case) -> list[Stored]:
+    """The studies and reports of the patient, as they are now."""
+    if case.patient is None:
+        return []
+    about = ("patient", f"Patient/{case.patient}")
+    return [row for type in LOOKED for row in await past.search(type, about)]
 
 
 def _say_available(told: Told, row: Stored, role: str) -> None:
@@ -210,66 +191,41 @@ def _say_available(told: Told, row: Stored, role: str) -> None:
     )
 
 
-async def _version(
-    store: Store, context: RequestContext, type: str, id: str, version: int
-) -> Stored | None:
+def _may_see_accesses(request: Request) -> bool:
     try:
-        return await store.vread(context, type, id, version)
-    except (NotFound, Gone, Forbidden):
-        return None
-
-
-async def _at(store: Store, context: RequestContext, now: Stored, instant: int) -> Stored | None:
-    """A resource as it stood at an instant, or None if it was not there yet."""
-    if now.instant < instant:
-        return now
-    page = await store.history(context, now.type, now.id, Cut(1, high=instant - 1))
-    return page.matches[0] if page.matches else None
-
-
-async def _displayed(
-    store: Store,
-    context: RequestContext,
-    issued: Stored,
-    author: str,
-    patient: str | None,
-    told: Told,
-    base: str,
-) -> bool:
-    """Say what the author opened of the patient until the report was issued; False if not told."""
-    try:
-        gate.reach(context, "s", "AuditEvent")
+        gate.reach(request.context, "s", "AuditEvent")
     except Forbidden:
         return False
-    if not author or patient is None:
+    return True
+
+
+async def _displayed(past: Past, case: Case, told: Told) -> bool:
+    """Say what the author opened of the patient from the request until the report was issued."""
+    if not case.author or case.patient is None:
         return True
-    since = await _since(store, context, issued, base)
     asked = [
-        ("agent", author),
-        ("patient", f"Patient/{patient}"),
+        ("agent", case.author),
+        ("patient", f"Patient/{case.patient}"),
         ("action", "R"),
         ("outcome", "0"),
-        ("date", f"le{written_instant(issued.instant)}"),
+        ("date", f"le{written_instant(case.issued.instant)}"),
         ("_sort", "date"),
-        ("_count", str(MOST)),
     ]
+    since = await _since(past, case.issued)
     if since is not None:
         asked.append(("date", f"ge{written_instant(since)}"))
-    page = await store.search(context, queries.parse("AuditEvent", asked, own_base=base))
-    if page.next is not None:
-        raise TooLarge(f"There are more than {MOST} accesses to look at.", code="too-costly")
-    first: dict[str, list[Stored]] = {}
-    for row in page.matches:
+    rows: dict[str, list[Stored]] = {}
+    for row in await past.search("AuditEvent", *asked):
         for what in _opened(row):
-            first.setdefault(what, []).append(row)
-    for what, rows in first.items():
-        told.show(rows[0])
+            rows.setdefault(what, []).append(row)
+    for what, found in rows.items():
+        told.show(found[0])
         told.say(
             "displayed",
             what,
-            ("first", "Instant", written_instant(rows[0].instant)),
-            ("last", "Instant", written_instant(rows[-1].instant)),
-            ("times", "UnsignedInt", len(rows)),
+            ("first", "Instant", written_instant(found[0].instant)),
+            ("last", "Instant", written_instant(found[-1].instant)),
+            ("times", "UnsignedInt", len(found)),
         )
     return True
 
@@ -282,63 +238,49 @@ def _opened(event: Stored) -> Iterable[str]:
             yield reference
 
 
-async def _since(store: Store, context: RequestContext, issued: Stored, base: str) -> int | None:
+async def _since(past: Past, issued: Stored) -> int | None:
     """When the first of the requests was written that the report answers."""
     found: list[int] = []
     for literal in elements.references(issued.json.get("basedOn")):
-        request = references.parse(literal, base)
+        request = past.parsed(literal)
         if request is not None and request.type == "ServiceRequest":
-            row = await _version(store, context, request.type, request.id, 1)
+            row = await past.version(request.type, request.id, 1)
             found += [row.instant] if row is not None else []
     return min(found, default=None)
 
 
 async def _changed(
-    store: Store,
-    context: RequestContext,
-    versions: list[Stored],
-    issued: Stored,
-    held: dict[str, Stored],
-    patient: str | None,
-    told: Told,
-    base: str,
+    past: Past, versions: list[Stored], case: Case, held: dict[str, Stored], told: Told
 ) -> None:
     """Say what came, went or was said since."""
+    issued = case.issued
     later = [one for one in versions if one.version > issued.version]
     for before, after in pairwise([issued, *later]):
-        if after.deleted:
-            _say_changed(told, after, evidence.Change("deleted"))
-            continue
-        for change in evidence.of_report(before.json, after.json):
+        gone = [evidence.Change("deleted")]
+        for change in gone if after.deleted else evidence.of_report(before.json, after.json):
             _say_changed(told, after, change)
-    addenda = {
-        row.reference: row
-        for row in await _search(
-            store, context, "DiagnosticReport", base, addendum_of=issued.reference
-        )
-        if row.instant > issued.instant
-    }
+    found = await past.search("DiagnosticReport", ("addendum-of", issued.reference))
+    addenda = {row.reference: row for row in found if row.instant > issued.instant}
     for row in addenda.values():
         _say_changed(told, row, evidence.Change("addendum"))
-    present: dict[str, Stored] = {}
-    for type in LOOKED if patient is not None else ():
-        found = await _search(store, context, type, base, patient=str(patient))
-        present |= {row.reference: row for row in found}
+    present = {row.reference: row for row in await _of_patient(past, case)}
     for reference, row in present.items():
-        then = held.get(reference)
         if reference in addenda or reference == issued.reference:
             continue
-        if then is None:
-            kind = "late-study" if row.type == "ImagingStudy" else "late-report"
-            _say_changed(told, row, evidence.Change(kind))
-        elif row.version > then.version:
-            is_study = row.type == "ImagingStudy"
-            compare = evidence.of_study if is_study else evidence.of_report
-            for change in compare(then.json, row.json):
-                _say_changed(told, row, change)
+        for change in _since_then(held.get(reference), row):
+            _say_changed(told, row, change)
     for reference in held.keys() - present.keys():
         if held[reference].type in LOOKED:
             told.say("changed", reference, ("kind", "Code", "deleted"))
+
+
+def _since_then(then: Stored | None, now: Stored) -> list[evidence.Change]:
+    is_study = now.type == "ImagingStudy"
+    if then is None:
+        return [evidence.Change("late-study" if is_study else "late-report")]
+    if now.version == then.version:
+        return []
+    return (evidence.of_study if is_study else evidence.of_report)(then.json, now.json)
 
 
 def _say_changed(told: Told, row: Stored, change: evidence.Change) -> None:
