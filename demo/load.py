@@ -11,6 +11,7 @@ from typing import Any, Final
 from joserfc.jwk import ECKey
 
 from demo import data
+from demo.resources import resources
 from dicom_bridge.dimse import peers
 from dicom_bridge.dimse.peers import Peer
 from fhir_server.access.principal import Principal
@@ -46,7 +47,7 @@ async def load(settings: Settings, database: Database, store: Store) -> Path:
 async def write_resources(store: Store) -> None:
     """Write what is not there yet, in one unit of work."""
     context = RequestContext(Principal.system("demo"), "transaction", "demo load")
-    wanted = {f"{one['resourceType']}/{one['id']}": one for one in data.resources()}
+    wanted = {f"{one['resourceType']}/{one['id']}": one for one in resources()}
     there = await store.many(context, list(wanted))
     missing = [one for reference, one in wanted.items() if reference not in there]
     if not missing:
