@@ -7,6 +7,7 @@ import pytest
 
 from demo import data
 from demo.load import load
+from demo.resources import resources
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database
@@ -41,7 +42,7 @@ def test_nhs_numbers_are_valid_and_of_the_test_range() -> None:
 
 def test_every_resource_is_valid_and_refers_to_what_came_before() -> None:
     known: set[str] = set()
-    for resource in data.resources():
+    for resource in resources():
         assert check(resource) == [], resource["id"]
         assert {literal for _, literal, _ in references.find(resource)} <= known
         known.add(f"{resource['resourceType']}/{resource['id']}")
@@ -61,7 +62,7 @@ async def test_loading_twice_is_loading_once(
 
     assert path.read_text() == first
     assert (tmp_path / "demo-backend.jwk.json").read_text() == key
-    for resource in data.resources():
+    for resource in resources():
         stored = await store.read(context, resource["resourceType"], resource["id"])
         assert stored.version == 1
 
