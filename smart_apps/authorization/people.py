@@ -17,7 +17,7 @@ from fhir_server.access.limits import Limits
 from fhir_server.audit.ledger import MINOR_FAILURE, Ledger, entry
 from fhir_server.context import RequestContext
 from fhir_server.store.store import Store
-from resources.errors import Exhausted, Forbidden, Invalid, Refusal, Throttled
+from resources.errors import Exhausted, Forbidden, Invalid, Refusal, Throttled, TooLarge
 from smart_apps import users
 from smart_apps.authorization import exchange, pages, secret, sign_ins
 from smart_apps.authorization.authorize import Authorize, Step
@@ -186,6 +186,8 @@ def told(endpoint: Endpoint, limits: Limits, ledger: Ledger) -> Endpoint:
                 status, body, headers = error()
                 return _sent_on(Response(body, status, dict(headers)))
             return page_of(pages.problem("This cannot be authorised", error.description or ""), 400)
+        except TooLarge as refusal:
+            return page_of(pages.problem("This does not work", refusal.reason), 413)
         except Exhausted as refusal:
             return page_of(pages.problem("Not now", refusal.reason), 503)
         except Forbidden as refusal:

@@ -87,4 +87,6 @@ def form_token(cookie: str) -> str:
 
 def is_ours(cookie: str, token: str) -> bool:
     """Say whether a form with this token came from a page that we gave to this browser."""
-    return bool(cookie) and hmac.compare_digest(form_token(cookie), token)
+    return bool(cookie) and hmac.compare_digest(
+        form_token(cookie).encode(), token.encode(errors="replace")
+    )

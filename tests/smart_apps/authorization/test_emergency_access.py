@@ -178,7 +178,7 @@ def test_what_is_done_in_an_emergency_says_so_in_the_audit(site: Site) -> None:
         codes = {coding["code"] for coding in event["purposeOfEvent"][0]["coding"]}
         assert codes == {"ETREAT", "BTG", "life"}
         assert event["agent"][2]["purposeOfUse"] == event["purposeOfEvent"]
-        assert event["agent"][2]["role"] [0]["text"] == "reporter"
+        assert event["agent"][2]["role"][0]["text"] == "reporter"
 
 
 @pytest.mark.parametrize(
