@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import bars, dicom, fhir, processes, worklists
+from bench import bars, dicom, fhir, processes, reports, worklists
 from bench.client import Client, Measured
 from fhir_server import installation
 from fhir_server.postgres.embedded import running
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--patients", type=int, default=200)
     parser.add_argument("--only", default="", help="works, comma-separated")
-    parts = ("fhir", "dicom", "workers", "worklists", "all")
+    parts = ("fhir", "dicom", "workers", "worklists", "reports", "all")
     parser.add_argument("--part", choices=parts, default="all")
     parser.add_argument("--at", default=worklists.SIZES, help="Tasks of --part worklists")
     parser.add_argument("--explain", action="store_true", help="print the plans of worklists")
@@ -147,6 +147,10 @@ def main() -> None:
     if options.part == "worklists":
         sizes = [int(each) for each in options.at.split(",")]
         worklists.compare(sizes, 20 * options.rounds, options.explain)
+        return
+    if options.part == "reports":
+        results["reports"] = reports.measure(reports.ROWS, options.rounds)
+        _keep(results, options.json)
         return
     if options.part == "workers":
         results["workers"] = workers_table(options)

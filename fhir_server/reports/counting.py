@@ -11,6 +11,7 @@ References
 * PostgreSQL documentation: GROUPING SETS, width_bucket
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -63,14 +64,18 @@ async def count(database: Database, context: RequestContext, asked: Asked) -> li
     if accesses := [row for row in ACCESSES if row.measure in asked.measures]:
         params = []
         statements.append((_of_accesses(accesses, reach, context, asked, params), params))
-    rows: list[Row] = []
-    async with database.transaction() as transaction:
-        await transaction.run(MEMORY)
-        for sql, values in statements:
-            rows += await transaction.run(sql, values)
+    answers = await asyncio.gather(*(_asked(database, each) for each in statements))
+    rows = [row for answer in answers for row in answer]
     order = {measure: n for n, measure in enumerate(asked.measures)}
     lines = [_line(row, asked) for row in rows]
     return sorted(lines, key=lambda line: (order[line.measure], line.values or ()))
+
+
+async def _asked(database: Database, statement: Statement) -> list[Row]:
+    """Ask one statement with the memory that it needs; two are asked at the same time."""
+    async with database.transaction() as transaction:
+        await transaction.run(MEMORY)
+        return await transaction.run(*statement)
 
 
 def _line(row: Row, asked: Asked) -> Line:
