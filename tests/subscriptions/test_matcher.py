@@ -32,7 +32,10 @@ from tests.subscriptions.wanting import (
     told,
 )
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R010.1")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.standard("Subscriptions R5 Backport 1.1.0 event numbers"),
+]
 
 FORKED = multiprocessing.get_context("fork")
 
