@@ -96,6 +96,7 @@ class Workflow:
                 "Consent": consent.rule,
                 "DiagnosticReport": report.rule,
                 "Organization": organization.rule,
+                "OrganizationAffiliation": agreement.rule,
                 "Patient": patient.rule,
                 "Provenance": self._recorder.rule,
                 "SearchParameter": own_parameters.rule,

@@ -11,9 +11,10 @@ References
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from resources import codes, elements
+from resources.errors import Forbidden
 
 AFFILIATION_CODE: Final = f"{codes.BASE}/CodeSystem/affiliation"
 PARTS: Final[Mapping[str, str]] = {
@@ -30,6 +31,14 @@ TERMS: Final[Mapping[str, str]] = {
     f"{codes.OURS}/automatic-acceptance": "automatic_acceptance",
 }
 """Extension -> the term it grants; each is a boolean, and absent means no."""
+
+
+class Asker(Protocol):
+    """As much of a RequestContext as the rule looks at."""
+
+    @property
+    def principal(self) -> Any:
+        """Who asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,26 @@ class Agreement:
             partner.organization == organization and term in partner.terms
             for partner in self.partners.get(part, ())
         )
+
+
+def rule(before: Mapping[str, Any] | None, after: Mapping[str, Any], context: Asker) -> None:
+    """Let nobody grant themselves the work, or the terms, of another organisation.
+
+    Raises
+    ------
+    Forbidden
+        The lead that the affiliation names, or named before, is not who writes it.
+    """
+    if context.principal.role == "system":
+        return
+    own = f"Organization/{context.principal.organization}"
+    for said in (before or {}, after):
+        leads = [elements.unversioned(one) for one in elements.references(said.get("organization"))]
+        if any(not (lead == own or lead.endswith(f"/{own}")) for lead in leads):
+            raise Forbidden(
+                "an agreement is written by the organisation that hands out the work",
+                step="relationship",
+            )
 
 
 def read(lead: str, affiliations: Iterable[Mapping[str, Any]] = ()) -> Agreement:

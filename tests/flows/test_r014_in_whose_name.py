@@ -72,6 +72,29 @@ def test_an_administrator_writes_the_directory_of_their_own_organisation(clinic:
     assert sent(clinic, "admin", "PUT", "PractitionerRole/new-here", here).status_code == 201
 
 
+def test_a_partner_does_not_write_the_agreement_of_its_lead(clinic: Clinic) -> None:
+    """Or it would hand itself the work, and the terms."""
+    partner = clinic.server.client("administrator", "westvale", scope="user/*.cruds")
+    lead = clinic.server.client("administrator", "northmoor", scope="user/*.cruds")
+    agreed = {
+        "resourceType": "OrganizationAffiliation",
+        "active": True,
+        "organization": {"reference": "Organization/northmoor"},
+        "participatingOrganization": {"reference": "Organization/westvale"},
+    }
+
+    refused = partner.post("OrganizationAffiliation", content=json.dumps(agreed))
+    made = lead.post("OrganizationAffiliation", content=json.dumps(agreed))
+    taken = {**made.json(), "active": False}
+    changed = partner.put(
+        f"OrganizationAffiliation/{taken['id']}",
+        content=json.dumps(taken),
+        headers={"If-Match": 'W/"1"'},
+    )
+
+    assert (refused.status_code, made.status_code, changed.status_code) == (403, 201, 403)
+
+
 def test_an_organisation_does_not_take_the_code_of_another(clinic: Clinic) -> None:
     """Accession numbers and local patient numbers are believed by the code of their issuer."""
     own = clinic.get("admin", "Organization/northmoor")
