@@ -213,6 +213,22 @@ def test_a_report_that_somebody_else_read_is_not_opened_by_its_recipient(
 
 
 @pytest.mark.requirement("R010.3")
+def test_a_search_delivers_no_more_than_it_showed(clinic: Clinic) -> None:
+    take_receipts(clinic)
+    _, task = issued(clinic)
+    elsewhere = clinic.patient
+    clinic.welcome()
+    _, other = issued(clinic)
+    assert clinic.patient != elsewhere
+
+    unread(clinic, "gp")
+    take_receipts(clinic)
+
+    assert clinic.get("coordinator", f"Task/{other['id']}")["status"] == "received"
+    assert clinic.get("coordinator", f"Task/{task['id']}")["status"] == "requested"
+
+
+@pytest.mark.requirement("R010.3")
 def test_the_practices_system_delivers_a_report_and_does_not_open_it(clinic: Clinic) -> None:
     take_receipts(clinic)
     _, task = issued(clinic)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fhir_server import settings as settings_of_server
 from resources import acknowledgement, codes
 from resources.acknowledgement import DEFAULT, PRIORITIES, RANKS, STEPS
 from resources.acknowledgement_status import COUNTS, Item, lines, measure_report, percentile, table
@@ -118,6 +119,14 @@ def test_deadlines_that_make_no_sense_are_refused(tmp_path: Path, broken: Any) -
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Invalid):
         acknowledgement.read(tmp_path / "nowhere.json")
+
+
+def test_a_server_is_not_started_with_deadlines_that_make_no_sense(tmp_path: Path) -> None:
+    place = tmp_path / "deadlines.json"
+    place.write_text("{}")
+
+    with pytest.raises(Invalid, match="ISOCENTRE_ACKNOWLEDGEMENT"):
+        settings_of_server.read(acknowledgement=str(place))
 
 
 # --- counting ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ References
 * R010.1, R010.2, R011.2 of the requirements; docs/acknowledgement.md
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fhir_server.naming import versioned
@@ -21,13 +21,14 @@ from fhir_server.rest.operations.row import Result, Taken
 from fhir_server.search.stored import Stored
 from resources import acknowledgement, codes, content, references
 from resources.content import written_instant
-from resources.errors import Conflict, Invalid, TooLarge, Unprocessable
+from resources.errors import Conflict, Invalid, Stale, TooLarge, Unprocessable
 from resources.task import step_of
 
 TAKES: Final = (Taken("task", "Reference", 1, "*"), Taken("note", "string"))
 GIVES: Final = (Taken("task", "Reference", 1, "*"),)
 
 MOST: Final = 100
+ATTEMPTS: Final = 3
 
 
 async def answer(server: Server, request: Request, given: Given) -> Result:
@@ -50,6 +51,21 @@ async def answer(server: Server, request: Request, given: Given) -> Result:
         raise TooLarge(f"At most {MOST} at once.", code="too-costly")
     note = given.text("note")
     request.handed_over = True
+    for attempt in range(ATTEMPTS):
+        try:
+            done = await _acknowledged(server, request, ids, note)
+            break
+        except Stale:
+            # The worker noted meanwhile that one was delivered or opened.
+            if attempt == ATTEMPTS - 1:
+                raise
+    rows = [("task", "Reference", {"reference": versioned(each)}) for each in done]
+    return Result(Answer(200, parameters.written(rows)), hits=len(done))
+
+
+async def _acknowledged(
+    server: Server, request: Request, ids: Sequence[str], note: str
+) -> list[Stored]:
     async with server.store.begin(request.context) as work:
         tasks = [await work.read("Task", id) for id in sorted(ids)]
         for task in tasks:
@@ -61,8 +77,7 @@ async def answer(server: Server, request: Request, given: Given) -> Result:
                 continue
             changed = content.replaced(content.read(task.text), _members(task.json, request, note))
             done.append(await work.update("Task", task.id, changed, task.version))
-    rows = [("task", "Reference", {"reference": versioned(each)}) for each in done]
-    return Result(Answer(200, parameters.written(rows)), hits=len(done))
+    return done
 
 
 def _id(server: Server, given: Any) -> str:
