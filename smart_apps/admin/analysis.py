@@ -52,7 +52,7 @@ async def shows(desk: Desk, visit: Visit) -> Answer:
     over_time = await _count(desk, visit, span, ("accessed", "emergency"), ("period",), kind)
     matrix = await _count(desk, visit, span, ("crossed",), ("organization", "creator"))
     places = [value for line in (*by_place, *matrix) for value in line.values or ()]
-    names = await desk.names(visit, places)
+    names = await desk.names(places)
     body = joined(
         _form(span.first, span.last),
         _by_place(by_place, names),
@@ -71,7 +71,7 @@ async def gives(desk: Desk, visit: Visit) -> Answer:
     """Give the counts of each organisation as CSV."""
     span = _span(visit)
     lines = await _count(desk, visit, span, tuple(MEASURES), ("organization",))
-    names = await desk.names(visit, [value for line in lines for value in line.values or ()])
+    names = await desk.names([value for line in lines for value in line.values or ()])
     text = written.table(Report(span.low, span.high, ("organization",), lines, names))
     headers = {"content-disposition": 'attachment; filename="audit-report.csv"'}
     return Response(text, headers=headers, media_type="text/csv; charset=utf-8")
@@ -192,7 +192,7 @@ async def _acknowledgements(desk: Desk, visit: Visit, span: Span) -> Markup:
         status, focus = str(task.get("status")), str(task.get("focus", {}).get("reference", ""))
         rows.append((waited, owner, focus, str(task.get("priority", "routine")), status))
     rows.sort(reverse=True)
-    names = await desk.names(visit, [owner for _, owner, *_ in rows[:SLOWEST]])
+    names = await desk.names([owner for _, owner, *_ in rows[:SLOWEST]])
     shown = [
         (_hours(waited), names.get(owner, owner), focus, priority, status)
         for waited, owner, focus, priority, status in rows[:SLOWEST]

@@ -58,15 +58,15 @@ async def _page(desk: Desk, visit: Visit, fields: Mapping[str, str]) -> Answer:
     except Refusal as refusal:
         return Page("Audit", asking, refusal.reason, 400)
     told = [_told(row) for row in found.matches]
-    names = await desk.names(visit, [each for row in told for each in (row["who"], row["place"])])
+    names = await desk.names([each for row in told for each in (row["who"], row["place"])])
     rows = [
         (
-            row["when"],
+            markup.element("span", row["when"], class_="when"),
             names.get(row["who"], row["who"]),
             row["role"],
             names.get(row["place"], row["place"]),
             row["what"],
-            row["object"],
+            markup.element("span", row["object"], class_="long"),
             row["purpose"],
             row["outcome"],
         )

@@ -65,7 +65,7 @@ async def closes(desk: Desk, visit: Visit) -> Answer:
 async def _page(desk: Desk, visit: Visit, problem: str = "") -> Answer:
     tasks = await waiting(desk, visit)
     people = [str(one.get("requester", {}).get("reference", "")) for one in tasks]
-    names = await desk.names(visit, people)
+    names = await desk.names(people)
     shown = [
         _shown(visit, task, names.get(who, who)) for task, who in zip(tasks, people, strict=True)
     ]
