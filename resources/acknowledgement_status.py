@@ -12,11 +12,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from resources import codes
+from resources import codes, elements
 
 MEASURE: Final = f"{codes.BASE}/Measure/acknowledgement"
-COUNT: Final = f"{codes.BASE}/CodeSystem/acknowledgement-count"
-
 COUNTS: Final = ("issued", "open", "overdue", "acknowledged", "superseded")
 """What is counted; `overdue` are those of the open ones whose time has passed."""
 
@@ -168,7 +166,7 @@ def measure_report(
 
 
 def _code(code: str) -> dict[str, Any]:
-    return {"coding": [{"system": COUNT, "code": code}]}
+    return elements.concept(codes.ACKNOWLEDGEMENT_COUNT, code)
 
 
 def _link(address: str) -> dict[str, Any]:

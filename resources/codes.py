@@ -98,7 +98,9 @@ EVIDENCE_ROLE: Final = f"{BASE}/CodeSystem/evidence-role"
 ROLE: Final = f"{BASE}/CodeSystem/role"
 GOVERNANCE_TASK: Final = f"{BASE}/CodeSystem/governance-task"
 IMAGING_STEP: Final = f"{BASE}/CodeSystem/imaging-step"
+ACKNOWLEDGEMENT_COUNT: Final = f"{BASE}/CodeSystem/acknowledgement-count"
 ACKNOWLEDGEMENT_NOTE: Final = f"{BASE}/CodeSystem/acknowledgement-note"
+TEAM_PART: Final = f"{BASE}/CodeSystem/team-part"
 COMMUNICATION_CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/communication-category"
 LIST_KIND: Final = f"{BASE}/CodeSystem/list-kind"
 NICIP: Final = f"{BASE}/CodeSystem/nicip"  # no FHIR URI is published for NICIP short codes
@@ -250,6 +252,29 @@ IO_ESCALATE_TEAM: Final = Coding(STEP_IO, "escalate-team", "When the team was as
 IO_ESCALATE_FAIL_SAFE: Final = Coding(
     STEP_IO, "escalate-fail-safe", "When the fail-safe officer was asked"
 )
+
+# --- acknowledgement-count: what a status report of acknowledgement says; team-part ------------
+
+COUNTED: Final = Coding(ACKNOWLEDGEMENT_COUNT, "counts", "How many there are")
+COUNT_ISSUED: Final = Coding(ACKNOWLEDGEMENT_COUNT, "issued", "Issued")
+COUNT_OPEN: Final = Coding(ACKNOWLEDGEMENT_COUNT, "open", "Not yet acknowledged")
+COUNT_OVERDUE: Final = Coding(ACKNOWLEDGEMENT_COUNT, "overdue", "Overdue")
+COUNT_ACKNOWLEDGED: Final = Coding(ACKNOWLEDGEMENT_COUNT, "acknowledged", "Acknowledged")
+COUNT_SUPERSEDED: Final = Coding(
+    ACKNOWLEDGEMENT_COUNT, "superseded", "Superseded by a newer version, or given up"
+)
+TIME_MEDIAN: Final = Coding(ACKNOWLEDGEMENT_COUNT, "median", "Median time to acknowledgement")
+TIME_P95: Final = Coding(
+    ACKNOWLEDGEMENT_COUNT, "p95", "95th percentile of the time to acknowledgement"
+)
+BY_ISSUER: Final = Coding(ACKNOWLEDGEMENT_COUNT, "issuer", "Organisation that reported")
+BY_ORGANIZATION: Final = Coding(
+    ACKNOWLEDGEMENT_COUNT, "organization", "Organisation of the recipient"
+)
+BY_REFERRER: Final = Coding(ACKNOWLEDGEMENT_COUNT, "referrer", "Recipient")
+BY_CATEGORY: Final = Coding(ACKNOWLEDGEMENT_COUNT, "category", "Category of the report")
+
+COVERED: Final = Coding(TEAM_PART, "covered", "The others of the team stand in for them")
 
 # --- acknowledgement-note: why somebody is told about one, and what was done about it -----------
 

@@ -22,7 +22,7 @@ from fhir_server.rest.operations.parameters import Given
 from fhir_server.rest.operations.row import Result, Taken
 from fhir_server.search.query import parse
 from fhir_server.search.stored import Stored
-from resources import codes, elements
+from resources import codes
 from resources.content import written_instant
 from resources.errors import Forbidden, Invalid
 from resources.worklists import Worklist, worklists
@@ -35,9 +35,6 @@ MOST_PAGES: Final = 20
 """Of a longer worklist the waiting time in the middle is not told."""
 
 SECOND: Final = 1_000_000
-
-COVERED: Final = f"{codes.BASE}/CodeSystem/team-part"
-"""The role of a member of a CareTeam for whom the others stand in is `covered` in this system."""
 
 WITHOUT_ORDER: Final = frozenset({"_sort", "_include", "_include:iterate", "_revinclude"})
 
@@ -102,9 +99,7 @@ async def _teams(server: Server, request: Request, person: str) -> list[dict[str
 def _covered(team: dict[str, Any], base: str) -> set[str]:
     """For whom the members of a team stand in: the members whose part says so."""
     absent = [
-        one
-        for one in team.get("participant", ())
-        if any(elements.code_in(role, COVERED) == "covered" for role in one.get("role", ()))
+        one for one in team.get("participant", ()) if codes.has(one.get("role"), codes.COVERED)
     ]
     return members({"participant": absent}, base)
 
