@@ -134,12 +134,9 @@ class Keys:
         return {"keys": [key.public for key in self._keys if key.is_accepted(at)]}
 
     def _of(self, kid: object) -> Key | None:
-        for _ in range(2):
-            for key in self._keys:
-                if key.id == kid:
-                    return key
-            self.look()  # another process may have begun with a key that is new to us
-        return None
+        """Find a key; another process may have begun with one that is new to us."""
+        self.look()
+        return next((key for key in self._keys if key.id == kid), None)
 
 
 def path_in(data_dir: Path) -> Path:

@@ -1,6 +1,11 @@
 """How much may be asked: so many in a time, so many at once, each asker by itself."""
 
+from itertools import accumulate
+from unittest.mock import patch
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fhir_server.access import limits
 from fhir_server.access.limits import Limits, Rate
@@ -113,3 +118,26 @@ def test_an_address_of_ipv6_is_counted_by_its_network(clock: Clock) -> None:
 
     with pytest.raises(Throttled):
         limited.admit_address("token", "2001:db8::3")
+
+
+@given(
+    number=st.integers(1, 20),
+    burst=st.integers(1, 20),
+    waits=st.lists(st.floats(0, 30), min_size=1, max_size=120),
+)
+def test_no_span_of_time_has_more_than_the_burst_and_the_rate(
+    number: int, burst: int, waits: list[float]
+) -> None:
+    rate, taken_at = Rate(number, 60, burst), []
+    for at in accumulate(waits, initial=1000.0):
+        with patch("time.monotonic", lambda at=at: at):
+            try:
+                rate.take("a")
+            except Throttled:
+                continue
+            taken_at.append(at)
+
+    for first, began in enumerate(taken_at):
+        for last in range(first, len(taken_at)):
+            span = taken_at[last] - began
+            assert last - first + 1 <= burst + span * number / 60 + 1e-6

@@ -5,7 +5,7 @@ import pytest
 
 from fhir_server.access import keys
 from tests.smart_apps.authorization.browser import Site
-from tests.smart_apps.authorization.test_clients import ask, assertion
+from tests.smart_apps.authorization.test_clients import ASSERTION, ask, assertion
 
 
 def published(site: Site) -> list[str]:
@@ -32,6 +32,13 @@ def test_the_signing_key_is_rolled_and_the_old_one_retired_while_the_server_runs
 
     keys.retire(folder, old)
 
+    told = site.post(
+        "/auth/introspect",
+        token=before,
+        client_assertion_type=ASSERTION,
+        client_assertion=assertion(site),
+    )
+    assert told.json() == {"active": False}
     assert site.soon_refused("Patient/p1", before)
     assert site.get("Patient/p1", after).status_code == 200
     assert published(site) == [new]
