@@ -41,7 +41,7 @@ PER_ORGANISATION: Final = 24
 CLAIMED: Final = 64
 ROUND: Final = 32
 """Notifications to one subscriber under one lease."""
-LOOK_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 0.25
 """Without being woken, it is looked so often what is due."""
 AGAIN_SECONDS: Final = 1.0
 """When the database is away."""
