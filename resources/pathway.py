@@ -18,7 +18,7 @@ References
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from resources import elements
+from resources import codes, elements
 from resources.agreement import Agreement
 from resources.errors import Forbidden
 from resources.pathway_steps import Create as Create
@@ -82,7 +82,7 @@ def necessary(
         return tuple(
             Update({**task.json, "status": "cancelled", "lastModified": instant}, task.version)
             for task in state.of_type("Task")
-            if task.json.get("status") not in FINAL and step_of(task.json)
+            if task.json.get("status") not in FINAL and _is_called_off(step_of(task.json))
         )
     for action in pathway:
         wanted = tuple(_wanted(action, agreement, state, instant))
@@ -114,6 +114,11 @@ def check_made(
         raise Forbidden(f"{action.step} is a step of another party", "Task.owner", "relationship")
     if task.get("status") not in ("draft", "requested"):
         raise Forbidden("a step begins as requested", "Task.status", "relationship")
+
+
+def _is_called_off(step: str | None) -> bool:
+    """Whether a step ends with its request: a report that was issued is still to be answered."""
+    return step not in (None, codes.ACKNOWLEDGE.code)
 
 
 def _wanted(

@@ -517,3 +517,15 @@ def test_who_is_named_in_person_acknowledges_whatever_their_role(
     clinic.change(login, task, status="completed", businessStatus=codes.ACKNOWLEDGED.concept)
     assert unread(clinic, login) == []
     assert len(unread(clinic, "gp")) == 1, "each for themselves"
+
+
+@pytest.mark.requirement("R010.1")
+def test_a_report_is_acknowledged_although_its_request_was_withdrawn(clinic: Clinic) -> None:
+    request, task = issued(clinic)
+    asked = clinic.get("gp", f"ServiceRequest/{request['id']}")
+
+    clinic.change("gp", asked, status="revoked")
+
+    assert [one["id"] for one in unread(clinic, "gp")] == [task["id"]]
+    clinic.acknowledge(request)
+    assert clinic.get("gp", f"ServiceRequest/{request['id']}")["status"] == "revoked"
