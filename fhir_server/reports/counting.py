@@ -32,12 +32,15 @@ from fhir_server.reports.measures import (
     Asked,
     Line,
 )
-from resources.errors import Forbidden
+from resources.errors import Exhausted, Forbidden
 
 Parameters = list[Any]
 
 MEMORY: Final = "set local work_mem = '64MB'"
 """Of a report, so that what a month holds is grouped without going to disk."""
+
+SECONDS: Final = 20.0
+"""A report may take longer than a search: who asks for one waits for it."""
 
 OWNER: Final = "coalesce(nullif(r.organizations[1], ''), r.organizations[2], '')"
 """Who created a row of `current`; of what the server made, the first that it names as a party."""
@@ -53,6 +56,8 @@ async def count(database: Database, context: RequestContext, asked: Asked) -> li
     ------
     Forbidden
         Scope or role do not let the asker search AuditEvents, or only some of them.
+    Exhausted
+        It took too long.
     """
     reach = gate.reach(context, "s", "AuditEvent")
     if reach.only:
@@ -64,7 +69,11 @@ async def count(database: Database, context: RequestContext, asked: Asked) -> li
     if accesses := [row for row in ACCESSES if row.measure in asked.measures]:
         params = []
         statements.append((_of_accesses(accesses, reach, context, asked, params), params))
-    answers = await asyncio.gather(*(_asked(database, each) for each in statements))
+    try:
+        async with asyncio.timeout(SECONDS):
+            answers = await asyncio.gather(*(_asked(database, each) for each in statements))
+    except TimeoutError:
+        raise Exhausted("Ask for a shorter period or fewer measures.", code="too-costly") from None
     rows = [row for answer in answers for row in answer]
     order = {measure: n for n, measure in enumerate(asked.measures)}
     lines = [_line(row, asked) for row in rows]

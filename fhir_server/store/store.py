@@ -221,7 +221,7 @@ class Store:
 
     async def count(self, context: RequestContext, asked: measures.Asked) -> list[measures.Line]:
         """Count what was done, as far as the asker may see; who asks writes the audit row."""
-        async with self._places.one(), find.in_time():
+        async with self._places.one():
             return await counting.count(self._database, context, asked)
 
     async def _found(
