@@ -160,16 +160,27 @@ class Workflow:
         await self._recorder.record(work, written, held, after)
 
     async def _roots(self, work: Work, written: Sequence[Write]) -> list[Stored]:
-        """The issued reports that get an addendum here, and are not written besides."""
-        named = {
-            local(name, self._base)
-            for write in written
-            if write.stored.type == "DiagnosticReport"
-            for name in report.addended(write.after)
-        }
+        """The issued reports that get or lose an addendum here, and are not written besides.
+
+        Raises
+        ------
+        Unprocessable
+            An addendum is about another patient than its report.
+        """
         own = {write.stored.reference for write in written}
-        found = [await work.read(*split(name)) for name in sorted(named - own)]
-        return [one for one in found if report.is_issued(one.json)]
+        found: dict[str, Stored] = {}
+        for write in written:
+            if write.stored.type != "DiagnosticReport":
+                continue
+            named = report.addended(write.after) or report.addended(write.before or {})
+            for name in (local(each, self._base) for each in named):
+                if not name.startswith("DiagnosticReport/"):
+                    continue
+                root = await work.read(*split(name))
+                report.check_addendum(normal(write.stored, self._base), normal(root, self._base))
+                if name not in own and report.is_issued(root.json):
+                    found[name] = root
+        return [found[name] for name in sorted(found)]
 
     async def _reissue(self, work: Work, root: Stored) -> Stored:
         """Issue a report anew, as one that has an addendum: to all who had it (R009.3)."""

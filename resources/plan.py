@@ -55,15 +55,19 @@ CRITERIA: Final[Mapping[str, Callable[[Json], Iterable[str]]]] = {
     "intent": lambda resource: [resource.get("intent", "")],
     "code": lambda resource: _codes(resource.get("code")),
     "business-status": lambda resource: _codes(resource.get("businessStatus")),
-    "addendum-of:missing": lambda resource: [
-        str(elements.extension_value(resource, codes.ADDENDUM_OF) is None).lower()
-    ],
+    "addendum-of:missing": lambda resource: [str(not _adds_to_ours(resource)).lower()],
     "category": lambda resource: _codes(resource.get("category")),
     "identifier": lambda resource: [
         code for one in resource.get("identifier", ()) for code in _codes(one.get("type"))
     ],
 }
 """Search parameters that a condition may use; `identifier` means an identifier's type here."""
+
+
+def _adds_to_ours(resource: Json) -> bool:
+    """Whether it is an addendum to a report that is here, which is issued anew for it."""
+    named = elements.references(elements.extension_value(resource, codes.ADDENDUM_OF))
+    return any(one.startswith("DiagnosticReport/") for one in named)
 
 
 def _codes(value: object) -> list[str]:

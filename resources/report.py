@@ -100,6 +100,21 @@ def addended(report: Json) -> list[str]:
     return [elements.unversioned(one) for one in elements.references(named)]
 
 
+def check_addendum(addendum: Json, root: Json) -> None:
+    """Refuse an addendum about another patient than the report it is added to.
+
+    Raises
+    ------
+    Unprocessable
+        It is about somebody else.
+    """
+    whom = [elements.references(one.get("subject")) for one in (addendum, root)]
+    if whom[0] != whom[1]:
+        raise Unprocessable(
+            "an addendum is about the patient of its report", at="DiagnosticReport.subject"
+        )
+
+
 def rule(before: Json | None, after: Json, context: object = None) -> None:
     """Study and report stay together: a radiology report names its study (R001.1).
 

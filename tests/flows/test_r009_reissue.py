@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from resources import codes
-from tests.build import a_patient
+from tests.build import a_patient, a_report
 from tests.flows.clinic import Clinic, Json
 
 OPEN = ("requested", "received", "accepted")
@@ -156,3 +156,53 @@ def test_who_had_a_report_acknowledges_that_it_was_withdrawn(clinic: Clinic) -> 
     assert asked(clinic, request) == {
         "PractitionerRole/gp": f"DiagnosticReport/{report['id']}/_history/2"
     }
+
+
+@pytest.mark.requirement("R009.3")
+def test_an_addendum_that_is_withdrawn_reissues_the_report_without_it(clinic: Clinic) -> None:
+    request, _, root = clinic.reported()
+    added = addendum(clinic, request, root, conclusion="On second thought.")
+
+    clinic.change("reporter", added, status="entered-in-error")
+
+    whole = clinic.get("gp", f"DiagnosticReport/{root['id']}")
+    page = base64.b64decode(whole["presentedForm"][-1]["data"]).decode()
+    assert "On second thought." not in page
+    assert asked(clinic, request) == {
+        "PractitionerRole/gp": f"DiagnosticReport/{root['id']}/_history/3"
+    }
+
+
+@pytest.mark.requirement("R009.1")
+def test_an_addendum_is_about_the_patient_of_its_report(clinic: Clinic) -> None:
+    _, _, root = clinic.reported()
+    clinic.welcome()
+    request, study, _ = clinic.reported()
+    reference = {"reference": f"DiagnosticReport/{root['id']}"}
+    report = a_report(
+        id=None,
+        request=request["id"],
+        study=study["id"],
+        subject=request["subject"],
+        extension=[{"url": codes.ADDENDUM_OF, "valueReference": reference}],
+        performer=None,
+        resultsInterpreter=None,
+    )
+
+    answer = clinic.as_("reporter").post("DiagnosticReport", json=report)
+
+    assert answer.status_code == 422, answer.text
+    assert clinic.get("gp", reference["reference"])["status"] == "final"
+
+
+@pytest.mark.requirement("R009.2")
+def test_an_addendum_to_a_report_elsewhere_is_issued_by_itself(clinic: Clinic) -> None:
+    request, study, _ = clinic.reported()
+    elsewhere = {"reference": "https://other.example/fhir/DiagnosticReport/9"}
+
+    made = clinic.report(
+        request, study, extension=[{"url": codes.ADDENDUM_OF, "valueReference": elsewhere}]
+    )
+
+    about = [one["focus"]["reference"] for one in clinic.tasks(request, "acknowledge")]
+    assert f"DiagnosticReport/{made['id']}/_history/1" in about
