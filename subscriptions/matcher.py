@@ -38,7 +38,7 @@ LOCK: Final = 0x15_0C_E1_74
 CHANNEL: Final = "subscription_events"
 NOTIFY: Final = f"select pg_notify('{CHANNEL}', '')"
 
-BATCH: Final = 500
+BATCH: Final = 200
 """Lines of the log that are matched together."""
 
 MOST_EVENTS: Final = 20_000

@@ -107,7 +107,8 @@ class Registration:
             It is about what the asker may not see.
         """
         context = work.context
-        if context.principal.role == "system":
+        is_stopped = content.json.get("status") == "off"  # which is always possible
+        if is_stopped or context.principal.role == "system":
             return content
         before = await _before(work)
         altered = subscription.accepted(before, content.json, written_instant(context.instant))
@@ -177,11 +178,11 @@ class Registration:
                 step="patient",
             )
         if topic is None:
-            (parameter_,) = added.values()
+            (narrowing,) = added.values()
             said = asked.criteria[0]
-            if parameter_ in said:
+            if narrowing in said.partition("?")[2].split("&"):
                 return {}
-            return {"criteria": f"{said}{'&' if '?' in said else '?'}{parameter_}"}
+            return {"criteria": f"{said}{'&' if '?' in said else '?'}{narrowing}"}
         new = [f"{type}?{each}" for type, each in added.items()]
         extensions = list(json.get(FILTERS, {}).get("extension", ()))
         extensions += [

@@ -151,6 +151,19 @@ async def test_it_is_found_by_the_criterion_with_the_fewest_terms(database: Data
     }  # fmt: skip
 
 
+async def test_what_could_no_longer_be_asked_for_can_be_switched_off_and_not_on(
+    database: Database,
+) -> None:
+    store = housed(database)
+    made = await put(store, subscription(STEP_READY), somebody())
+    ended = {**made.json, "end": "2020-01-01T00:00:00Z"}
+    off = await put(store, {**ended, "status": "off"}, somebody())
+
+    assert await row(database, off.id, "status", "due") == ("off", None)
+    with pytest.raises(Unprocessable):
+        await put(store, {**ended, "status": "requested"}, somebody())
+
+
 async def test_very_many_alternatives_are_not_all_written_down(database: Database) -> None:
     store = housed(database)
     owners = ",".join(f"Organization/o{n}" for n in range(99))
@@ -186,6 +199,8 @@ async def test_a_token_for_one_patient_asks_for_that_patient(database: Database)
     assert filters == ["category=RAD", "DiagnosticReport?patient=Patient/p1"]
     plain = await put(store, subscription("Task?status=ready"), who)
     assert plain.json["criteria"] == "Task?status=ready&patient=Patient/p1"
+    chained = await put(store, subscription("Task?focus:Task.patient=Patient/p1"), who)
+    assert chained.json["criteria"] == "Task?focus:Task.patient=Patient/p1&patient=Patient/p1"
     again = await put(store, {**plain.json, "reason": "again"}, who)
     assert again.json["criteria"] == "Task?status=ready&patient=Patient/p1"
 
