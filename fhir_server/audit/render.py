@@ -55,6 +55,7 @@ USER: Final = 2
 """Where the user stands among the agents."""
 
 SERVER_NAME: Final = "Isocentre"
+NOBODY: Final = "Somebody who did not say who they are"
 SERVER_HOST: Final = socket.gethostname()
 
 NETWORK_NAME: Final = "1"
@@ -191,11 +192,13 @@ def _agents(line: Line, event: Event) -> list[dict[str, Any]]:
         },
         {
             "type": _concept(RECIPIENT),
-            "role": [{"coding": [{"system": codes.ROLE, "code": line.role}], "text": line.role}],
             "who": _who(line.subject),
             "requestor": True,
         },
     ]
+    if line.role:
+        role = {"coding": [{"system": codes.ROLE, "code": line.role}], "text": line.role}
+        agents[USER]["role"] = [role]
     if line.organization is not None:
         who = {"reference": f"Organization/{line.organization}"}
         agents.append({"type": _concept(PROVIDER), "who": who, "requestor": False})
@@ -212,6 +215,8 @@ def _profile(line: Line, event: Event) -> str | None:
         return None
     if event.action == "E" and not is_search:
         return None
+    if event.action == "R" and event.interaction not in ("read", "vread"):
+        return None  # BALP has no profile of a history
     return PROFILES[event.action, line.patient is not None]
 
 
@@ -266,6 +271,8 @@ def _entities(line: Line) -> list[dict[str, Any]]:
 def _who(subject: str) -> dict[str, Any]:
     if subject.startswith(_WHO_TYPES):
         return {"reference": subject}
+    if not subject:
+        return {"display": NOBODY}
     return {"identifier": {"value": subject}, "display": subject}
 
 

@@ -122,9 +122,11 @@ def test_nothing_is_separated_where_one_role_does_both_and_that_is_told(
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     served = Installation(tmp_path_factory.mktemp("data"), "--http-workers", "2")
-    served.start()
-    yield served
-    served.stop()
+    try:
+        served.start()
+        yield served
+    finally:
+        served.stop()
 
 
 def processes(installation: Installation) -> list[dict[str, str]]:

@@ -1,0 +1,482 @@
+"""Every way in leaves the AuditEvent that the standards want, on a whole served installation.
+
+What is asked and what is to be found is typed in here from IHE BALP 1.1 (its StructureDefinitions),
+DICOM PS3.15 Section A.5.3 and PS3.16 CID 400, without the server's own tables.
+"""
+
+import base64
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import httpx
+import psycopg
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, build_role, evt
+from pynetdicom.association import Association
+
+from demo import data
+from fhir_server.access.token import Keys, mint
+from fhir_server.audit import render
+from fhir_server.audit.render import Line
+from fhir_server.installation import read_back
+from fhir_server.postgres.embedded import running
+from resources import content, models, validate
+from tests.dicom_bridge.build import a_uid, an_instance, part10
+from tests.flows.installation import Installation
+from tests.smart_apps.authorization import browser as browsers
+from tests.smart_apps.authorization.browser import App, Site
+
+pytestmark = [pytest.mark.slow, pytest.mark.requirement("R014.1"), pytest.mark.standard("IHE BALP")]
+
+Json = dict[str, Any]
+
+DCM = "http://dicom.nema.org/resources/ontology/DCM"
+REST = "http://terminology.hl7.org/CodeSystem/audit-event-type"
+PROFILE = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit."
+ECHO, IMPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+STUDY_FIND, STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
+WORKLIST, CT = "1.2.840.10008.5.1.4.31", "1.2.840.10008.5.1.4.1.1.2"
+
+
+class World:
+    """An installation with the demonstration in it, and who asks it."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.installation = installation
+        postmaster = running(installation.data / "pg")
+        assert postmaster is not None
+        self.database = psycopg.connect(postmaster.url("isocentre"), autocommit=True)
+        self.http = httpx.Client(base_url=installation.address, timeout=30)
+        self.patient = data.PATIENTS[0].id
+        self.study = an_instance(patient_id="9990000107", issuer="NHS", study_uid=a_uid())
+
+    def close(self) -> None:
+        self.http.close()
+        self.database.close()
+
+    def token(self, login: str = "operator", scope: str = "user/*.cruds", **more: Any) -> str:
+        served = read_back(self.installation.data)
+        assert served is not None
+        person = data.person(login)
+        return mint(
+            Keys.load(self.installation.data), served.url, subject=f"PractitionerRole/{login}",
+            client="demo-app", scope=scope, organization=person.place, role=person.role, **more,
+        )  # fmt: skip
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        status: int,
+        body: Any = None,
+        login: str = "operator",
+        **more: Any,
+    ) -> httpx.Response:
+        headers = {
+            "authorization": f"Bearer {self.token(login)}",
+            "content-type": "application/fhir+json",
+            **more.pop("headers", {}),
+        }
+        sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        answer = self.http.request(method, path, content=sent, headers=headers, **more)
+        assert answer.status_code == status, (path, answer.status_code, answer.text[:500])
+        return answer
+
+    def last(self) -> int:
+        rows = self.database.execute("select coalesce(max(n), 0) from audit").fetchall()
+        return int(rows[0][0])
+
+    def since(self, n: int) -> list[Json]:
+        """The AuditEvents of what came after a row."""
+        columns = ", ".join(Line._fields)
+        sql = f"select {columns} from audit where n > {n} order by n"
+        rows = self.database.execute(sql).fetchall()
+        return [render.stored(Line._make(row)).json for row in rows]
+
+    def associate(self, *contexts: str, calling: str = "CT1", **more: Any) -> Association:
+        ae = AE(calling)
+        ae.acse_timeout = ae.dimse_timeout = 20
+        for each in contexts:
+            ae.add_requested_context(each, EXPLICIT if each == CT else IMPLICIT)
+        return ae.associate("127.0.0.1", self.installation.dicom, ae_title="ISOCENTRE", **more)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    installation = Installation(tmp_path_factory.mktemp("data"), "--http-workers", "1")
+    try:
+        installation.start()
+        installation.command("demo", "load")
+        world = World(installation)
+        yield world
+        world.close()
+    finally:
+        installation.stop()
+
+
+class Case(NamedTuple):
+    """What is done, and the event that it must leave.
+
+    `of` is what stands as data: ``p`` the patient, ``d`` an object with version, ``q`` a query.
+    """
+
+    name: str
+    do: Callable[[World], Any]
+    type: str
+    subtype: str | None
+    action: str
+    outcome: str = "0"
+    profile: str | None = None
+    of: str = ""
+
+
+def a_list(world: World, **members: Any) -> Json:
+    return {
+        "resourceType": "DocumentReference", "status": "current",
+        "subject": {"reference": f"Patient/{world.patient}"},
+        "content": [{"attachment": {"contentType": "text/plain", "data": "eA=="}}], **members,
+    }  # fmt: skip
+
+
+def created(world: World) -> Json:
+    made: Json = world.ask("POST", "/fhir/DocumentReference", 201, a_list(world)).json()
+    return made
+
+
+def a_patch(world: World) -> None:
+    body = b'[{"op": "add", "path": "/gender", "value": "other"}]'
+    headers = {"content-type": "application/json-patch+json", "if-match": 'W/"1"'}
+    world.ask("PATCH", f"/fhir/Patient/{world.patient}", 200, body, headers=headers)
+
+
+def an_update(world: World) -> None:
+    made = created(world)
+    made["description"] = "changed"
+    path = f"/fhir/DocumentReference/{made['id']}"
+    world.ask("PUT", path, 200, made, headers={"if-match": 'W/"1"'})
+
+
+def a_bundle(world: World, kind: str) -> None:
+    entry = {"request": {"method": "GET", "url": f"Patient/{world.patient}"}}
+    post = {"request": {"method": "POST", "url": "DocumentReference"}, "resource": a_list(world)}
+    body = {"resourceType": "Bundle", "type": kind, "entry": [entry, post]}
+    answer = world.ask("POST", "/fhir", 200, body).json()
+    assert [one["response"]["status"][:3] for one in answer["entry"]] == ["200", "201"]
+
+
+def an_export(world: World) -> None:
+    headers = {"prefer": "respond-async", "accept": "application/fhir+json"}
+    path = "/fhir/Patient/$export?_type=Patient"
+    world.ask("GET", path, 202, login="admin", headers=headers)
+
+
+def stow(world: World) -> None:
+    ds = an_instance(patient_id="9990000107", issuer="NHS", study_uid=world.study.StudyInstanceUID)
+    kind = 'multipart/related; type="application/dicom"; boundary=x'
+    body = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + part10(ds) + b"\r\n--x--"
+    world.ask("POST", "/dicom-web/studies", 200, body,
+              headers={"content-type": kind, "accept": "application/dicom+json"})  # fmt: skip
+
+
+def c_store(world: World) -> None:
+    association = world.associate(CT)
+    status = association.send_c_store(world.study)
+    association.release()
+    assert status.Status == 0x0000
+    uid = f"urn:oid:{world.study.StudyInstanceUID}"
+    deadline = time.monotonic() + 20
+    while (
+        not world.ask("GET", f"/fhir/ImagingStudy?identifier={quote(uid)}", 200).json().get("entry")
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def study_keys(world: World) -> Dataset:
+    keys = Dataset()
+    keys.QueryRetrieveLevel = "STUDY"
+    keys.StudyInstanceUID = world.study.StudyInstanceUID
+    return keys
+
+
+def c_find(world: World) -> None:
+    association = world.associate(STUDY_FIND)
+    found = [each for _, each in association.send_c_find(study_keys(world), STUDY_FIND) if each]
+    association.release()
+    assert len(found) == 1
+
+
+def worklist(world: World) -> None:
+    association = world.associate(WORKLIST)
+    keys, step = Dataset(), Dataset()
+    step.Modality = "CT"
+    keys.ScheduledProcedureStepSequence = [step]
+    list(association.send_c_find(keys, WORKLIST))
+    association.release()
+
+
+def c_get(world: World) -> None:
+    got: list[str] = []
+
+    def keep(event: Any) -> int:
+        got.append(event.request.AffectedSOPInstanceUID)
+        return 0x0000
+
+    association = world.associate(
+        STUDY_GET,
+        CT,
+        ext_neg=[build_role(CT, scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, keep)],
+    )
+    list(association.send_c_get(study_keys(world), STUDY_GET))
+    association.release()
+    assert got
+
+
+def c_echo(world: World) -> None:
+    association = world.associate(ECHO)
+    assert association.send_c_echo().Status == 0x0000
+    association.release()
+
+
+def rejected(world: World) -> None:
+    assert world.associate(ECHO, calling="STRANGER").is_rejected
+
+
+def web(path: str, status: int = 200, accept: str = "*/*") -> Callable[[World], None]:
+    def do(world: World) -> None:
+        study = world.study.StudyInstanceUID
+        path_ = path.format(study=study, series=world.study.SeriesInstanceUID,
+                            sop=world.study.SOPInstanceUID)  # fmt: skip
+        world.ask("GET", f"/dicom-web/{path_}", status, headers={"accept": accept})
+
+    return do
+
+
+def rest(
+    method: str, path: str, status: int, body: Any = None, **more: Any
+) -> Callable[[World], None]:
+    def do(world: World) -> None:
+        world.ask(method, f"/fhir/{path.format(p=world.patient)}", status, body, **more)
+
+    return do
+
+
+def sign_in(password: str) -> Callable[[World], None]:
+    def do(world: World) -> None:
+        site = Site(world.installation.address, None, "")  # type: ignore[arg-type]
+        app = App(site, "demo-app")
+        client = site.browser()
+        page = browsers.follow(
+            client, client.get("/auth/authorize", params=app.request("user/*.rs"))
+        )
+        page = browsers.submit(client, page, login="reporter", password=password)
+        if password == data.PASSWORD:
+            page = browsers.submit(client, page, decision="allow")
+            code = browsers.returned(page)["code"]
+            assert app.token(code).status_code == 200
+        site.close()
+
+    return do
+
+
+def no_token(world: World) -> None:
+    form = {"grant_type": "client_credentials", "client_id": "nobody", "client_secret": "x"}
+    assert world.http.post("/auth/token", data=form).status_code in (400, 401)
+
+
+def without_token(path: str) -> Callable[[World], None]:
+    def do(world: World) -> None:
+        assert world.http.get(path.format(p=world.patient)).status_code == 401
+
+    return do
+
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+BAD = {"resourceType": "Patient", "birthDate": "yesterday"}
+
+CASES = (
+    Case("read", rest("GET", "Patient/{p}", 200), "rest", "read", "R", "0", "PatientRead", "pd"),
+    Case("read of what is about nobody", rest("GET", "Organization/northmoor", 200),
+         "rest", "read", "R", "0", "Read", "d"),
+    Case("vread", rest("GET", "Patient/{p}/_history/1", 200),
+         "rest", "vread", "R", "0", "PatientRead", "pd"),
+    Case("history of one", rest("GET", "Patient/{p}/_history", 200),
+         "rest", "history-instance", "R", "0", None, "pd"),
+    Case("history of a type", rest("GET", "Patient/_history", 200), "rest", "history-type", "R"),
+    Case("history of all", rest("GET", "_history", 200), "rest", "history-system", "R"),
+    Case("search", rest("GET", "Task?patient=Patient/{p}", 200),
+         "rest", "search-type", "E", "0", "PatientQuery", "pq"),
+    Case("search by POST", rest("POST", "Organization/_search", 200, b"name=x", headers=FORM),
+         "rest", "search-type", "E", "0", "Query", "q"),
+    Case("search in a compartment", rest("GET", "Patient/{p}/Task", 200),
+         "rest", "search-type", "E", "0", "PatientQuery", "pq"),
+    Case("search of several types", rest("GET", "?_type=Task,Patient", 200),
+         "rest", "search-system", "E", "0", "Query", "q"),
+    Case("create", created, "rest", "create", "C", "0", "PatientCreate", "pd"),
+    Case("update", an_update, "rest", "update", "U", "0", "PatientUpdate", "pd"),
+    Case("patch", a_patch, "rest", "patch", "U", "0", "PatientUpdate", "pd"),
+    Case("read in a batch", lambda w: a_bundle(w, "batch"),
+         "rest", "read", "R", "0", "PatientRead", "pd"),
+    Case("create in a batch", lambda w: a_bundle(w, "batch"),
+         "rest", "create", "C", "0", "PatientCreate", "pd"),
+    Case("create in a transaction", lambda w: a_bundle(w, "transaction"),
+         "rest", "create", "C", "0", "PatientCreate", "pd"),
+    Case("read in a transaction", lambda w: a_bundle(w, "transaction"),
+         "rest", "read", "R", "0", "PatientRead", "pd"),
+    Case("operation", rest("GET", "Patient/{p}/$everything", 200),
+         "rest", "operation", "E", "0", None, "pdq"),
+    Case("export", an_export, "110106", None, "R"),
+    Case("nothing there", rest("GET", "Patient/nobody", 404), "rest", "read", "R", "4"),
+    Case("not for this role", rest("GET", "AuditEvent", 403), "rest", "search-type", "E", "4"),
+    Case("invalid", rest("POST", "Patient", 400, BAD), "rest", "create", "C", "4"),
+    Case("unknown address", rest("GET", "Nonsense/1", 404), "rest", "operation", "E", "4"),
+    Case("no token", without_token("/fhir/Patient/{p}"), "rest", "read", "R", "4"),
+    Case("the audit is read", rest("GET", "AuditEvent?_count=1", 200, login="auditor"),
+         "110101", None, "R", "0", None, "q"),
+    Case("C-STORE", c_store, "110104", None, "C"),
+    Case("STOW-RS", stow, "110104", None, "C"),
+    Case("QIDO-RS", web("studies?StudyInstanceUID={study}", accept="application/dicom+json"),
+         "110112", None, "E", "0", None, "q"),
+    Case("WADO-RS", web("studies/{study}", accept="multipart/related; type=application/dicom"),
+         "110103", None, "R", "0", None, "pd"),
+    Case("WADO-RS metadata", web("studies/{study}/metadata", accept="application/dicom+json"),
+         "110103", None, "R", "0", None, "pd"),
+    Case("WADO-RS frames", web("studies/{study}/series/{series}/instances/{sop}/frames/1",
+             accept="multipart/related; type=application/octet-stream"),
+         "110103", None, "R", "0", None, "pd"),
+    Case("WADO-RS of nothing", web("studies/1.2.3", 404), "110103", None, "R", "4"),
+    Case("DICOMweb without a token", without_token("/dicom-web/studies"), "110112", None, "E", "4"),
+    Case("C-FIND", c_find, "110112", None, "E", "0", None, "q"),
+    Case("worklist", worklist, "110112", None, "E", "0", None, "q"),
+    Case("C-GET", c_get, "110104", None, "R", "0", None, "pd"),
+    Case("C-ECHO", c_echo, "110100", None, "E"),
+    Case("association rejected", rejected, "110113", "110126", "E", "4"),
+    Case("signed in", sign_in(data.PASSWORD), "110114", "110122", "E"),
+    Case("wrong password", sign_in("wrong"), "110114", "110122", "E", "4"),
+    Case("token refused", no_token, "110114", "110122", "E", "4"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_interaction_leaves_the_event_that_the_standards_want(
+    world: World, case: Case
+) -> None:
+    before = world.last()
+
+    case.do(world)
+
+    events = world.since(before)
+    fitting = [event for event in events if fits(event, case)]
+    assert fitting, [[one.get(name) for name in SEEN] for one in events]
+    for event in events:
+        assert validate.check(content.made(event)) == []
+        models.model("AuditEvent").model_validate(event)
+        check(event)
+    kinds = [describe(event) for event in fitting]
+    assert (case.profile, case.of) in kinds or (case.profile is None and case.of == ""), kinds
+
+
+SEEN = ("type", "subtype", "action", "outcome")
+
+
+def fits(event: Json, case: Case) -> bool:
+    """Whether it is of the type, subtype, action and outcome."""
+    system = REST if case.type == "rest" else DCM
+    subtypes = [one["code"] for one in event.get("subtype", [])]
+    return (
+        (event["type"]["system"], event["type"]["code"]) == (system, case.type)
+        and subtypes == ([case.subtype] if case.subtype else [])
+        and (event["action"], event["outcome"]) == (case.action, case.outcome)
+    )
+
+
+def describe(event: Json) -> tuple[str | None, str]:
+    """Its profile, and what it is about."""
+    (profile,) = event["meta"].get("profile", [None])
+    has = "".join(
+        letter
+        for letter, type, role in (("p", "1", "1"), ("d", "2", "4"), ("q", "2", "24"))
+        if entities(event, type, role)
+    )
+    return profile and profile.removeprefix(PROFILE), has
+
+
+def entities(event: Json, type: str, role: str) -> list[Json]:
+    return [
+        one
+        for one in event["entity"]
+        if one["type"].get("code") == type and one.get("role", {}).get("code") == role
+    ]
+
+
+def check(event: Json) -> None:
+    """What BALP demands of all, and of the profile that is claimed."""
+    asker_is_source = event["action"] in "CUDE"
+    client, server = ("110153", "110152") if asker_is_source else ("110152", "110153")
+    agents: dict[str, list[Json]] = {}
+    for agent in event["agent"]:
+        agents.setdefault(agent["type"]["coding"][0]["code"], []).append(agent)
+    for code in (client, server):
+        (machine,) = agents[code]
+        assert machine["who"]
+        assert machine["network"]["address"]
+        assert machine["requestor"] is False
+    (user,) = agents["IRCP"]
+    assert user["requestor"] is True
+    assert user["who"]
+    assert "network" not in user
+    if event["outcome"] == "0":
+        assert user["role"][0]["coding"][0]["code"]
+        assert event["purposeOfEvent"][0]["coding"][0]["code"]
+        assert user["purposeOfUse"] == event["purposeOfEvent"]
+    assert event["source"]["observer"]
+    (request,) = [one for one in event["entity"] if one["type"]["code"] == "XrequestId"]
+    assert request["what"]["identifier"]["value"]
+    name, _ = describe(event)
+    if name is None:
+        return
+    assert event["outcome"] == "0"
+    assert len(entities(event, "1", "1")) == (1 if name.startswith("Patient") else 0)
+    if name.endswith("Query"):
+        (query,) = entities(event, "2", "24")
+        assert base64.b64decode(query["query"])
+        assert not {"what", "detail", "lifecycle"} & query.keys()
+        assert entities(event, "2", "4") == []
+    else:
+        (known,) = entities(event, "2", "4")
+        assert "/_history/" in known["what"]["reference"]
+        assert entities(event, "2", "24") == []
+
+
+def test_a_request_id_of_the_client_joins_its_record_with_ours(world: World) -> None:
+    before, id = world.last(), str(uuid.uuid4())
+
+    world.ask("GET", f"/fhir/Patient/{world.patient}", 200, headers={"x-request-id": id})
+
+    (event,) = world.since(before)
+    values = [one["what"].get("identifier", {}).get("value") for one in event["entity"]]
+    assert id in values
+
+
+def test_who_asks_is_named_with_organisation_role_and_purpose(world: World) -> None:
+    before = world.last()
+
+    world.ask("GET", f"/fhir/Patient/{world.patient}", 200)
+
+    (event,) = world.since(before)
+    who = [agent["who"].get("reference") for agent in event["agent"]]
+    assert "PractitionerRole/operator" in who
+    assert "Organization/northmoor" in who
+    (user,) = [agent for agent in event["agent"] if agent["requestor"]]
+    assert user["role"][0]["coding"][0]["code"] == "operator"
+    assert user["purposeOfUse"][0]["coding"][0] == {
+        "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason",
+        "code": "TREAT", "display": "treatment",
+    }  # fmt: skip
