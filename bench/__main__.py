@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import bars, dicom, fhir, processes, reports, worklists
+from bench import bars, dicom, fhir, processes, reports, subscriptions, worklists
 from bench.client import Client, Measured
 from fhir_server import installation
 from fhir_server.postgres.embedded import running
@@ -48,7 +48,9 @@ def serving(data: Path, *options: str) -> Iterator[Serving]:
     command = [*COMMAND, "serve", "--data-dir", str(data), "--http", ANY_PORT, "--dicom", ANY_PORT]
     command += options
     with (data / "serve.log").open("wb") as log:
-        unlimited = {**os.environ, "ISOCENTRE_RATE_REQUESTS": "0"}
+        hook = f"127.0.0.1:{subscriptions.HOOK_PORT}"
+        unlimited = {**os.environ, "ISOCENTRE_RATE_REQUESTS": "0",
+                     "ISOCENTRE_SUBSCRIPTION_HOSTS": hook}  # fmt: skip
         server = subprocess.Popen(command, stdout=log, stderr=log, env=unlimited)
     try:
         for _ in range(300):
@@ -125,6 +127,22 @@ def workers_table(options: argparse.Namespace) -> dict[str, object]:
     return {str(n): {name: m._asdict() for name, m in each.items()} for n, each in found.items()}
 
 
+def subscriptions_table(options: argparse.Namespace) -> dict[str, float]:
+    """Measure what subscriptions cost, and print it."""
+    with tempfile.TemporaryDirectory(prefix="isocentre-bench-") as name:
+        data = Path(name)
+        with serving(data, "--http-workers", "1") as server:
+            isocentre(data, "demo", "load")
+            found = asyncio.run(
+                subscriptions.measure(
+                    server.url, backend_token(data), server.processes, options.seconds
+                )
+            )
+    for what, value in found.items():
+        print(f"{what:50}{value:10.2f}")
+    return found
+
+
 def backend_token(data: Path) -> str:
     """Give a token of the demonstration's backend client."""
     return isocentre(data, "token", "--client", "demo-backend",
@@ -138,7 +156,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--patients", type=int, default=200)
     parser.add_argument("--only", default="", help="works, comma-separated")
-    parts = ("fhir", "dicom", "workers", "worklists", "reports", "all")
+    parts = ("fhir", "dicom", "workers", "worklists", "reports", "subscriptions", "all")
     parser.add_argument("--part", choices=parts, default="all")
     parser.add_argument("--at", default=worklists.SIZES, help="Tasks of --part worklists")
     parser.add_argument("--explain", action="store_true", help="print the plans of worklists")
@@ -151,6 +169,10 @@ def main() -> None:
         return
     if options.part == "reports":
         results["reports"] = reports.measure(reports.ROWS, options.rounds)
+        _keep(results, options.json)
+        return
+    if options.part == "subscriptions":
+        results["subscriptions"] = subscriptions_table(options)
         _keep(results, options.json)
         return
     if options.part == "workers":

@@ -26,8 +26,8 @@ INTERACTIONS: Final = (
     "association", "C-ECHO", "C-STORE", "C-FIND", "C-GET", "C-MOVE",
     "websocket",
 )  # fmt: skip
-CHANNELS: Final = ("rest-hook", "email", "websocket-notification")
-LAG: Final = ("rest-hook-lag", "email-lag", "websocket-lag")
+CHANNELS: Final = ("rest-hook:sent", "email:sent", "websocket:sent")
+LAG: Final = ("rest-hook:lag", "email:lag", "websocket:lag")
 """What subscribers are sent, by channel; and how long before the change was."""
 
 STATUSES: Final = (
@@ -158,14 +158,15 @@ def _family(family: Family, sums: list[float]) -> Iterator[str]:
     yield f"# HELP {name} {family.help}"
     yield f"# TYPE {name} histogram"
     for row in family.rows:
+        label = f'{family.label}="{row.partition(":")[0]}"'
         first = _INTERACTION[row] * _ROW + len(STATUSES)
         below = list(accumulate(sums[first : first + _BUCKETS]))
         if not below[-1]:
             continue
         for bound, number in zip([*map(str, BOUNDS), "+Inf"], below, strict=True):
-            yield f'{name}_bucket{{{family.label}="{row}",le="{bound}"}} {number:.0f}'
-        yield f'{name}_sum{{{family.label}="{row}"}} {sums[first + _BUCKETS]:.6f}'
-        yield f'{name}_count{{{family.label}="{row}"}} {below[-1]:.0f}'
+            yield f'{name}_bucket{{{label},le="{bound}"}} {number:.0f}'
+        yield f"{name}_sum{{{label}}} {sums[first + _BUCKETS]:.6f}"
+        yield f"{name}_count{{{label}}} {below[-1]:.0f}"
 
 
 def _counter(family: Family, sums: list[float]) -> Iterator[str]:
@@ -177,7 +178,8 @@ def _counter(family: Family, sums: list[float]) -> Iterator[str]:
     for row in family.rows:
         for status, column in _STATUS.items():
             if number := sums[_INTERACTION[row] * _ROW + column]:
-                labels = f'{family.label}="{row}",status="{status or "other"}"'
+                named = row.partition(":")[0]
+                labels = f'{family.label}="{named}",status="{status or "other"}"'
                 yield f"isocentre_{name}{{{labels}}} {number:.0f}"
 
 

@@ -211,7 +211,7 @@ class Delivery:
                     return
                 if events:
                     lag = (now() - events[0].instant) / 1_000_000
-                    self._count(f"{subscriber.channel}-lag", 200, lag)
+                    self._count(f"{subscriber.channel}:lag", 200, lag)
             number = events[-1].number if events else number
             standing = await self._leases.sent(Told(subscriber.id, number, now()))
             changed = standing.version != subscriber.version or standing.status != "active"
@@ -253,7 +253,7 @@ class Delivery:
             return Outcome("failed", 0, "This server cannot send by this channel.")
         began = time.monotonic()
         outcome = await sender.send(subscriber, message)
-        self._count(subscriber.channel, outcome.status, time.monotonic() - began)
+        self._count(f"{subscriber.channel}:sent", outcome.status, time.monotonic() - began)
         return outcome
 
     async def _not_taken(self, subscriber: Subscriber, outcome: Outcome) -> None:

@@ -285,9 +285,9 @@ class Sockets:
         else:
             text = f"{'bound' if kind == 'handshake' else 'ping'} {subscriber.id}"
         await socket.send({"type": "websocket.send", "text": text})
-        self._count("websocket-notification", 200, time.monotonic() - began)
+        self._count("websocket:sent", 200, time.monotonic() - began)
         if events:
-            self._count("websocket-lag", 200, (now() - events[0].instant) / 1_000_000)
+            self._count("websocket:lag", 200, (now() - events[0].instant) / 1_000_000)
 
     # --- all sockets ----------------------------------------------------------------------------
 

@@ -77,3 +77,16 @@ def test_a_server_that_starts_begins_from_nothing(tmp_path: Path) -> None:
     metrics.clear(tmp_path)
 
     assert values(tmp_path) == {}
+
+
+def test_what_subscribers_are_sent_is_counted_by_channel(tmp_path: Path) -> None:
+    meter = metrics.Meter(tmp_path, "worker", 0)
+    meter.count("rest-hook:sent", 200, 0.02)
+    meter.count("rest-hook:sent", 0, 5.0)
+    meter.count("rest-hook:lag", 200, 0.2)
+    lines = metrics.exposition(tmp_path).decode().splitlines()
+
+    assert 'isocentre_notifications_total{channel="rest-hook",status="200"} 1' in lines
+    assert 'isocentre_notifications_total{channel="rest-hook",status="other"} 1' in lines
+    assert 'isocentre_notification_lag_seconds_count{channel="rest-hook"} 1' in lines
+    assert not [line for line in lines if "isocentre_requests_total{" in line]
