@@ -24,15 +24,12 @@ from fhir_server.store.unit_of_work import Work
 from resources import content as contents
 from resources import subscription, topics
 from resources.content import Content, written_instant
-from resources.errors import Forbidden, Gone, Invalid, NotFound, Refusal, Unprocessable
-from resources.search_parameters import parameter
+from resources.errors import Gone, Invalid, NotFound, Refusal, Unprocessable
 from resources.subscription import Asked
-from subscriptions import criteria, matching
+from subscriptions import criteria, matching, narrowing
 from subscriptions.criteria import AT_CRITERIA
 
 TYPE: Final = "Subscription"
-FILTERS: Final = "_criteria"
-
 MOST_TERMS: Final = 150
 """Of one criterion; a subscription that would be found by more is found by what fires alone."""
 
@@ -112,13 +109,13 @@ class Registration:
             return content
         before = await _before(work)
         altered = subscription.accepted(before, content.json, written_instant(context.instant))
-        altered |= self._narrowed(content.json, context)
+        altered |= narrowing.narrowed(content.json, context)
         if altered:
             content = contents.replaced(content, altered)
         wanted = wanted_by(content.json, self._base_url)
         for type, query in wanted.queries.items():
             _check_possible(query, context.instant)
-            _check_patient(query, gate.reach(context, "r", type).patient)
+            narrowing.check_patient(query, gate.reach(context, "r", type).patient)
         if wanted.asked.channel == "rest-hook":
             self._check_endpoint(wanted.asked.endpoint, context.principal.organization or "")
         return content
@@ -154,43 +151,6 @@ class Registration:
         )  # fmt: skip
         terms = Texts(index_terms(wanted)) if is_live else Texts()
         return [(_KEEP, row), (_DROP_TERMS, (id,)), (_KEEP_TERMS, (id, terms))]
-
-    def _narrowed(self, json: Mapping[str, Any], context: RequestContext) -> dict[str, Any]:
-        """Say of what a token for one patient asks that it is about them.
-
-        Raises
-        ------
-        Forbidden
-            It cannot be said of it.
-        """
-        asked = subscription.asked(json)
-        topic = topics.topics().get(asked.topic)
-        types = topic.types if topic else (asked.criteria[0].partition("?")[0],)
-        bound = {type: gate.reach(context, "r", type).patient for type in types}
-        added = {type: f"patient=Patient/{patient}" for type, patient in bound.items() if patient}
-        if not added:
-            return {}
-        able = topic.filters if topic else {type: ("patient",) for type in types if _knows(type)}
-        if any("patient" not in able.get(type, ()) for type in added):
-            raise Forbidden(
-                "the token is for one patient, and this is not told by patient",
-                AT_CRITERIA,
-                step="patient",
-            )
-        if topic is None:
-            (narrowing,) = added.values()
-            said = asked.criteria[0]
-            if narrowing in said.partition("?")[2].split("&"):
-                return {}
-            return {"criteria": f"{said}{'&' if '?' in said else '?'}{narrowing}"}
-        new = [f"{type}?{each}" for type, each in added.items()]
-        extensions = list(json.get(FILTERS, {}).get("extension", ()))
-        extensions += [
-            {"url": subscription.FILTER, "valueString": each}
-            for each in new
-            if each not in asked.criteria
-        ]
-        return {FILTERS: {**json.get(FILTERS, {}), "extension": extensions}}
 
 
 def wanted_by(json: Mapping[str, Any], base_url: str) -> Wanted:
@@ -245,22 +205,6 @@ def _check_possible(query: Query, instant: int) -> None:
         criteria.check_possible(query, instant)
     except Invalid as refusal:
         raise Unprocessable(refusal.reason, AT_CRITERIA, "business-rule") from None
-
-
-def _check_patient(query: Query, patient: str | None) -> None:
-    """Refuse to ask for another patient than the token's."""
-    if patient is None:
-        return
-    own = f"Patient/{patient}"
-    for each in query.criteria:
-        if each.code in ("patient", "subject") and not each.modifier:
-            named = [one for value in each.values if isinstance(value, tuple) for one in value]
-            if named and own not in named:
-                raise Forbidden("it is not about the token's patient", AT_CRITERIA, step="patient")
-
-
-def _knows(type: str) -> bool:
-    return parameter(type, "patient") is not None
 
 
 async def _before(work: Work) -> Mapping[str, Any] | None:
