@@ -132,7 +132,7 @@ def _told(row: Stored) -> dict[str, str]:
         for one in event.get("entity", ())
         if "reference" in one.get("what", {})
     ]
-    asked = [
+    searched = [
         base64.b64decode(one["query"]).decode(errors="replace")
         for one in event.get("entity", ())
         if "query" in one
@@ -144,7 +144,7 @@ def _told(row: Stored) -> dict[str, str]:
         "role": ", ".join(one.get("text", "") for one in who.get("role", ())),
         "place": next((one for one in places if one.startswith("Organization/")), ""),
         "what": ", ".join(kinds) or event.get("type", {}).get("display", ""),
-        "object": ", ".join([*about, *asked]),
+        "object": ", ".join([*about, *searched]),
         "purpose": _purpose(event),
         "outcome": OUTCOMES.get(event.get("outcome", ""), event.get("outcome", ""))
         + (f": {event['outcomeDesc']}" if "outcomeDesc" in event else ""),

@@ -81,9 +81,10 @@ class Admin:
     def _at(self, place: Place) -> Endpoint:
         async def answer(request: Request) -> Response:
             visit = await self._entrance.visit(request)
+            address = str(request.scope["path"])
             if visit.user.role not in place.roles:
                 await self._desk.note(
-                    visit, place.address, detail="Forbidden role", outcome=MINOR_FAILURE
+                    visit, address, detail="Forbidden role", outcome=MINOR_FAILURE
                 )
                 return answers.answer(answers.refused(Forbidden(NOT_YOURS)), _menu(visit, place))
             act = place.act if request.method == "POST" else None
@@ -93,7 +94,7 @@ class Admin:
             except Refusal as refusal:
                 outcome, detail = MINOR_FAILURE, type(refusal).__name__
                 shown = answers.refused(refusal)
-            await self._desk.note(visit, place.address, detail=detail, outcome=outcome)
+            await self._desk.note(visit, address, detail=detail, outcome=outcome)
             return self._answer(shown, visit, place)
 
         return answer

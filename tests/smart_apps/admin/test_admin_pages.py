@@ -294,6 +294,8 @@ def test_the_audit_is_searched_by_a_form_and_never_by_the_address(office: Office
     found = send(token, page, {"person": "boss-administrator", "action": "E"})
     assert found.status_code == 200
     assert "boss" not in str(found.url)
+    query = "AuditEvent?agent=PractitionerRole/boss-administrator&action=E&_count=50"
+    assert office.ledger(query) == [("PractitionerRole/eye-auditor", 0, None)]
     nothing = send(token, page, {"person": "nobody-at-all"})
     assert "nothing" in nothing.text
     wrong = send(token, page, {"from": "yesterday"})
