@@ -25,6 +25,7 @@ from smart_apps.admin import (
     emergencies,
     markup,
     overview,
+    requests,
 )
 from smart_apps.admin.desk import Answer, Desk, Onward, Page, Place, Visit
 from smart_apps.admin.entrance import ROLE, SIGN_IN, SIGN_OUT, ElsewhereError, Entrance
@@ -39,6 +40,7 @@ PLACES: Final[tuple[Place, ...]] = (
     *analysis.PLACES,
     *emergencies.PLACES,
     *clients.PLACES,
+    *requests.PLACES,
 )
 """All pages, in the order of the menu."""
 

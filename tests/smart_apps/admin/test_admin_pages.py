@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from fhir_server.core import Core
 from smart_apps.admin import routes
+from smart_apps.authorization import registration
 from tests.smart_apps.admin.conftest import Office, emergency, send, sign_in
 from tests.smart_apps.authorization.browser import Forms
 
@@ -23,6 +24,7 @@ SEEN = {
     "/admin/emergencies": {"eye", "safe"},
     "/admin/clients": {"boss"},
     "/admin/register": {"boss"},
+    "/admin/requests": {"boss"},
     "/admin/clients/app": {"boss"},
 }
 """Address -> who is shown it, of those at one organisation."""
@@ -280,6 +282,39 @@ def test_what_the_standards_do_not_allow_is_not_registered(
     assert 'role="alert"' in answer.text
     assert "<script" not in answer.text
     assert browser.get("/admin/clients/x").status_code == 404
+
+
+@pytest.mark.standard("RFC 7591 3")
+def test_an_application_that_asks_is_approved_for_less_or_refused(office: Office) -> None:
+    browser = office.browser("boss")
+
+    def asks(name: str) -> str:
+        wanted = {
+            "client_name": name,
+            "redirect_uris": ["https://viewer.example/cb"],
+            "scope": "user/*.rs openid",
+        }
+        told = office.run(lambda core: registration.register(core.database, wanted))
+        return str(told["client_id"])
+
+    first, second = asks("A <b>viewer</b>"), asks("Another")
+    page = browser.get("/admin/requests")
+    assert "A &lt;b&gt;viewer&lt;/b&gt;" in page.text
+    token = {"token": Forms(page.text).found[-1]["fields"]["token"]}
+
+    def decide(**fields: str) -> httpx.Response:
+        return browser.post("/admin/requests", data={**token, **fields})
+
+    more = decide(id=first, do="approve", scope="user/*.cruds")
+    assert more.status_code == 400
+    less = decide(id=first, do="approve", scope="user/Task.rs")
+    assert less.status_code == 303
+    assert decide(id=second, do="refuse").status_code == 303
+    assert decide(id=second, do="approve", scope="user/*.rs").status_code == 400
+
+    assert "user/Task.rs" in browser.get(f"/admin/clients/{first}").text
+    assert browser.get(f"/admin/clients/{second}").status_code == 404
+    assert "No application asks" in browser.get("/admin/requests").text
 
 
 # --- audit, analysis, emergency accesses ---------------------------------------------------------
