@@ -46,7 +46,11 @@ class Applications:
         answer = await self._answered(request, "token", self._server.token)
         if answer.status_code == 200:
             given = json.loads(bytes(answer.body))["access_token"]
-            principal = self._server.checker.check(given)
+            try:
+                principal = self._server.checker.check(given)
+            except Unauthenticated:  # somebody used the same code or refresh token meanwhile
+                await self._note(exchange.origin(request), "token refused")
+                return exchange.refused("invalid_grant", "What was authorised has been withdrawn.")
             context = RequestContext(principal, "login", exchange.origin(request))
             detail = f"token issued {principal.scopes.text}"
             row = ledger.entry(context, patient=principal.patient, detail=detail)
