@@ -9,8 +9,10 @@ from joserfc.jwk import ECKey
 from fhir_server import cli, installation
 from fhir_server.access.principal import Principal
 from fhir_server.access.token import Keys, TokenChecker
+from fhir_server.commands.beside import settings_of, with_database
 from fhir_server.installation import Served
 from fhir_server.postgres.embedded import DURABLE, embedded
+from smart_apps.authorization import registration
 
 QUICK = {**DURABLE, "fsync": "off", "synchronous_commit": "off", "shared_buffers": "64MB"}
 HERE = "http://127.0.0.1:8123"
@@ -309,3 +311,33 @@ def test_a_password_is_changed_and_a_poor_one_is_not_taken(
     assert "12" in complained
     nobody = run("user", "password", "--login", "nobody", "--password", "violin gravel noon")
     assert nobody[0] == 1
+
+
+def test_an_application_that_waits_is_listed_and_approved_or_refused(
+    run: Run, folder: Path, loaded: dict[str, list[dict[str, str]]]
+) -> None:
+    wanted = {
+        "client_name": "Viewer",
+        "redirect_uris": ["https://viewer.example/cb"],
+        "token_endpoint_auth_method": "none",
+        "scope": "user/*.rs",
+    }
+    settings = settings_of(folder)
+    kept = [
+        with_database(settings, lambda database: registration.register(database, wanted))
+        for _ in range(2)
+    ]
+    first, second = (each["client_id"] for each in kept)
+    ods = loaded["organizations"][0]["ods"]
+
+    assert [line.split()[0] for line in run("client", "requests")[1].splitlines()] == [
+        first,
+        second,
+    ]
+    said = ("--id", first, "--organization", ods, "--scope", "user/Task.rs")
+    assert run("client", "approve", *said) == (0, "", "")
+    assert run("client", "refuse", "--id", second)[0] == 0
+    assert run("client", "requests")[1] == ""
+    listed = {line.split()[0]: line for line in run("client", "list")[1].splitlines()}
+    assert "user/Task.rs" in listed[first]
+    assert second not in listed
