@@ -52,6 +52,7 @@ from smart_apps.authorization.upstream import Upstream
 from smart_apps.origins import CrossOrigin, Origins
 from subscriptions.channels import websocket
 from subscriptions.delivery import Count
+from subscriptions import withdrawals
 from subscriptions.matcher import Matcher
 from subscriptions.subscriptions import Subscriptions
 
@@ -240,7 +241,9 @@ def worker(settings: Settings, database_url: str, seat: Seat) -> None:
             heeding = asyncio.create_task(own_parameters.heed(core.database, building))
             matching = asyncio.create_task(Matcher(core.database, settings.fhir_base).run())
             delivering = asyncio.create_task(notifying.delivery(core, meter.count).run())
+            withdrawing = asyncio.create_task(withdrawals.heed(core.database, core.store))
             await jobs.work(jobs.application(database_url, due), due, seat.ready)
+            withdrawing.cancel()
             matching.cancel()
             delivering.cancel()
             with contextlib.suppress(asyncio.CancelledError):

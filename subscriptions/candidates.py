@@ -50,6 +50,7 @@ join subscription_term as t on t.term = g.term
 join subscription as s on s.id = t.subscription
 where s.started > 0 and (g.log, g.xid) >= (s.since_log, s.since_xid)
   and (s.ending is null or s.ending > $5)
+  and (s.authorized = '' or not exists (select from withdrawn as w where w.id = s.authorized))
 order by g.n, s.id
 """
 """Who may be told of what has fired: `started` says that events are counted at all."""

@@ -39,17 +39,20 @@ CheckEndpoint = Callable[[str, str], object]
 _KEEP: Final = """
 insert into subscription(id, version, status, topic, type, criteria, channel, endpoint, headers,
   payload_type, content, heartbeat, timeout, max_count, principal, organization, events, delivered,
-  attempts, due, lease_until, last_sent, last_error, started, since_log, since_xid, ending)
+  attempts, due, lease_until, last_sent, last_error, started, since_log, since_xid, ending,
+  authorized)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text[], $10, $11, $12, $13, $14, coalesce($15, ''),
   coalesce($16, ''), 0, 0, 0, $17, null, null, $18, case when $3 = 'active' then $19 else 0 end,
-  (select number from log), pg_snapshot_xmin(pg_current_snapshot())::text::bigint, $20)
+  (select number from log), pg_snapshot_xmin(pg_current_snapshot())::text::bigint, $20,
+  coalesce($21, ''))
 on conflict (id) do update set
   version = excluded.version, status = excluded.status, topic = excluded.topic,
   type = excluded.type, criteria = excluded.criteria, channel = excluded.channel,
   endpoint = excluded.endpoint, headers = excluded.headers, payload_type = excluded.payload_type,
   content = excluded.content, heartbeat = excluded.heartbeat, timeout = excluded.timeout,
   max_count = excluded.max_count, principal = coalesce($15, subscription.principal),
-  organization = coalesce($16, subscription.organization), attempts = 0, due = excluded.due,
+  organization = coalesce($16, subscription.organization),
+  authorized = coalesce($21, subscription.authorized), attempts = 0, due = excluded.due,
   last_error = excluded.last_error, ending = excluded.ending,
   started = case when $3 = 'off' then 0 when subscription.started > 0 then subscription.started
             else excluded.started end,
@@ -148,6 +151,7 @@ class Registration:
             None if who is None else who.organization or "",
             context.instant if status in _SENT else None, after.get("error"), context.instant,
             period(asked.ending)[0] if asked.ending else None,
+            None if who is None else next(iter(who.withdrawable[1:]), ""),
         )  # fmt: skip
         terms = Texts(index_terms(wanted)) if is_live else Texts()
         return [(_KEEP, row), (_DROP_TERMS, (id,)), (_KEEP_TERMS, (id, terms))]

@@ -28,10 +28,11 @@ class Subscription(SQLModel, table=True):
 
     `topic` is empty for one by plain criteria. `type` is the type that it is about. `criteria` are
     the filters (or the one criteria) as a JSON array; `payload_type` is empty where nothing is to
-    be sent. `principal` is who made it. `due` is when delivery shall look at it again: never, where
-    it is null. Events are counted, whatever the status, while `started` is not 0: from when it
-    became active until it is switched off; `since_log` and `since_xid` are the place in the change
-    log where that began. `ending` is `Subscription.end`.
+    be sent. `principal` is who made it, `authorized` the authorisation that their token came from,
+    if it came from one. `due` is when delivery shall look at it again: never, where it is null.
+    Events are counted, whatever the status, while `started` is not 0: from when it became active
+    until it is switched off; `since_log` and `since_xid` are the place in the change log where
+    that began. `ending` is `Subscription.end`.
     """
 
     __tablename__ = "subscription"
@@ -55,6 +56,7 @@ class Subscription(SQLModel, table=True):
     timeout: int = Field(sa_type=BigInteger)
     max_count: int = Field(sa_type=BigInteger)
     principal: str = Field(sa_type=KeyText)
+    authorized: str = Field(sa_type=KeyText, sa_column_kwargs={"server_default": ""})
     organization: str = Field(sa_type=KeyText)
     events: int = Field(sa_type=BigInteger)
     delivered: int = Field(sa_type=BigInteger)
