@@ -45,6 +45,8 @@ DURABLE: Final[Mapping[str, str]] = {
 
 SOCKET_PATH_BYTES: Final = 107
 PATIENCE_SECONDS: Final = 60
+BUSY_LINES: Final = 30
+"""Of the log, in which it is said that old processes are still there."""
 
 
 class Postmaster(NamedTuple):
@@ -233,8 +235,9 @@ def _start(
             )
         except Exhausted:
             # After a kill of the postmaster alone its sessions may outlive it for a moment,
-            # and PostgreSQL rightly refuses to start beside them.
-            if "shared memory block" not in programs.end_of_log(pgdata) or time.monotonic() > until:
+            # and PostgreSQL rightly refuses to start beside them. They may have the last words.
+            end = programs.end_of_log(pgdata, BUSY_LINES)
+            if "shared memory block" not in end or time.monotonic() > until:
                 raise
             time.sleep(0.1)
         else:

@@ -69,10 +69,10 @@ def run(program: str, pgdata: Path | None, *arguments: str) -> str:
         return out.read()
 
 
-def end_of_log(pgdata: Path) -> str:
+def end_of_log(pgdata: Path, lines: int = 5) -> str:
     """The last lines of a cluster's log."""
     try:
-        return " ".join((pgdata / "log").read_text(errors="replace").splitlines()[-5:])
+        return " ".join((pgdata / "log").read_text(errors="replace").splitlines()[-lines:])
     except FileNotFoundError:
         return ""
 
