@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from dicom_bridge.blobs import Blobs
 from dicom_bridge.counting import Counting
 from dicom_bridge.intake import Intake
+from dicom_bridge.pixels.crew import Crew
 from dicom_bridge.quiet import Quiet
 from fhir_server.audit.ledger import Ledger
 from fhir_server.postgres.database import Database
@@ -31,6 +32,7 @@ class Bridge:
     ae_title: str = "ISOCENTRE"
     executor: Executor | None = None
     counting: Counting = field(default_factory=Counting)
+    crew: Crew = field(default_factory=Crew)
     intake: Intake = field(init=False)
     quiet: Quiet = field(init=False)
 

@@ -19,7 +19,7 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.dicomweb import problems, qido, stow, wado
+from dicom_bridge.dicomweb import problems, qido, rendered, stow, wado
 from dicom_bridge.dicomweb.exchange import Call, Web
 from dicom_bridge.dicomweb.problems import MethodNotAllowed
 from fhir_server.access import bearer
@@ -66,11 +66,18 @@ TRANSACTIONS: Final = (
     Transaction("GET",  SERIES + "/metadata",                   "WADO-RS", wado.metadata),
     Transaction("GET",  INSTANCE + "/metadata",                 "WADO-RS", wado.metadata),
     Transaction("GET",  INSTANCE + "/frames/{frames}",          "WADO-RS", wado.frame_list),
+    Transaction("GET",  INSTANCE + "/rendered",                 "WADO-RS", rendered.instance),
+    Transaction("GET",  INSTANCE + "/frames/{frames}/rendered", "WADO-RS", rendered.instance),
+    Transaction("GET",  STUDY + "/thumbnail",                   "WADO-RS", rendered.thumbnail),
+    Transaction("GET",  SERIES + "/thumbnail",                  "WADO-RS", rendered.thumbnail),
+    Transaction("GET",  INSTANCE + "/thumbnail",                "WADO-RS", rendered.thumbnail),
+    Transaction("GET",  INSTANCE + "/frames/{frames}/thumbnail", "WADO-RS", rendered.thumbnail),
     Transaction("GET",  STUDY + "/bulk/{instance}/{place}",       "WADO-RS", wado.bulk_data),
     Transaction("POST", "/studies",                             "STOW-RS", stow.store),
     Transaction("POST", STUDY,                                  "STOW-RS", stow.store),
 )  # fmt: skip
-"""PS3.18 Tables 10.4.1-1, 10.5.1-1 and 10.6.1-1. Rendered resources are not offered."""
+"""PS3.18 Tables 10.4.1-1, 10.5.1-1 and 10.6.1-1. Of studies and series
+as a whole there are thumbnails, no rendered resources."""
 
 STRANGER: Final = Principal("", None, "", Scopes(()))
 """Who asks as long as no token says who."""

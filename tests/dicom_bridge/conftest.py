@@ -52,6 +52,7 @@ async def bridge(database: Database, tmp_path: Path) -> AsyncIterator[Bridge]:
     await peers.add(database, CT2)
     yield made
     await made.quiet.drained()
+    await made.crew.close()
     made.intake.close()
 
 

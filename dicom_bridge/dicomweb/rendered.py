@@ -1,0 +1,173 @@
+"""Rendered resources and thumbnails: what a browser can show without knowing DICOM.
+
+One picture of one instance: all frames of it as a moving GIF, or one frame as JPEG or PNG. A
+series or a study is shown by the instance in the middle of its largest series.
+
+References
+----------
+* PS3.18 Section 10.4.1.1.3 (rendered resources), 10.4.1.1.4 (thumbnails), 8.3.5 (query parameters
+  of rendered resources), Table 8.7.4-1 (media types)
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.responses import Response
+
+from dicom_bridge import retrieval
+from dicom_bridge.dicomweb import accept, payload
+from dicom_bridge.dicomweb.exchange import Call
+from dicom_bridge.dicomweb.problems import NotAcceptable
+from dicom_bridge.holdings import Held
+from dicom_bridge.pixels.crew import Task
+from dicom_bridge.pixels.wanted import FORMATS, FUNCTIONS, LINEAR, MOST_SIDE, Viewport, Window
+from resources.errors import Invalid, NotFound
+
+THUMBNAIL: Final = Viewport(128, 128)
+QUALITY: Final = 90
+UNDONE: Final = ("annotation", "iccprofile", "imageannotation", "presentationUID")
+"""Parameters that are refused, since a picture without what they ask for would mislead."""
+
+
+async def instance(call: Call) -> Response:
+    """Answer an instance, or one frame of it, as a picture."""
+    numbers = _numbers(call)
+    found = await _found(call)
+    held = _shown(found.instances)
+    moving = held.frames > 1 and not numbers
+    return await _picture(call, held, found, numbers, _viewport(call), moving=moving)
+
+
+async def thumbnail(call: Call) -> Response:
+    """Answer a small picture of a study, a series, an instance or a frame."""
+    numbers = _numbers(call)
+    found = await _found(call)
+    held = _shown(found.instances)
+    wanted = _viewport(call) or THUMBNAIL
+    return await _picture(call, held, found, numbers, wanted, moving=False)
+
+
+async def _found(call: Call) -> retrieval.Retrieved:
+    uids = call.uids
+    call.handed_over = True
+    return await retrieval.instances(
+        call.web.bridge,
+        call.context,
+        uids["StudyInstanceUID"],
+        uids.get("SeriesInstanceUID"),
+        uids.get("SOPInstanceUID"),
+    )
+
+
+def _shown(instances: Sequence[Held]) -> Held:
+    """Choose the instance that stands for all: an image, in the middle of the largest series."""
+    images = [one for one in instances if one.frames]
+    if not images:
+        raise NotFound("There are no pixels to be shown")
+    (series, _), *_ = Counter(one.series_uid for one in images).most_common(1)
+    own = [one for one in images if one.series_uid == series]
+    return own[len(own) // 2]
+
+
+async def _picture(
+    call: Call,
+    held: Held,
+    found: retrieval.Retrieved,
+    numbers: list[int],
+    viewport: Viewport | None,
+    *,
+    moving: bool,
+) -> Response:
+    type = _media_type(call, moving=moving)
+    window = _window(call)
+    task = Task(
+        call.web.bridge.blobs.path(held.blob, found.permit),
+        numbers,
+        type,
+        _quality(call),
+        list(window) if window else None,
+        list(viewport) if viewport else None,
+    )
+    content = await call.web.bridge.crew.render(task)
+    return Response(content, headers=payload.PRIVATE, media_type=type)
+
+
+def _media_type(call: Call, *, moving: bool) -> str:
+    """Choose as what it is shown: JPEG unless something else is asked for, GIF if it moves."""
+    ordered = ["image/jpeg", "image/png", "image/gif"]
+    ordered.sort(key=lambda type: type != "image/gif" if moving else False)
+    for one in call.acceptable():
+        for type in ordered:
+            if accept.wants([one], type):
+                return type
+    raise NotAcceptable(f"Rendered as {', '.join(FORMATS)}", "Accept")
+
+
+def _numbers(call: Call) -> list[int]:
+    _require_done(call)
+    text = call.request.path_params.get("frames")
+    if text is None:
+        return []
+    if not (text.isascii() and text.isdigit() and len(text) < 9) or int(text) < 1:
+        raise Invalid("One frame is rendered at a time, named by its number", "frames")
+    return [int(text)]
+
+
+def _require_done(call: Call) -> None:
+    for name in UNDONE:
+        if name in call.request.query_params:
+            raise Invalid(f"{name} is not done here", name)
+
+
+def _quality(call: Call) -> int:
+    """PS3.18 Section 8.3.5.1.2: 1 to 100."""
+    text = call.request.query_params.get("quality", str(QUALITY))
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:4]) <= 100):
+        raise Invalid("quality is a number from 1 to 100", "quality")
+    return int(text)
+
+
+def _window(call: Call) -> Window | None:
+    """PS3.18 Section 8.3.5.1.4: centre, width and function."""
+    text = call.request.query_params.get("window")
+    if text is None:
+        return None
+    parts = text.split(",")
+    function = (parts[2] if len(parts) == 3 else LINEAR).strip().upper().replace("-", "_")
+    if len(parts) not in (2, 3) or function not in FUNCTIONS:
+        raise Invalid("window is centre,width,function", "window")
+    center, width = (_number(part, "window") for part in parts[:2])
+    if width <= 0 or (function == LINEAR and width < 1):
+        raise Invalid("The width of a window is 1 or more", "window")
+    return Window(center, width, function)
+
+
+def _viewport(call: Call) -> Viewport | None:
+    """PS3.18 Section 8.3.5.1.3: width and height, then the part that is shown."""
+    text = call.request.query_params.get("viewport")
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) not in (2, 6):
+        raise Invalid("viewport is vw,vh or vw,vh,sx,sy,sw,sh", "viewport")
+    width, height = (_number(part, "viewport") for part in parts[:2])
+    if not (1 <= width <= MOST_SIDE and 1 <= height <= MOST_SIDE):
+        raise Invalid(f"A viewport is up to {MOST_SIDE} pixels wide and high", "viewport")
+    if len(parts) == 2:
+        return Viewport(int(width), int(height))
+    x, y, columns, rows = (_number(part, "viewport") if part else 0.0 for part in parts[2:])
+    if not columns or not rows:
+        raise Invalid("The part that is shown has a width and a height", "viewport")
+    return Viewport(int(width), int(height), x, y, columns, rows)
+
+
+def _number(text: str, at: str) -> float:
+    try:
+        number = float(text) if len(text) < 32 else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise Invalid(f"{at} has a part that is no number", at)
+    return number

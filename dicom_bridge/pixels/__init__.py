@@ -1,0 +1,1 @@
+"""Pixels decoded and rendered, in processes of their own."""

@@ -1,0 +1,43 @@
+"""What a picture shall be like: values of interest, size and part, and how it is coded.
+
+References
+----------
+* PS3.18 Section 8.3.5 (window, viewport, quality), Table 8.7.4-1 (media types)
+* PS3.3 Section C.11.2.1.3 (VOI LUT Function)
+"""
+
+from typing import Final, NamedTuple
+
+LINEAR, LINEAR_EXACT, SIGMOID = "LINEAR", "LINEAR_EXACT", "SIGMOID"
+FUNCTIONS: Final = (LINEAR, LINEAR_EXACT, SIGMOID)
+FORMATS: Final = {"image/jpeg": "JPEG", "image/png": "PNG", "image/gif": "GIF"}
+MOST_SIDE: Final = 8192
+"""Pixels of one side of a picture."""
+
+
+class Window(NamedTuple):
+    """Values of interest: centre and width in the units of the modality, and the function."""
+
+    center: float
+    width: float
+    function: str = LINEAR
+
+
+class Viewport(NamedTuple):
+    """How large the picture may be, and which part of the frame it shows; None: all of it."""
+
+    width: int
+    height: int
+    x: float | None = None
+    y: float | None = None
+    columns: float | None = None
+    rows: float | None = None
+
+
+class Wanted(NamedTuple):
+    """What the picture shall be like."""
+
+    type: str = "image/jpeg"
+    quality: int = 90
+    window: Window | None = None
+    viewport: Viewport | None = None
