@@ -50,9 +50,9 @@ from smart_apps.authorization.server import SmartServer
 from smart_apps.authorization.tokens import Issuer
 from smart_apps.authorization.upstream import Upstream
 from smart_apps.origins import CrossOrigin, Origins
+from subscriptions import withdrawals
 from subscriptions.channels import websocket
 from subscriptions.delivery import Count
-from subscriptions import withdrawals
 from subscriptions.matcher import Matcher
 from subscriptions.subscriptions import Subscriptions
 
@@ -109,7 +109,6 @@ def build_http(
         following.cancel()
         heeding.cancel()
         await core.bridge.quiet.drained()
-        await core.bridge.crew.close()
         await core.database.close()
 
     # A redirect that mends a path would be built from the Host header, which a caller chooses.

@@ -11,6 +11,7 @@ References
 """
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -59,6 +60,9 @@ TOO_COSTLY: Final = "too-costly"
 """How the search says that it gave up, and not that the database is away."""
 
 SEEN: Final = f"{reading.GATED} select n, seen, patient, organizations from r order by n"
+
+
+_log = logging.getLogger(__name__)
 
 
 class Candidate(NamedTuple):
@@ -212,5 +216,6 @@ def _queries(topic: str, criteria: str, base_url: str, generation: int) -> dict[
     """Read what was accepted once; a parameter may have been taken away since."""
     try:
         return queries_of(topic, json.loads(criteria), base_url)
-    except Refusal:
+    except Refusal as refusal:
+        _log.warning("a subscription asks for what is gone, and is not told: %s", refusal.reason)
         return {}
