@@ -13,6 +13,7 @@ References
 """
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -125,6 +126,9 @@ async def follow(database: Database, receiver: Receiver, trusted: str | None = N
             wait = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
             failures += 1
             _log.warning("syslog: %s is away: %s", receiver, type(error).__name__)
+        except Exception:  # the feed ends with the process, and not before
+            wait = RETRY_SECONDS[-1]
+            _log.exception("syslog: the feed failed")
         else:
             failures, wait = 0, 0.0 if sent == BATCH else IDLE_SECONDS
         await asyncio.sleep(wait)
@@ -204,4 +208,9 @@ def _send_datagrams(receiver: Receiver, messages: Iterable[bytes]) -> None:
     with socket.socket(family, kind, protocol) as line:
         line.connect(address)
         for message in messages:
-            line.send(message)
+            try:
+                line.send(message)
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:
+                    raise
+                _log.error("syslog: a message of %d octets does not go over UDP", len(message))

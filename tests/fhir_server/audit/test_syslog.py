@@ -302,6 +302,21 @@ async def test_datagrams_carry_one_message_each(database: Database) -> None:
         assert [event_id(listener.recv(65536)) for _ in ids] == ids
 
 
+@pytest.mark.anyio
+async def test_a_message_that_is_too_long_for_a_datagram_holds_up_no_other(
+    database: Database,
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.settimeout(5)
+        await happened(database, 1, query="x" * 70_000)
+        *_, last = await happened(database, 1)
+
+        await syslog.feed(database, Receiver("udp", "127.0.0.1", listener.getsockname()[1]))
+
+        assert event_id(listener.recv(65536)) == last
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A PEM file with the key of localhost and its certificate, which signs itself."""
