@@ -9,8 +9,10 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from xml.etree import ElementTree
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -25,6 +27,7 @@ from fhir_server.audit.syslog import Receiver
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database
 from resources.errors import Invalid
+from tests.flows.installation import Installation
 
 pytestmark = [pytest.mark.requirement("R014.1")]
 
@@ -389,3 +392,20 @@ def test_a_receiver_that_keeps_the_line_open_has_been_told() -> None:
 def test_what_is_no_receiver_is_refused(url: str) -> None:
     with pytest.raises(Invalid):
         Receiver.read(url)
+
+
+@pytest.mark.slow
+def test_a_server_sends_what_happens_to_the_receiver_that_its_setting_names(
+    repository: Repository, tmp_path: Path
+) -> None:
+    setting = {"ISOCENTRE_SYSLOG": f"tcp://127.0.0.1:{repository.port}"}
+    installation = Installation(tmp_path, "--http-workers", "1", settings=setting)
+    try:
+        installation.start()
+        assert httpx.get(f"{installation.base}/Patient/nobody").status_code == 401
+        deadline = time.monotonic() + 20
+        while not any(b'csd-code="read"' in message for message in repository.messages):
+            assert time.monotonic() < deadline, installation.log()[-2000:]
+            time.sleep(0.1)
+    finally:
+        installation.stop()
