@@ -35,6 +35,8 @@ EVENTS = int(os.environ.get("ISOCENTRE_SUBSCRIPTION_EVENTS", "2000"))
 """Before a release 200 and 20000 (threats F2)."""
 HOOKS = 5
 WRITERS = 2
+PAUSE = 0.7 * WRITERS * KILLS / EVENTS
+"""Seconds after each write, so that there is something to write until the last kill."""
 
 
 class Arrived(NamedTuple):
@@ -149,6 +151,8 @@ class Writers:
         for member in ("requisition", "requester", "performer"):
             self.request.pop(member, None)
         self.ids: list[str] = []
+        self.problems: list[BaseException] = []
+        self.answers: list[str] = []
         self._given = 0
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(WRITERS)]
@@ -161,7 +165,11 @@ class Writers:
         end = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0.1))
-        assert not [thread for thread in self._threads if thread.is_alive()]
+        failed = [
+            line[:1500] for line in self.served.log().splitlines() if "request failed" in line
+        ]
+        assert (self.problems, failed) == ([], [])
+        assert not [thread for thread in self._threads if thread.is_alive()], self.answers[-3:]
 
     def _next(self) -> str | None:
         with self._lock:
@@ -170,11 +178,18 @@ class Writers:
 
     def _run(self) -> None:
         """Write each under an id of our own until it is there: a lost answer is no doubt then."""
+        try:
+            self._write_all()
+        except BaseException as problem:
+            self.problems.append(problem)
+
+    def _write_all(self) -> None:
         http = httpx.Client(base_url=self.served.base, headers=self.headers, timeout=30)
         while (id := self._next()) is not None:
             while not self._write(http, id):
                 time.sleep(0.1)
             self.ids.append(id)
+            time.sleep(PAUSE)
         http.close()
 
     def _write(self, http: httpx.Client, id: str) -> bool:
@@ -186,7 +201,8 @@ class Writers:
             )
             if answer.status_code in (201, 412):
                 return True
-            assert answer.status_code in (429, 503), answer.text
+            self.answers.append(f"{answer.status_code} {answer.text[:300]}")
+            assert answer.status_code == 503, answer.text
         return False
 
 
