@@ -56,8 +56,8 @@ class Parts(NamedTuple):
 
         Examples
         --------
-        >>> read([("_elements", "status,statsu,Patient.name,Patient.nam")]).unknown(["Task"])
-        ['statsu', 'Patient.nam']
+        >>> read([("_elements", "status,statsu,Patient.name,Patient.alias")]).unknown(["Task"])
+        ['statsu', 'Patient.alias']
         """
         unknown = []
         for type, names in self.elements:

@@ -12,8 +12,8 @@ from tests.flows.clinic import Clinic, Json
 OPEN = ("requested", "received", "accepted")
 
 
-def asked(clinic: Clinic, request: Json) -> dict[str, tuple[str, str]]:
-    """Whom the open acknowledgements of a request are for: recipient -> focus, status."""
+def asked(clinic: Clinic, request: Json) -> dict[str, str]:
+    """Whom the open acknowledgements of a request are for: recipient -> focus."""
     return {
         one["restriction"]["recipient"][0]["reference"]: one["focus"]["reference"]
         for one in clinic.tasks(request, "acknowledge")

@@ -108,7 +108,9 @@ def test_a_choice_is_found_by_the_name_of_its_type(expression: str, found: list[
     "expression",
     [
         "Task.", "Task.all(x)", "Task.status +", "Task.where(status", "(Task.a", "Task.a = 5",
-        "'a'", "Task.note.first()", "Task.note.where(time = @2026)", "Task.note[a]", "Task.note[-1]", f"Task.note[{'9' * 100}]",
+        "'a'", "Task.note.first()", "Task.note.where(time = @2026)", "Task.note[a]",
+        "Task.note[-1]",
+        f"Task.note[{'9' * 100}]",
         f"{'(' * 990}Task.note{')' * 990}",
         f"Task.{'where(' * 200}a{')' * 200}",
         f"Task.{'iif(a,a,' * 150}a{')' * 150}",

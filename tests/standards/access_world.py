@@ -265,8 +265,8 @@ async def _fill(settings: Settings, database_url: str) -> None:
             )
             for one in about_the_patient():
                 await work.create(content.made(one), one["id"])
-            for one, ods in ((KEPT_OUT, "ZZ999"), (RELATED, "ZZ998")):
-                await work.create(content.made(build.an_organization(one, ods)), one)
+            for id, ods in ((KEPT_OUT, "ZZ999"), (RELATED, "ZZ998")):
+                await work.create(content.made(build.an_organization(id, ods)), id)
             await work.create(content.made(a_dissent()), "dissent")
         for ae, organization in (
             ("PARTY", PARTY), ("NOBODY", UNRELATED), ("ENDED", ENDED), ("KEPTOUT", KEPT_OUT),

@@ -38,7 +38,7 @@ class Receiver:
         self.originators: set[tuple[str, int]] = set()
         ae = AE("DEST")
         ae.add_supported_context(CT, list(syntaxes or (EXPLICIT,)))
-        self.server = ae.start_server(
+        self.server: Any = ae.start_server(
             ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self.keep)]
         )
 

@@ -27,7 +27,7 @@ def begun(item: Dataset | None = None, **changes: Any) -> Dataset:
         for keyword in ("AccessionNumber", "RequestedProcedureID", "StudyInstanceUID"):
             setattr(scheduled, keyword, item.get(keyword))
     else:
-        ds.PatientID, ds.PatientName, ds.PatientBirthDate = "L77", "Walkin^Wanda", "19600203"
+        ds.PatientID, ds.PatientName, ds.PatientBirthDate = "L77", "Rowe^Wanda", "19600203"
     ds.ScheduledStepAttributesSequence = [scheduled]
     ds.PerformedProcedureStepStatus = "IN PROGRESS"
     ds.PerformedProcedureStepID, ds.PerformedStationAETitle = "1", "CT1"

@@ -127,7 +127,7 @@ def test_an_institution_that_is_not_known_is_called_as_the_object_calls_it() -> 
 
 @pytest.mark.requirement("R015.2")
 def test_an_object_of_another_maker_or_another_day_says_so_itself() -> None:
-    first = {"InstanceCreationDate": "20260314", "InstanceCreationTime": "101600"}
+    first: dict[str, Any] = {"InstanceCreationDate": "20260314", "InstanceCreationTime": "101600"}
     rows = [
         arrived(1, **first),
         arrived(2, **{**first, "InstanceCreationTime": "103000"}),
