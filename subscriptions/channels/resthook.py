@@ -61,12 +61,18 @@ class Pool:
 
 
 class RestHook:
-    """The channel."""
+    """The channel.
 
-    def __init__(self, addresses: Addresses) -> None:
+    Parameters
+    ----------
+    trust
+        Whose certificates are believed; those that the system trusts, unless told.
+    """
+
+    def __init__(self, addresses: Addresses, *, trust: ssl.SSLContext | None = None) -> None:
         self._addresses = addresses
         self._pools: OrderedDict[tuple[str, str], Pool] = OrderedDict()
-        self._tls = ssl.create_default_context()
+        self._tls = trust or ssl.create_default_context()
 
     async def send(self, subscriber: Subscriber, message: Message) -> Outcome:
         """Send one notification, and say what became of it; nothing is raised."""
