@@ -197,7 +197,12 @@ def _apart(types: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def reached(query: Query, context: RequestContext) -> Mapping[str, Reach | None]:
-    """Ask the gate how far the other types are seen that a query touches."""
+    """Ask the gate how far the other types are seen that a query touches.
+
+    An emergency is asked for each time: how far it sees depends on when that is.
+    """
+    if context.principal.emergency is not None:
+        return {type: _reach(context, type) for type in query.touches}
     return _reached(context.principal, query.touches)
 
 
