@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from fhir_server.context import RequestContext
-from fhir_server.postgres.database import Transaction
+from fhir_server.postgres.database import Statement, Transaction
 from fhir_server.search.terms import Terms
-from fhir_server.store import standing
+from fhir_server.store import meetings, standing
 from fhir_server.store.admission import Admission
 from fhir_server.store.citations import Citations, indexed
 from fhir_server.store.draft import Draft, Key
@@ -132,6 +132,8 @@ class Drafts:
             issues += self._dangling(draft.content, draft.key, draft.context, draft.at)
         if issues:
             raise Unprocessable(issues=issues)
+        for draft in drafts:
+            meetings.check(draft, self.targets, self.last, self.admission, self._base_url)
 
     def require_references(
         self, content: Content, key: Key, context: RequestContext, at: str
@@ -155,6 +157,10 @@ class Drafts:
             )
             for draft in self.all
         ]
+
+    def follow(self, context: RequestContext) -> list[Statement]:
+        """What is to be run when the rows are written."""
+        return meetings.statements(self.all, context, self._base_url, self._keep_days)
 
     def _relations(self, draft: Draft) -> list[tuple[str, str, int]]:
         return standing.relations(

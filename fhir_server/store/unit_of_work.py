@@ -202,21 +202,18 @@ class Work(Preceding):
                 await self._drafts.settle(self._around.targets, self._transaction)
         await self._require_unreferred()
         written = [
-            self._entry(
-                draft.context,
-                draft.write.stored.interaction,
-                draft.write.stored,
-                draft.standing.patient,
-            )
+            self._entry(draft.context, stored.interaction, stored, draft.standing.patient)
             for draft in self._drafts.all
+            for stored in (draft.write.stored,)
         ]
         for draft in self._drafts.all:
             self._own_rows += withholding.statements(draft, self._around.base_url)
         batch = Batch(self._drafts.rows(), [*self._entries, *written])
-        if self._transaction is None and not self._own_rows:
+        after = self._drafts.follow(self.context)
+        if self._transaction is None and not self._own_rows and not after:
             await self._around.write(batch)
         else:
-            statements = [*self._own_rows, statement(batch)]
+            statements = [*self._own_rows, statement(batch), *after]
             await (self._transaction or self._around.database).run_all(statements)
 
     async def _draft(
