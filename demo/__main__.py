@@ -1,7 +1,9 @@
 """``make demo``: the server with demo data, and the primary workflow played on real images.
 
-Usage: ``python -m demo [--once] [--data-dir data]``. Without ``--once`` it goes on serving until
-Ctrl-C; with it, it ends with status 0 only when every step was read back over HTTP and DICOM.
+Usage: ``python -m demo [--once] [--data-dir data]``. Where an option is not given, the server's
+settings hold (``ISOCENTRE_DATA_DIR``, ``ISOCENTRE_HTTP`` and so on). Without ``--once`` it goes on
+serving until Ctrl-C; with it, it ends with status 0 only when every step was read back over HTTP
+and DICOM.
 """
 
 import argparse
@@ -13,6 +15,9 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from fhir_server.settings import read
+from resources.errors import Invalid
 
 COMMAND = [sys.executable, "-m", "fhir_server.cli"]
 START_SECONDS = 60
@@ -43,19 +48,24 @@ def main() -> int:
     """Serve, load, play, and stay or stop."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="play, then exit with 0 or 1")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--http", default="127.0.0.1:8000")
-    parser.add_argument("--dicom", default="127.0.0.1:11112")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--http")
+    parser.add_argument("--dicom")
     options = parser.parse_args()
-    place = ["--data-dir", str(options.data_dir)]
-    serve = [*COMMAND, "serve", *place, "--http", options.http, "--dicom", options.dicom]
-    options.data_dir.mkdir(parents=True, exist_ok=True)
-    log = options.data_dir / "serve.log"
+    try:
+        settings = read(data_dir=options.data_dir, http=options.http, dicom=options.dicom)
+    except Invalid as error:
+        print(error.reason, file=sys.stderr)
+        return 1
+    place = ["--data-dir", str(settings.data_dir)]
+    serve = [*COMMAND, "serve", *place, "--http", settings.http, "--dicom", settings.dicom]
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    log = settings.data_dir / "serve.log"
     with log.open("ab") as sink:
         server = subprocess.Popen(serve, stdout=sink, stderr=sink)
     status = 1
     try:
-        if not started(server, f"http://{options.http}"):
+        if not started(server, f"http://{settings.http}"):
             print(log.read_text().rstrip().rpartition("\n")[2], file=sys.stderr)
             return 1
         subprocess.run([*COMMAND, "demo", "load", *place], check=True)

@@ -15,6 +15,10 @@ PASSWORD: Final = "kettle harbour umbrella"
 """Of every demonstration login. A server with demo data is not one for patients."""
 
 
+DESK: Final = ("admin", "auditor", "safety")
+"""Logins that may use the pages at `/admin`: an administrator, an auditor, a safety officer."""
+
+
 class Place(NamedTuple):
     """An organisation: its id, its ODS code, its name and what kind it is."""
 

@@ -10,8 +10,10 @@ References
 """
 
 import asyncio
+import os
 import shutil
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,7 +115,10 @@ class Modality:
 
     @staticmethod
     def _tool(name: str) -> str | None:
-        return shutil.which(name)
+        """Find a tool of dcmtk: pynetdicom's of that name, where its environment is, is none."""
+        folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+        others = [one for one in folders if one != sysconfig.get_path("scripts")]
+        return shutil.which(name, path=os.pathsep.join(others))
 
 
 _PYNETDICOM: Final = (sys.executable, "-m", "pynetdicom")

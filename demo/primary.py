@@ -5,6 +5,7 @@ gave.
 """
 
 import tempfile
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from demo import cranium, data
+from demo.hearing import Hearings
 from demo.modality import from_worklist
 from demo.orders import (
     CONCLUSION,
@@ -28,15 +30,14 @@ from demo.orders import (
     now,
     requested_procedure,
 )
-from demo.reading import Readings
 from demo.story import expect, name
 from resources import codes, elements
 from resources.report import WHOLE_REPORT
 
-STEPS: Final = 23
+STEPS: Final = 26
 
 
-class Primary(Readings):
+class Primary(Hearings):
     """Figure 4-1 of the requirements."""
 
     async def play(self) -> None:
@@ -48,9 +49,11 @@ class Primary(Readings):
         item = await self._read_worklist(second)
         await self._acquire(item)
         await self._read_images()
-        await self._write_report()
+        async with self._listening() as line:
+            await self._write_report()
+            task = await self._hear(line)
         await self._check_evidence()
-        await self._acknowledge()
+        await self._acknowledge(task)
         await self._read_record()
         await self._check_walls()
         self._sum_up()
@@ -225,6 +228,7 @@ class Primary(Readings):
             reading = {"status": "in-progress", "owner": {"reference": "PractitionerRole/reporter"}}
             step.made = name(await self._people.change("reporter", task, **reading))
         with self._step("reporter", "issues the final report") as step:
+            self._issued = time.perf_counter()
             made = await self._people.create(
                 "reporter", final_report(name(self._request), name(self._study))
             )
@@ -247,20 +251,20 @@ class Primary(Readings):
 
     # --- acknowledge ------------------------------------------------------------------------
 
-    async def _acknowledge(self) -> None:
-        with self._step("gp", "sees an unread report, reads that version") as step:
-            unread = await self._unread()
-            expect(len(unread) == 1, "the report is on the acknowledgement worklist")
-            pinned = elements.references(unread[0]["focus"])[0]
+    async def _acknowledge(self, task: Json) -> None:
+        with self._step("gp", "reads the version of the report that the step names") as step:
+            unread = [name(one) for one in await self._unread()]
+            expect(unread == [name(task)], "the report is on the acknowledgement worklist")
+            pinned = elements.references(task["focus"])[0]
             version = await self._people.get("gp", pinned)
             expect(version["conclusion"] == CONCLUSION, "it is the report that was issued")
             step.made = pinned
         with self._step("gp", "acknowledges it") as step:
             # Meanwhile the server may note that it was delivered and opened: no version is named.
-            asked = {"name": "task", "valueReference": {"reference": name(unread[0])}}
+            asked = {"name": "task", "valueReference": {"reference": name(task)}}
             body = {"resourceType": "Parameters", "parameter": [asked]}
             await self._people.ask("gp", "POST", "Task/$acknowledge", body)
-            done = await self._people.get("gp", name(unread[0]))
+            done = await self._people.get("gp", name(task))
             expect(not await self._unread(), "it has left the worklist")
             step.made = name(done)
             request = await self._people.get("gp", name(self._request))

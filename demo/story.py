@@ -47,6 +47,7 @@ class Story:
         self._study: Json = {}
         self._report: Json = {}
         self._study_uid = ""
+        self._issued = 0.0  # when the report was sent, as time.perf_counter has it
 
     def _step(self, login: str, what: str) -> Any:
         known = {person.login: person for person in data.PEOPLE}
@@ -67,7 +68,12 @@ class Story:
         )
 
     def _sum_up(self) -> None:
-        self.facts.append(("start page", self._settings.url))
+        self.facts += [
+            ("start page", self._settings.url),
+            ("pages for those who run it", f"{self._settings.url}/admin"),
+            ("who signs in there", ", ".join(data.DESK)),
+            ("password of every login", data.PASSWORD),
+        ]
         note_study(
             self._settings.data_dir,
             {
