@@ -405,6 +405,8 @@ async def test_a_review_is_written_by_nobody_else(house: Store) -> None:
 
 # --- the rules, told again plainly --------------------------------------------------------------
 
+MONTH = 30 * 24 * HOUR
+"""Later than any question is asked; a meeting that is over is remembered for longer."""
 ORGANIZATIONS = [LEAD, OTHER, THIRD, "fourth"]
 PATIENTS = [f"q{n}" for n in range(8)]
 
@@ -418,6 +420,7 @@ class World:
         self.related: set[tuple[str, str]] = set()
         self.grants: list[tuple[str, str, int]] = []
         self.dissents: list[tuple[str, str, int, int]] = []
+        self.meetings: list[tuple[set[str], set[str], int]] = []
 
     def sees(self, who: RequestContext, id: str) -> bool:
         patient, creator, is_restricted, _ = self.notes[id]
@@ -426,9 +429,16 @@ class World:
             return patient == who.principal.patient and instant < who.principal.emergency.until
         if creator == own:
             return True
-        related = (own, patient) in self.related or any(
-            (organization, about) == (own, patient) and instant < until
-            for organization, about, until in self.grants
+        related = (
+            (own, patient) in self.related
+            or any(
+                (organization, about) == (own, patient) and instant < until
+                for organization, about, until in self.grants
+            )
+            or any(
+                own in taking_part and patient in agenda and instant < until
+                for taking_part, agenda, until in self.meetings
+            )
         )
         dissents = any(
             about == patient and whom in ("", own) and since <= instant < until
@@ -467,6 +477,40 @@ async def made(house: Store, world: World) -> None:
                 said = a_consent("permit", *whom, id=f"let-{patient}", provision={"period": period})
                 await write(house, by(parties[0]), said | about)
                 world.grants += [(one, patient, until) for one in whom]
+
+
+async def met(house: Store, world: World) -> None:
+    """Meetings whose agendas change, of which some are over, called off or forgotten."""
+    pick = world.random
+    for n in range(12):
+        keeper = pick.choice(ORGANIZATIONS)
+        known = [one for one in PATIENTS if (keeper, one) in world.related]
+        first, agenda = (set(pick.sample(known, min(2, len(known)))) for _ in "ab")
+        guests, ending = set(pick.sample(ORGANIZATIONS, 2)), pick.choice(ENDINGS)
+        for version, about in enumerate((first, agenda)):
+            entry = [{"item": {"reference": f"Patient/{one}"}} for one in sorted(about)]
+            said = {"resourceType": "List", "id": f"m{n}", "status": "current", "mode": "working",
+                    "code": codes.MDT_AGENDA.concept, "entry": entry}  # fmt: skip
+            await write(house, by(keeper), said | {"_if_match": version or None})
+            if version:
+                continue
+            actors = [{"actor": {"reference": f"HealthcareService/{one}"}, "status": "accepted"}
+                      for one in sorted(guests)]  # fmt: skip
+            meeting = build.an_appointment(f"m{n}", participant=actors, supportingInformation=[
+                {"reference": f"List/m{n}"}])  # fmt: skip
+            meeting.pop("basedOn", None)
+            await write(house, by(keeper), meeting)
+        if ending == "over":
+            await write(house, by(keeper), {**meeting, "status": "fulfilled", "_if_match": 1})
+        elif ending == "an error":
+            wrong = {**said, "status": "entered-in-error", "_if_match": 2}
+            await write(house, by(keeper), wrong)
+        taking_part = guests | {keeper}
+        world.meetings.append((taking_part, first, NOW))
+        world.meetings.append((taking_part, agenda, NOW if ending == "an error" else NOW + MONTH))
+
+
+ENDINGS = ("to come", "over", "an error")
 
 
 def somebody(pick: random.Random) -> RequestContext:
@@ -510,6 +554,13 @@ async def told_by_other_ways(
 async def test_two_thousand_questions_are_answered_as_the_plain_rules_say(house: Store) -> None:
     world = World(20_261_124)
     await made(house, world)
+    services = [
+        {"resourceType": "HealthcareService", "id": one, "active": True,
+         "providedBy": {"reference": f"Organization/{one}"}}
+        for one in ORGANIZATIONS
+    ]  # fmt: skip
+    await write(house, system(), *services)
+    await met(house, world)
     pick, shown, hidden = world.random, 0, 0
     for n in range(2000):
         who = somebody(pick)
