@@ -163,6 +163,8 @@ class World:
     dicom: int
     keys: Keys
     application: FastAPI
+    folder: Path
+    database_url: str
     clients: list[httpx.Client] = field(default_factory=list)
 
     def client(
@@ -180,6 +182,16 @@ class World:
         )  # fmt: skip
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/fhir+json"}
         return self._client(headers)
+
+    def export(self) -> int:
+        """Do the exports that were ordered, as the worker does."""
+
+        async def once() -> int:
+            settings = Settings(data_dir=self.folder, http=self.address.removeprefix("http://"))
+            async with opened(settings, self.database_url) as core:
+                return await core.exports.work()
+
+        return asyncio.run(once())
 
     def stranger(self) -> httpx.Client:
         return self._client({"Content-Type": "application/fhir+json"})
@@ -219,7 +231,7 @@ def running(database_url: str, folder: Path, keys: Keys) -> Iterator[World]:
         assert dicom.open.wait(30)
         try:
             httpx.get(f"{settings.url}/fhir/metadata", timeout=30).raise_for_status()
-            world = World(settings.url, dicom.port, keys, application)
+            world = World(settings.url, dicom.port, keys, application, folder, database_url)
             yield world
             for client in world.clients:
                 client.close()

@@ -348,7 +348,7 @@ def fhir_probes() -> Iterator[Probe]:
 
 
 def test_every_way_in_has_its_probes(world: World) -> None:
-    """The ways into the authorisation server tell of no patient, and an export is a search.
+    """The ways into the authorisation server tell of no patient; exports are asked for below.
 
     The pages below ``/admin`` ask the store as any client does: tests/smart_apps/admin.
     """
@@ -455,6 +455,48 @@ def test_an_emergency_that_has_ended_or_is_nobodys_shows_nothing(
         answer = told(client, probe)
         assert WORD not in answer.text, probe
         assert WORD.encode() not in answer.content, probe
+
+
+EXPORTS = ("$export", "Patient/$export", f"$export?_type={','.join(TYPES[:3])},Patient")
+
+
+def exported(world: World, client: httpx.Client) -> str:
+    """All that the exports of somebody tell, orders and files."""
+    orders = [client.get(f"/fhir/{each}", headers={"Prefer": "respond-async"}) for each in EXPORTS]
+    found = "".join(each.text for each in orders)
+    places = [each.headers["content-location"] for each in orders if each.status_code == 202]
+    while world.export():
+        pass
+    for place in places:
+        answer = client.get(place)
+        assert answer.status_code == 200, answer.text
+        found += answer.text
+        for file in answer.json()["output"]:
+            lines = client.get(file["url"])
+            assert lines.status_code == 200
+            found += lines.text
+    return found
+
+
+def test_an_export_shows_a_party_all_of_it(world: World) -> None:
+    told_of = exported(world, world.client(PARTY, "application", "system/*.rs"))
+
+    for type in {*TYPES} - {"Binary"}:
+        assert re.search(rf'"resourceType": ?"{type}"[^\n]*{WORD}', told_of), type
+
+
+@pytest.mark.parametrize(
+    ("organization", "role", "scope", "patient"),
+    [*STRANGERS, (KEPT_OUT, "application", "system/*.rs", None)],
+    ids=lambda value: str(value),
+)
+def test_an_export_tells_nothing_to_who_may_not_see_the_patient(
+    world: World, organization: str, role: str, scope: str, patient: str | None
+) -> None:
+    told_of = exported(world, world.client(organization, role, scope, patient))
+
+    assert WORD not in told_of
+    assert not re.search(rf"/hidden\b|{NHS}|{STUDY}\b", told_of)
 
 
 def test_who_has_no_token_learns_nothing(world: World) -> None:
