@@ -159,7 +159,11 @@ def roll(data_dir: Path, *, at_once: bool = False) -> Key:
         begins = at + (0 if at_once else PUBLISHED_SECONDS)
         ends = begins + LONGEST_TOKEN_SECONDS
         begun = [key for key in keys if key.begins <= at]  # of one that has not there is no need
-        kept = [key._replace(ends=ends) if key.ends is None else key for key in begun or keys]
+        signing = _signing(begun or keys, at)
+        kept = [
+            key._replace(ends=ends) if key is signing or key.ends is None else key
+            for key in begun or keys
+        ]
         made = Key(_generated(), begins, None)
         write([*kept, made])
         return made

@@ -153,3 +153,17 @@ def test_a_clock_that_was_put_back_does_not_stop_the_signing(tmp_path: Path) -> 
     age(tmp_path, -7200)
 
     assert a_token(keys)
+
+
+def test_a_key_that_goes_on_signing_is_accepted_for_longer(tmp_path: Path) -> None:
+    keys = Keys.load(tmp_path)
+    (first,) = ids(keys)
+    signing_keys.roll(tmp_path)
+    age(tmp_path, 50)  # the second has not begun; a third takes its place
+
+    third = signing_keys.roll(tmp_path)
+
+    assert keys.signing.id == first
+    (kept,) = [key for key in signing_keys.every(tmp_path) if key.id == first]
+    assert kept.ends is not None
+    assert kept.ends >= third.begins + MONTH
