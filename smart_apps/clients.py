@@ -8,6 +8,9 @@ import re
 from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
 from fhir_server.access import scopes
 from fhir_server.access.principal import Principal
 from fhir_server.context import now
@@ -28,6 +31,8 @@ ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, scope = excluded.scope,
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PLAIN: Final = re.compile(r"[!$-;=?-\[\]_a-z~]{1,2000}")
 """A URI in the characters of RFC 3986 Section 2, without ``#``."""
+SHORTEST_RSA: Final = 342
+"""Base64url characters of a modulus of 2048 bits."""
 _PRIVATE: Final = {"d", "p", "q", "dp", "dq", "qi", "k"}
 """RFC 7518 Section 6: the members of a JSON Web Key that nobody else may know."""
 
@@ -74,9 +79,9 @@ async def find(database: Database, id: str) -> Client:
     NotFound
         None is registered.
     """
-    rows = await database.run(FIND, (id,))
+    rows = await database.run(FIND, (id,)) if _ID.fullmatch(id) else []
     if not rows:
-        raise NotFound(f"no client is registered as {id}")
+        raise NotFound(f"no client is registered as {id[:64]!r}")
     return _client(rows[0])
 
 
@@ -144,3 +149,9 @@ def _check_keys(text: str) -> None:
         raise Invalid("the keys are no JSON Web Key Set (RFC 7517 Section 5)") from error
     if not keys or not kinds <= {"RSA", "EC"} or any(_PRIVATE & set(key) for key in keys):
         raise Invalid("a client registers public RSA or EC keys, and at least one")
+    if any(key["kty"] == "RSA" and len(str(key.get("n", ""))) < SHORTEST_RSA for key in keys):
+        raise Invalid("an RSA key has at least 2048 bits (RFC 7518 Section 3.3)")
+    try:
+        KeySet.import_key_set({"keys": keys})
+    except (JoseError, ValueError, LookupError, TypeError) as error:
+        raise Invalid("one of the keys is none (RFC 7518 Section 6)") from error

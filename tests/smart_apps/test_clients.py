@@ -101,3 +101,22 @@ def test_a_redirect_uri_is_absolute_and_leads_to_an_application(uri: str, good: 
     else:
         with pytest.raises(Invalid):
             clients.check(client)
+
+
+@pytest.mark.standard("RFC 7518 6")
+@pytest.mark.parametrize(
+    "key",
+    [
+        {"kty": "RSA"},
+        {"kty": "RSA", "n": 5, "e": "AQAB"},
+        {"kty": "RSA", "n": "!" * 400, "e": "AQAB"},
+        {"kty": "RSA", "n": "AQAB" * 40, "e": "AQAB"},
+        {"kty": "EC", "crv": "P-384", "x": "AA", "y": "AA"},
+        {"kty": "EC", "crv": "P-1", "x": "AA", "y": "AA"},
+        {"kty": "EC", "crv": ["P-384"], "x": "AA", "y": "AA"},
+    ],
+    ids=str,
+)
+def test_a_key_that_is_none_is_refused_before_anybody_signs_with_it(key: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        clients.check(a_client(kind="jwks", jwks=json.dumps({"keys": [key]})))
