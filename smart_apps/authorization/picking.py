@@ -183,6 +183,7 @@ async def _rows(
             next((_when(each.json[name]) for name in kind.when if name in each.json), ""),
         )
         for each in page.matches
+        if id in ("", each.id)  # a list of ids, which a search takes, is no choice
     ]
 
 

@@ -102,3 +102,13 @@ def test_a_question_needs_the_person(site: Site) -> None:
     )
 
     assert returned(answer)["error"] == "interaction_required"
+
+
+@pytest.mark.standard("threats T1")
+@pytest.mark.parametrize("chosen", ["study-mine,study-not-mine", "study-not-mine", "study-mine,x"])
+def test_a_form_that_was_edited_chooses_nothing_but_one_of_what_is_seen(
+    site: Site, chosen: str
+) -> None:
+    browser, page = asked_for(site, App(site), "launch/imagingstudy patient/ImagingStudy.rs")
+
+    assert submit(browser, page, pick0=chosen).status_code == 400
