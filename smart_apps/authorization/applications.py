@@ -5,6 +5,7 @@ RFC 6749 Section 3.2, RFC 7662, RFC 7009; SMART App Launch 2.2, "Launch App: EHR
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -137,8 +138,7 @@ class Applications:
                 raise Invalid("the body is a JSON object")
             client = await clients.find(self._database, str(body.pop("client", "")))
             launched = launches.checked(body)
-            who = context.principal
-            handle = await self._keep_launch(who.subject, launched, exchange.origin(request))
+            handle = await self._keep_launch(context, launched)
         except Unauthenticated as refusal:
             return exchange.refused("invalid_token", refusal.reason, 401)
         except Throttled as refusal:
@@ -153,12 +153,19 @@ class Applications:
         answer = {"launch": handle, "url": f"{client.launch_url}{joint}{asked}"}
         return exchange.answer(200, answer, {})
 
-    async def _keep_launch(self, subject: str, context: dict[str, Any], origin: str) -> str:
+    async def _keep_launch(self, context: RequestContext, launched: dict[str, Any]) -> str:
+        """Keep a context that the launching application may itself read.
+
+        An application that a person lets see one patient must not get a token for another one by
+        launching itself. An emergency access is passed on to no other application.
+        """
+        subject = context.principal.subject
         role = subject.removeprefix("PractitionerRole/")
         found = await users.by_role(self._database, role) if role != subject else None
         if found is None:
             raise Invalid("only a person launches an app")
-        if not await asking.sees(self._store, found, launches.references(context), origin):
+        asker = replace(context, principal=replace(context.principal, emergency=None))
+        if not await asking.can_read(self._store, asker, launches.references(launched)):
             raise NotFound("the context names what there is not")
-        kept = launches.Launch(found.login, found.practitioner_role, context)
+        kept = launches.Launch(found.login, found.practitioner_role, launched)
         return await launches.keep(self._database, kept, now())

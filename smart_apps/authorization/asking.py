@@ -100,10 +100,15 @@ async def patients(
 
 async def sees(store: Store, user: User, references: list[str], origin: str) -> bool:
     """Say whether the person may read all of these."""
+    return await can_read(store, person(user, "read", origin), references)
+
+
+async def can_read(store: Store, context: RequestContext, references: list[str]) -> bool:
+    """Say whether who asks may read all of these, by the scopes they ask with."""
     for reference in references:
         type, _, id = reference.partition("/")
         try:
-            await store.read(person(user, "read", origin), type, id)
+            await store.read(context, type, id)
         except Refusal as refusal:
             if isinstance(refusal, NotFound | Gone | Forbidden | Invalid):
                 return False

@@ -92,7 +92,7 @@ class ClientAssertion(JWTBearerClientAssertion):  # type: ignore[misc] # authlib
 
     def validate_jti(self, claims: dict[str, Any], jti: Any) -> bool:
         """Take a jti, once: of two requests with the same one, the second is refused."""
-        if not isinstance(jti, str) or not 0 < len(jti) <= 256:
+        if not isinstance(jti, str) or not 0 < len(jti) <= 256 or not jti.isprintable():
             return False
         until = (claims["exp"] + LEEWAY_SECONDS) * 1_000_000
         return bool(from_thread.run(self._database.run, TAKE, (claims["sub"], jti, until)))

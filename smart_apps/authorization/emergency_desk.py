@@ -75,9 +75,9 @@ class EmergencyDesk:
         except Invalid as refusal:
             return _page(form, fields, refusal.reason)
         whose = f"emergency {user.login}", asked.origin, asked.instant
-        if await attempts.are_too_many(self._database, *whose):
+        too_often = await attempts.are_too_many(self._database, *whose)
+        if too_often or await attempts.note(self._database, *whose):
             return _page(form, fields, TOO_OFTEN)
-        await attempts.note(self._database, *whose)
         found = await emergencies.identified(self._store, nhs, born) if nhs and born else None
         if found is None:
             await self._note_nobody(user, asked)

@@ -161,7 +161,7 @@ def throttled(refusal: Throttled) -> Response:
 
 def _parsed(octets: bytes) -> Pairs:
     try:
-        return parse_qsl(
+        pairs = parse_qsl(
             octets.decode("ascii"),
             keep_blank_values=True,
             max_num_fields=MOST_FIELDS,
@@ -169,6 +169,9 @@ def _parsed(octets: bytes) -> Pairs:
         )
     except ValueError:
         raise Invalid("these are no form fields") from None
+    if any("\0" in value for _, value in pairs):  # which PostgreSQL keeps in no text
+        raise Invalid("these are no form fields")
+    return pairs
 
 
 def _plain(value: str) -> bool:

@@ -62,6 +62,25 @@ class AskedForHere:
             raise InvalidRequestError("A state is needed.")
 
 
+class OfAPerson:
+    """Extension of the authorisation request: what only a client alone may ask for is left out.
+
+    SMART App Launch 2.2, "Scopes for requesting FHIR Resources": ``system/`` scopes are for
+    clients that ask without a person.
+    """
+
+    def __call__(self, grant: Any) -> None:
+        """Hook it in."""
+        grant.register_hook("after_validate_authorization_request_payload", self._narrow)
+
+    def _narrow(self, grant: Any, redirect_uri: str) -> None:
+        asked = str(grant.request.scope or "").split()
+        words = [word for word in asked if not word.startswith("system/")]
+        if not words:
+            raise InvalidScopeError()
+        grant.request.scope = " ".join(words)
+
+
 class UsedCode:
     """An authorisation code that is being used, as authlib asks about it."""
 

@@ -222,9 +222,7 @@ def _rest(step: Step) -> tuple[str, str, Mapping[str, str] | None, str]:
 
 
 def _without_prompt(parameters: Mapping[str, str]) -> dict[str, str]:
-    """The request after the person has signed in: ``prompt=login`` is done."""
-    return {
-        name: value
-        for name, value in parameters.items()
-        if not (name == "prompt" and value == "login")
-    }
+    """The request after the person has signed in: the ``login`` of its ``prompt`` is done."""
+    left = [word for word in parameters.get("prompt", "").split() if word != "login"]
+    others = {name: value for name, value in parameters.items() if name != "prompt"}
+    return others | ({"prompt": " ".join(left)} if left else {})

@@ -42,7 +42,9 @@ class SmartServer(AuthorizationServer):  # type: ignore[misc] # authlib has no t
         self.issuer = issuer
         self.checker = checker
         here = grants.AskedForHere(issuer.fhir_base)
-        self.register_grant(grants.AuthorizationCodeGrant, [grants.S256(), here])
+        self.register_grant(
+            grants.AuthorizationCodeGrant, [grants.S256(), here, grants.OfAPerson()]
+        )
         self.register_grant(grants.RefreshTokenGrant)
         self.register_grant(grants.ClientCredentialsGrant)
         self.register_client_auth_method(

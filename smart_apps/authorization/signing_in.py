@@ -35,10 +35,11 @@ class SignInDesk:
         self, login: str, password: str, origin: str, instant: int
     ) -> tuple[str | None, str]:
         """Give the new cookie of the browser, or None and the reason to show."""
-        if await attempts.are_too_many(self._database, login, origin, instant):
+        whose = login, origin, instant
+        too_often = await attempts.are_too_many(self._database, *whose)
+        if too_often or await attempts.note(self._database, *whose):
             await self._note(None, origin, instant, "too many attempts")
             return None, TOO_OFTEN
-        await attempts.note(self._database, login, origin, instant)
         acting = await users.acting(self._database, login)
         kept = acting[0].password if acting else _nobody()
         fits = await to_thread.run_sync(passwords.matches, password, kept, limiter=self._limiter)

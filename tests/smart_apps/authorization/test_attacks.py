@@ -1,5 +1,6 @@
 """What is tried on an authorisation server: refused, audited, nothing told (threats T6-T8, T22)."""
 
+import asyncio
 import base64
 import json
 import re
@@ -10,11 +11,23 @@ import psycopg
 import pytest
 
 from fhir_server.postgres.database import Database
+from smart_apps import clients
 from smart_apps.authorization import attempts
 from smart_apps.authorization.routes import routes
-from tests.smart_apps.authorization.browser import App, Forms, Site, authorized, follow, submit
+from smart_apps.clients import Client
+from tests.smart_apps.authorization.browser import (
+    REDIRECT,
+    App,
+    Forms,
+    Site,
+    authorized,
+    follow,
+    returned,
+    submit,
+)
 from tests.smart_apps.authorization.conftest import EC, NHS, PASSWORD
-from tests.smart_apps.authorization.test_clients import ask, assertion
+from tests.smart_apps.authorization.test_clients import ASSERTION, ask, assertion
+from tests.smart_apps.authorization.test_registration import administer
 
 APPLICATIONS = {"/auth/token", "/auth/introspect", "/auth/revoke", "/auth/launch", "/auth/register"}
 """What applications ask without a cookie; everything else below /auth that is posted is a form."""
@@ -271,3 +284,93 @@ def test_every_answer_to_a_form_that_leads_on_is_a_get(site: Site) -> None:
     )
 
     assert answer.status_code == 303
+
+
+NUL = "a\0b"
+
+
+@pytest.mark.standard("threats T10")
+def test_a_character_that_the_database_has_not_is_only_refused(site: Site) -> None:
+    browser, app = site.browser(), App(site)
+    page = browser.get("/auth/authorize", params=app.request("launch/patient user/*.rs"))
+    fields = Forms(page.text).found[0]["fields"]
+    hint = f"x.{spelled({'aud': NUL})}.x"
+    token = App(site)
+    code = authorized(token, "user/*.rs", "one", PASSWORD)["code"]
+    bearer = {"Authorization": f"Bearer {token.token(code).json()['access_token']}"}
+    sent = [
+        browser.post("/auth/login", data={**fields, "login": NUL, "password": "x"}),
+        browser.post("/auth/role", data={**fields, "practitioner_role": NUL}),
+        browser.post("/auth/patient", data={**fields, "patient": NUL}),
+        browser.get("/auth/logout", params={"id_token_hint": hint}),
+        browser.post("/auth/launch", json={"client": NUL}, headers=bearer),
+        ask(site, assertion(site, client=NUL)),
+        ask(site, assertion(site, jti=NUL)),
+    ]
+
+    assert [answer.status_code for answer in sent] == [400, 400, 400, 200, 400, 400, 400]
+
+
+@pytest.mark.standard("threats T22")
+async def test_attempts_at_the_same_time_are_no_more_than_one_after_the_other(
+    database: Database,
+) -> None:
+    at = 1_900_000_000_000_000
+
+    async def is_looked_at(number: int) -> bool:
+        whose = "racer", f"192.0.2.{number}", at + number
+        if await attempts.are_too_many(database, *whose):
+            return False
+        await waited.wait()
+        return not await attempts.note(database, *whose)
+
+    waited = asyncio.Event()
+    tried = [asyncio.create_task(is_looked_at(number)) for number in range(40)]
+    await asyncio.sleep(0.2)
+    waited.set()
+
+    assert sum(await asyncio.gather(*tried)) <= 10
+    assert not await attempts.note(database, "alone", "198.51.100.7", at)
+
+
+@pytest.mark.standard("threats T1")
+def test_an_app_for_one_patient_does_not_launch_itself_for_another(site: Site) -> None:
+    app = App(site)
+    granted = authorized(app, "launch/patient patient/*.rs", "one", PASSWORD, NHS)
+    headers = {"Authorization": f"Bearer {app.token(granted['code']).json()['access_token']}"}
+
+    def launched(**body: Any) -> int:
+        asked = {"client": "app", **body}
+        return httpx.post(
+            f"{site.url}/auth/launch", json=asked, headers=headers, timeout=30
+        ).status_code
+
+    assert launched(patient="p1") == 200
+    assert launched(patient="p1-too") == 400
+    assert launched(fhirContext=[{"reference": "Practitioner/dr"}]) == 200
+
+
+@pytest.mark.standard("SMART App Launch, scopes")
+def test_a_person_gives_no_scope_of_a_system(site: Site) -> None:
+    keys = json.dumps({"keys": [EC.as_dict(private=False)]})
+    both = Client("both", "jwks", "user/*.rs system/*.cruds", "lead", (REDIRECT,), keys)
+    administer(site, lambda database: clients.add(database, both))
+
+    app = App(site, "both")
+    code = authorized(app, "user/*.rs system/*.cruds", "one", PASSWORD)["code"]
+    shown = {"client_assertion": assertion(site, client="both"), "client_assertion_type": ASSERTION}
+    assert app.token(code, client_id=None, **shown).json()["scope"] == "user/*.rs"
+
+    back = authorized(App(site, "both"), "system/*.cruds", "one", PASSWORD)
+    assert back["error"] == "invalid_scope"
+
+
+@pytest.mark.standard("OpenID Connect Core 3.1.2.1")
+def test_who_is_to_sign_in_and_consent_anew_does_each_once(site: Site) -> None:
+    browser, app = site.browser(), App(site)
+    page = browser.get("/auth/authorize", params=app.request("user/*.rs", prompt="login consent"))
+
+    page = submit(browser, page, login="one", password=PASSWORD)
+
+    assert "Password" not in page.text
+    assert returned(submit(browser, page, decision="allow"))["code"]
