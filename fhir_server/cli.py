@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "init":    "record:init",
     "check":   "record:check",
     "reindex": "record:reindex",
+    "restored": "record:restored",
     "audit":   "record:audit",
     "client":  "registry:client",
     "user":    "registry:user",

@@ -1,4 +1,4 @@
-"""``init``, ``check``, ``reindex``, ``audit``: care for what is kept."""
+"""``init``, ``check``, ``reindex``, ``restored``, ``audit``: care for what is kept."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from fhir_server.commands.cores import with_core
 from fhir_server.context import now
 from fhir_server.core import Core
 from fhir_server.postgres.database import Database
-from fhir_server.store import upkeep
+from fhir_server.store import changes, upkeep
 from resources.errors import Conflict
 
 
@@ -55,6 +55,21 @@ def reindex(data_dir: Path | None) -> None:
 
     count = with_core(record_of(data_dir), make)
     click.echo(f"{count} resources are indexed anew.")
+
+
+@click.command()
+@data_dir_option
+def restored(data_dir: Path | None) -> None:
+    """Begin a new change log: once, after the database came back from a dump.
+
+    Transactions are counted from the beginning again there; without a new log, followers of
+    changes and the seals on the audit would miss what is written from now on.
+    """
+    settings = record_of(data_dir)
+    if installation.is_served(settings.data_dir):
+        raise Conflict("A server runs on this data folder: stop it first.")
+    number = with_database(settings, changes.renew)
+    click.echo(f"Log {number} begins.")
 
 
 @click.group()

@@ -24,7 +24,7 @@ References
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from fhir_server.postgres.database import Database, Integers, Transaction
+from fhir_server.postgres.database import Database, Integers
 from fhir_server.search.stored import Stored
 
 
@@ -72,7 +72,7 @@ select number, pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1, 922337
 from log
 """
 
-RENEW: Final = "update log set number = number + 1 returning number"
+RENEW: Final = "select renew_log()"
 
 READ: Final = """
 select v.key, v.type, v.id, v.version, v.instant, v.interaction, v.body
@@ -108,13 +108,7 @@ async def versions(database: Database, keys: Sequence[int]) -> dict[int, Stored]
 async def renew(database: Database) -> int:
     """Begin a new log, after a restore from a dump and before anything is written to it.
 
-    The audit ledger's chain goes on in the new log as well.
+    The audit ledger's chain goes on in the new log as well. `renew_log` (migration 0034) does it as
+    the owner of the tables, whoever calls it.
     """
-    async with database.transaction() as transaction:
-        number = int((await transaction.run(RENEW))[0][0])
-        await _default(transaction, number)
-    return number
-
-
-async def _default(transaction: Transaction, number: int) -> None:
-    await transaction.run(f"alter table audit alter column log set default {number}")
+    return int((await database.run(RENEW))[0][0])

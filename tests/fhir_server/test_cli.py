@@ -226,6 +226,13 @@ def test_all_agrees_and_the_chain_holds(run: Run, loaded: object) -> None:
     assert run("audit", "verify")[0] == 0
 
 
+def test_after_a_restore_a_new_log_begins_and_the_chain_goes_on(run: Run, loaded: object) -> None:
+    assert run("restored") == (0, "Log 2 begins.", "")
+
+    status, said, _ = run("audit", "verify")
+    assert (status, said.split(":")[0]) == (0, "The chain holds")
+
+
 def test_a_token_is_issued_under_the_address_of_the_server(
     run: Run, folder: Path, loaded: object
 ) -> None:
@@ -261,7 +268,7 @@ def test_a_database_that_is_not_there_is_said_in_one_sentence(
 
 
 @pytest.mark.usefixtures("run")
-@pytest.mark.parametrize("command", [["check"], ["reindex"], ["audit", "verify"]])
+@pytest.mark.parametrize("command", [["check"], ["reindex"], ["restored"], ["audit", "verify"]])
 def test_a_folder_without_a_record_is_refused_and_left_as_it_is(
     command: list[str],
     tmp_path: Path,

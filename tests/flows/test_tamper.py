@@ -22,7 +22,7 @@ from fhir_server.audit import ledger, seal
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext, now
 from fhir_server.postgres.database import Database
-from fhir_server.store import partitions, privileges
+from fhir_server.store import changes, partitions, privileges
 from tests.flows.installation import Installation
 
 pytestmark = [pytest.mark.requirement("R014.1"), pytest.mark.standard("threats T5")]
@@ -97,6 +97,24 @@ async def test_the_servers_role_adds_to_the_ledger_reads_it_and_changes_nothing(
     assert {"audit", "audit_seal", "audit_default", "audit_2040_02"} <= set(found)
     assert {table: allowed(server_url, table) for table in found} == {table: [] for table in found}
     assert privileges.gaps(server_url) == []
+
+
+@pytest.mark.anyio
+async def test_the_servers_role_begins_a_new_log_in_which_the_chain_goes_on(
+    server_url: str,
+) -> None:
+    database = Database(server_url)
+    await database.open()
+    context = RequestContext(Principal.system("test"), "read")
+    await Ledger(database).append(ledger.entry(context))
+
+    assert await changes.renew(database) == 2
+
+    await Ledger(database).append(ledger.entry(context))
+    assert await database.run("select log from audit order by n") == [(1,), (2,)]
+    assert await seal.seal(database, MARCH_2040) == 2
+    assert await seal.verify(database) == []
+    await database.close()
 
 
 def test_the_changes_that_are_refused_would_be_changes(database_url: str) -> None:
