@@ -40,6 +40,9 @@ Naming oneself in anything else does not."""
 SHARED: Final = frozenset({"Patient"})
 """What every organisation that has to do with the patient may correct, whoever wrote it."""
 
+PERSONAL: Final = frozenset({"Subscription"})
+"""What is seen by nobody but who made it: where it is sent, and with which secrets, is theirs."""
+
 _SEAL: Final = object()
 
 
@@ -51,7 +54,8 @@ class Reach(NamedTuple):
     everything
         The system: no row is hidden.
     organization
-        Rows that name this organisation, or whose patient it has to do with.
+        Rows that name this organisation, or whose patient it has to do with; of what is
+        `PERSONAL`, rows of this `party`.
     patient
         Only rows about this patient.
     open
@@ -104,6 +108,29 @@ class Narrowable(Protocol):
 AnyQuery = TypeVar("AnyQuery", bound=Narrowable)
 
 
+def party(principal: Principal, type: str) -> str | None:
+    """Give as whom a principal is a party to a resource: their organisation, by its id.
+
+    To what is `PERSONAL` it is themselves, by the client that they use; with scopes for one
+    patient alone, for that patient. No organisation has such an id.
+
+    Examples
+    --------
+    >>> from fhir_server.access.scopes import parse
+    >>> who = Principal("Client/x", "lead", "application", parse("system/*.rs"), None, "x")
+    >>> party(who, "Task"), party(who, "Subscription")
+    ('lead', 'lead Client/x x')
+    """
+    if type not in PERSONAL or principal.role == "system":
+        return principal.organization
+    wide = any(
+        grant.context != "patient" and grant.type in ("*", type)
+        for grant in principal.scopes.grants
+    )
+    bound = () if wide else (f"Patient/{principal.patient}",)
+    return " ".join((principal.organization or "", principal.subject, principal.client, *bound))
+
+
 def reach(context: RequestContext, letter: str, type: str) -> Reach:
     """Answer scope, patient context and role; say what relationship asks of each row.
 
@@ -123,7 +150,8 @@ def reach(context: RequestContext, letter: str, type: str) -> Reach:
         return Reach(
             False, principal.organization, principal.patient, type in OPEN_TYPES, only, True
         )
-    return Reach(False, principal.organization, patient, type in OPEN_TYPES, only)
+    bound = None if type in PERSONAL else patient  # which `party` says
+    return Reach(False, party(principal, type), bound, type in OPEN_TYPES, only)
 
 
 def permit(
@@ -237,7 +265,7 @@ def _related(
     it must be a party to it: what another organisation said stays theirs to correct. An entry of a
     directory is written by the organisation it names; nobody says who works for another.
     """
-    own = principal.organization in organizations
+    own = party(principal, type) in organizations
     named_only = patient is None and type in OPEN_TYPES
     if letter == "c" and named_only:
         return own or not organizations or type == "Organization"

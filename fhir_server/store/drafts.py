@@ -16,6 +16,7 @@ References
 from collections.abc import Iterable
 from typing import Final
 
+from fhir_server.access import gate
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Statement, Transaction
 from fhir_server.search.terms import Terms
@@ -69,7 +70,7 @@ class Drafts:
         elif draft.target is not None:
             draft.creator = draft.target.creator
         else:
-            draft.creator = draft.context.principal.organization or ""
+            draft.creator = gate.party(draft.context.principal, draft.key[0]) or ""
         self.all.append(draft)
         self.last[draft.key] = draft
         self._known[draft.key] = Known(draft.content.json, None)

@@ -239,14 +239,16 @@ class Store:
         async with self._attempts.noted(context, type, id, version):
             reach = gate.reach(context, "r", type)
             if reach.only:
-                await self._check_scope(context, type, id)
+                await self._check_scope(context, type, id, reach.patient)
         return Asked(type, id, version, reach, ledger.entry(context, version=version))
 
-    async def _check_scope(self, context: RequestContext, type: str, id: str) -> None:
+    async def _check_scope(
+        self, context: RequestContext, type: str, id: str, bound: str | None
+    ) -> None:
         """Let a scope that grants only some resources of a type look at this one."""
         wanted = [Wanted(type, id, whole=True)]
         target = (await self._targets.look_up(context, wanted, None))[type, id]
-        if target.stored is None or target.deleted or not target.is_seen(context):
+        if target.stored is None or target.deleted or not target.is_reached(context, bound):
             return
         gate.permit(
             context,

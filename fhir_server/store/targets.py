@@ -12,7 +12,7 @@ References
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from fhir_server.access import withheld
+from fhir_server.access import gate, withheld
 from fhir_server.access.relationship import OPEN_TYPES
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database, Integers, Texts, Transaction, unnest
@@ -86,14 +86,20 @@ class Target(NamedTuple):
     def is_seen(self, context: RequestContext) -> bool:
         """Whether the asker's relationships, and the patient of the token, let them see it."""
         who = context.principal
+        bound = None if self.type in gate.PERSONAL else who.patient
+        return self.is_reached(context, bound)
+
+    def is_reached(self, context: RequestContext, bound: str | None) -> bool:
+        """Whether their relationships do, as far as they are bound to a patient (`gate.Reach`)."""
+        who = context.principal
         if who.role == "system":
             return True
         is_open = self.patient is None and self.type in OPEN_TYPES
-        if who.patient not in (None, self.patient) and not is_open:
+        if bound not in (None, self.patient) and not is_open:
             return False
         if self.withheld:
             return False
-        return is_open or self.related or who.organization in self.organizations
+        return is_open or self.related or gate.party(who, self.type) in self.organizations
 
 
 LOOK_UP: Final = f"""
@@ -160,7 +166,7 @@ async def look_up(database: Database | Transaction, questions: Sequence[Question
             Texts([want.id for _, _, want in asked]),
             Integers([want.version for _, _, want in asked]),
             Integers([int(want.whole) for _, _, want in asked]),
-            Texts([context.principal.organization for _, context, _ in asked]),
+            Texts([gate.party(context.principal, want.type) for _, context, want in asked]),
             Integers([context.instant for _, context, _ in asked]),
         ),
     )
