@@ -53,6 +53,7 @@ class Core:
             settings.fhir_base,
             rules=settings.rules,
             keep_days=settings.keep_days,
+            holder=settings.holder,
         )
         blobs = Blobs(Path(settings.blob_place))
         bridge = Bridge(database, store, ledger, blobs, ae_title=settings.ae_title)

@@ -118,6 +118,14 @@ class Settings(BaseSettings):
         "client and from one network address, in one process. 0: no limit.",
         ge=0,
     )
+    holder: str = Field(
+        "",
+        description="Id of the Organization that runs this installation: its auditors and "
+        "administrators also see in the audit what concerns no organisation, as failed sign-ins "
+        "of nobody known, rejected associations of strangers, starts and stops. Empty: only the "
+        "system does.",
+        pattern=r"^[A-Za-z0-9.\-]{0,64}$",
+    )
     keep_days: int = Field(
         90,
         description="Days that an organisation's relationship with a patient outlasts the work "

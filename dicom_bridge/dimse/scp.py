@@ -239,7 +239,9 @@ class Admission:
             return
         reason = "called AE title" if called != self._bridge.ae_title else "calling AE title"
         with contextlib.suppress(Refusal):  # who is rejected is rejected, audited or not
-            self._portal.call(self._audit(calling, address, f"association rejected: {reason}"))
+            self._portal.call(
+                self._audit(calling, peer, address, f"association rejected: {reason}")
+            )
         if called == self._bridge.ae_title:
             self._reject(association, BY_USER, UNKNOWN_CALLING)
 
@@ -253,9 +255,13 @@ class Admission:
         association.acse.send_reject(REJECTED_PERMANENT, source, reason)
         association.kill()
 
-    async def _audit(self, calling: str, address: str, detail: str) -> None:
+    async def _audit(
+        self, calling: str, claimed: peers.Peer | None, address: str, detail: str
+    ) -> None:
+        """Note a rejection; the organisation whose peer it claims to be can find it."""
         _log.warning("%s, from %s", detail, address)
-        nobody = Principal(f"Peer/{calling}", None, "device", Scopes(()))
+        organization = claimed.organization if claimed is not None else None
+        nobody = Principal(f"Peer/{calling}", organization, "device", Scopes(()))
         context = RequestContext(nobody, "association", origin=address)
         await self._bridge.ledger.append(
             ledger.entry(context, outcome=ledger.MINOR_FAILURE, detail=detail)

@@ -1,7 +1,9 @@
 """Read and search the ledger as AuditEvents.
 
 Who may see a row: the system; and, if scope and role let them see AuditEvents at all, those whose
-organisation the agent acted for, or whose organisation has to do with the patient concerned.
+organisation the agent acted for, or whose organisation has to do with the patient concerned. What
+concerns no organisation (a failed sign-in of nobody known, a rejected association of a stranger, a
+start and a stop) is seen by auditors and administrators of the one that holds the installation.
 
 To look at the ledger is an event too (DICOM PS3.15 Section A.5.3.2, "Audit Log Used"): its row is
 durable before the answer, which does not have it yet.
@@ -30,10 +32,19 @@ COLUMNS: Final = ", ".join(f"a.{name}" for name in Line._fields)
 USED: Final = "audit-log"
 """The interaction of who looked at the ledger; see `audit.events`."""
 
+CARETAKERS: Final = frozenset({"auditor", "administrator"})
+"""Roles that, at the organisation that holds the installation, look after it."""
+
+OF_NOBODY: Final = """
+(a.organization is null and a.patient is null
+ and (a.role <> 'system' or a.interaction in ('start', 'stop')))
+"""
+"""Rows that concern no organisation; what the system does by itself for others stays out."""
+
 Parameters = list[Any]
 
 
-async def read(database: Runs, context: RequestContext, id: str) -> Stored:
+async def read(database: Runs, context: RequestContext, id: str, holder: str = "") -> Stored:
     """Read one AuditEvent.
 
     Raises
@@ -45,7 +56,7 @@ async def read(database: Runs, context: RequestContext, id: str) -> Stored:
     key = render.key_of(id)
     if key is not None:
         params: Parameters = [*key]
-        visible = seen(reach, context, params)
+        visible = seen(reach, context, params, holder)
         sql = f"select {COLUMNS} from audit as a where a.instant = $1 and a.n = $2 and {visible}"
         for row in await database.run(sql, params):
             await _used(database, context, id=id, version=1, hits=1)
@@ -53,7 +64,7 @@ async def read(database: Runs, context: RequestContext, id: str) -> Stored:
     raise NotFound(f"There is no AuditEvent/{id}.")
 
 
-async def search(database: Runs, context: RequestContext, query: Query) -> Page:
+async def search(database: Runs, context: RequestContext, query: Query, holder: str = "") -> Page:
     """Answer a page of the AuditEvents that a query finds; by default the newest come first.
 
     Raises
@@ -63,7 +74,7 @@ async def search(database: Runs, context: RequestContext, query: Query) -> Page:
     """
     reach = gate.reach(context, "s", "AuditEvent")
     params: Parameters = []
-    conditions = [seen(reach, context, params)]
+    conditions = [seen(reach, context, params, holder)]
     conditions += [criteria.written(each, context.instant, params) for each in query.criteria]
     where = " and ".join(conditions)
     total = None
@@ -106,8 +117,14 @@ def _descending(query: Query) -> bool:
     return query.sort[0].descending
 
 
-def seen(reach: Reach, context: RequestContext, params: Parameters) -> str:
-    """Write the condition that a principal may see a row `a` of the ledger."""
+def seen(reach: Reach, context: RequestContext, params: Parameters, holder: str = "") -> str:
+    """Write the condition that a principal may see a row `a` of the ledger.
+
+    Parameters
+    ----------
+    holder
+        Id of the Organization that holds the installation; empty: none does.
+    """
     if reach.everything:
         return "true"
     params += [reach.organization, context.instant]
@@ -117,6 +134,8 @@ def seen(reach: Reach, context: RequestContext, params: Parameters) -> str:
         f" where r.organization = {organization} and r.patient = a.patient"
         f" and r.until > {instant}))"
     )
+    if holder and reach.organization == holder and context.principal.role in CARETAKERS:
+        condition = f"({condition} or {OF_NOBODY})"
     if reach.patient is not None:
         params.append(reach.patient)
         condition += f" and a.patient = ${len(params)}"

@@ -61,6 +61,8 @@ class Store:
     rules
         ``house``: references must resolve and If-Match is required where resources change
         hands. ``base``: plain FHIR. ``strict``: as house; profiles are checked before.
+    holder
+        Id of the Organization that holds the installation: see `audit.events_search`.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class Store:
         base_url: str,
         rules: Rules = "house",
         keep_days: int = KEEP_DAYS,
+        holder: str = "",
     ) -> None:
         self._database = database
+        self._holder = holder
         self._attempts = Attempts(ledger)
         self._places = Places(database.size)
         self._base_url = base_url
@@ -132,7 +136,7 @@ class Store:
             It was deleted.
         """
         if type == "AuditEvent":
-            return await events_search.read(self._database, context, id)
+            return await events_search.read(self._database, context, id, self._holder)
         return (await self._found(context, type, id, None)).stored
 
     async def vread(self, context: RequestContext, type: str, id: str, version: int) -> Stored:
@@ -140,7 +144,7 @@ class Store:
         if type == "AuditEvent":
             if version != 1:
                 raise NotFound("An AuditEvent has one version.")
-            return await events_search.read(self._database, context, id)
+            return await events_search.read(self._database, context, id, self._holder)
         return (await self._found(context, type, id, version)).stored
 
     async def read_permitted(
@@ -167,7 +171,9 @@ class Store:
     async def history(self, context: RequestContext, type: str, id: str, cut: Cut) -> Page:
         """Answer a page of the versions of one resource, the newest first."""
         if type == "AuditEvent":
-            return Page([await events_search.read(self._database, context, id)], [], 1, None)
+            return Page(
+                [await events_search.read(self._database, context, id, self._holder)], [], 1, None
+            )
         ask = await self._asked(context, type, id, None)
         return await history.of_one(self._database, ask, cut, self._base_url)
 
@@ -193,7 +199,7 @@ class Store:
         async with self._attempts.noted(context, query.type or None, None), self._places.one():
             if query.type == "AuditEvent":
                 async with find.in_time():
-                    return await events_search.search(self._database, context, query)
+                    return await events_search.search(self._database, context, query, self._holder)
             row = asked.entry(context, query)
             return await find.find(self._database, find.narrow(query, context), context, row=row)
 

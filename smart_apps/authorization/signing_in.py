@@ -38,7 +38,8 @@ class SignInDesk:
         whose = login, origin, instant
         too_often = await attempts.are_too_many(self._database, *whose)
         if too_often or await attempts.note(self._database, *whose):
-            await self._note(None, origin, instant, "too many attempts")
+            known = await users.acting(self._database, login)
+            await self._note(known[0] if known else None, origin, instant, "too many attempts")
             return None, TOO_OFTEN
         acting = await users.acting(self._database, login)
         kept = acting[0].password if acting else _nobody()

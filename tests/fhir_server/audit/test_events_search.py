@@ -9,10 +9,13 @@ import pytest
 
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse as scopes
+from fhir_server.audit import ledger
+from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database
 from fhir_server.search.query import parse
 from fhir_server.store.store import Store
+from fhir_server.store.unit_of_work import Hooks
 from resources import content, models, validate
 from resources.errors import Forbidden, NotFound, Unsupported
 
@@ -359,3 +362,56 @@ async def test_reading_the_audit_is_an_event_too(store: Store) -> None:
     (query,) = [one["query"] for one in search["entity"] if "query" in one]
     asked = base64.b64decode(query).decode()
     assert asked == "AuditEvent?patient=Patient/of-lead&_count=20"
+
+
+BASE = "https://fhir.example/fhir"
+CARE = [("holder", "auditor"), ("holder", "administrator")]
+
+
+@pytest.fixture
+async def strange(database: Database) -> None:
+    """Rows of no organisation: strangers, the system that starts, and what it does for others."""
+    rows = (
+        (Principal("Peer/STRANGER", None, "device", scopes("")), "association", 4, None),
+        (Principal("Anonymous", None, "", scopes("")), "login", 4, None),
+        (Principal.system("serve"), "start", 0, None),
+        (Principal.system("settle"), "update", 0, None),
+        (Principal("Anonymous", None, "", scopes("")), "read", 4, "of-lead"),
+    )
+    for who, interaction, outcome, patient in rows:
+        context = RequestContext(who, interaction)
+        await Ledger(database).append(ledger.entry(context, outcome=outcome, patient=patient))
+
+
+@pytest.mark.usefixtures("strange")
+@pytest.mark.parametrize(("organization", "role"), CARE)
+async def test_what_concerns_nobody_is_seen_where_the_installation_is_held(
+    database: Database, organization: str, role: str
+) -> None:
+    store = Store(database, Ledger(database), Hooks(), BASE, holder="holder")
+
+    events = await found(store, [], organization, role)
+
+    types = sorted(one["type"]["code"] for one in events)
+    assert types == ["110100", "110113", "110114"]
+    read = await store.read(of(organization, role=role), "AuditEvent", events[0]["id"])
+    assert read.json == events[0]
+
+
+@pytest.mark.usefixtures("strange")
+@pytest.mark.parametrize(
+    ("organization", "role", "holder"),
+    [
+        ("lead", "auditor", "holder"),
+        ("lead", "administrator", "holder"),
+        ("holder", "application", "holder"),
+        ("holder", "safety-officer", "holder"),
+        ("holder", "auditor", ""),
+    ],
+)
+async def test_what_concerns_nobody_is_not_seen_elsewhere_or_in_another_role(
+    database: Database, organization: str, role: str, holder: str
+) -> None:
+    store = Store(database, Ledger(database), Hooks(), BASE, holder=holder)
+
+    assert await found(store, [], organization, role) == []
