@@ -142,6 +142,7 @@ async def _prepare(settings: Settings, database_url: str) -> None:
             a_role("gp", practitioner="dr", organization="other"),
             a_patient("p1", **_of("lead", NHS)),
             a_patient("p2", **_of("other", nhs_number(9_902))),
+            a_patient("p3", **_of("lead", nhs_number(9_903))),
             *things_of("p1", "mine"),
             *things_of("p2", "not-mine"),
         ):

@@ -346,7 +346,7 @@ def test_an_app_for_one_patient_does_not_launch_itself_for_another(site: Site) -
         ).status_code
 
     assert launched(patient="p1") == 200
-    assert launched(patient="p1-too") == 400
+    assert launched(patient="p3") == 400
     assert launched(fhirContext=[{"reference": "Practitioner/dr"}]) == 200
 
 
