@@ -19,6 +19,8 @@ from smart_apps.clients import Client
 SECRET_OCTETS: Final = 32
 
 REMOVE: Final = "DELETE FROM client WHERE id = $1 RETURNING id"
+NOTICE: Final = "SELECT pg_notify('subscribers', '')"
+"""What it subscribed to ends (`subscriptions.withdrawals`)."""
 OF_CLIENT: Final = "SELECT id FROM authorized WHERE client = $1 AND withdrawn IS NULL"
 
 
@@ -97,5 +99,6 @@ async def _keep(database: Database, client: Client, *, fresh: bool) -> str | Non
 
 
 async def _withdraw(database: Database, client: str) -> None:
+    await database.run(NOTICE)
     for (id,) in await database.run(OF_CLIENT, (client,)):
         await authorizations.withdraw(database, id)

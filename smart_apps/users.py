@@ -35,7 +35,11 @@ ON CONFLICT (login, practitioner_role) DO UPDATE SET
     organization = excluded.organization, role = excluded.role
 """
 CHANGE: Final = "UPDATE login SET password = $2 WHERE login = $1 RETURNING login"
-REMOVE: Final = "DELETE FROM login_role WHERE login = $1 AND practitioner_role = $2"
+REMOVE: Final = """
+WITH gone AS (DELETE FROM login_role WHERE login = $1 AND practitioner_role = $2)
+SELECT pg_notify('subscribers', '')
+"""
+"""What they subscribed to in that role ends too (`subscriptions.withdrawals`)."""
 PERSONS: Final = frozenset(roles.ROLES) - {"application", "device", "system"}
 """The roles that people act in."""
 

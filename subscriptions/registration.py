@@ -71,6 +71,11 @@ _DROP: Final = "delete from subscription where id = $1"
 _DROP_TERMS: Final = "delete from subscription_term where subscription = $1"
 _DROP_EVENTS: Final = "delete from subscription_event where subscription = $1"
 
+NOTICE: Final = "select pg_notify('subscribers', '')"
+"""A person or an organisation is changed: see `withdrawals`."""
+ENDS_WITH: Final = frozenset({"Organization", "OrganizationAffiliation", "PractitionerRole"})
+"""Types that say who still takes part."""
+
 _SENT: Final = frozenset({"requested", "active"})
 
 
@@ -129,6 +134,8 @@ class Registration:
         for id, write in last.items():
             for sql, params in self._statements(id, write, work.context):
                 work.add(sql, params)
+        if any(write.stored.type in ENDS_WITH and write.before for write in work.writes):
+            work.add(NOTICE, ())
 
     def _statements(
         self, id: str, write: Write, context: RequestContext

@@ -7,12 +7,17 @@ import pytest
 
 from fhir_server.access.principal import Principal
 from fhir_server.access.withdrawn import WITHDRAW
-from fhir_server.context import now
+from fhir_server.context import RequestContext, now
 from fhir_server.postgres.database import Database
+from fhir_server.store.store import Store
+from smart_apps import clients, registry, users
+from smart_apps.clients import Client
+from smart_apps.users import User
 from subscriptions import withdrawals
 from subscriptions.matcher import Matcher
 from tests.subscriptions.wanting import (
     BASE,
+    SYSTEM,
     housed,
     numbers,
     put,
@@ -26,6 +31,15 @@ pytestmark = [pytest.mark.anyio, pytest.mark.standard("RFC 7009")]
 
 def by_app(authorized: str = "a1", token: str = "t1") -> Principal:
     return replace(somebody(), withdrawable=(token, authorized) if authorized else (token,))
+
+
+@pytest.fixture(autouse=True)
+async def client(database: Database) -> None:
+    await registered(database)
+
+
+async def registered(database: Database, scope: str = "system/*.cruds") -> None:
+    await clients.add(database, Client("test", "public", scope, "lead"))
 
 
 async def status(database: Database, id: str) -> str:
@@ -67,3 +81,83 @@ async def test_it_is_heard_of_at_once(database: Database) -> None:
             await asyncio.sleep(0.01)
     heeding.cancel()
     await asyncio.gather(heeding, return_exceptions=True)
+
+
+async def person(database: Database) -> None:
+    await users.add(database, User("ann", "x", "ann", "lead", "referrer"))
+
+
+ANN = replace(
+    somebody(role="referrer", scope="user/*.cruds"), subject="PractitionerRole/ann", client="app"
+)
+LEAD = {"resourceType": "Organization", "id": "lead", "name": "Lead"}
+ROLE = {
+    "resourceType": "PractitionerRole",
+    "id": "ann",
+    "organization": {"reference": "Organization/lead"},
+}
+AGREEMENT = {
+    "resourceType": "OrganizationAffiliation",
+    "id": "works",
+    "organization": {"reference": "Organization/other"},
+    "participatingOrganization": {"reference": "Organization/lead"},
+}
+
+
+async def remove_client(database: Database, store: Store) -> None:
+    await registry.remove(database, "test")
+
+
+async def change_client(database: Database, store: Store) -> None:
+    await registry.change(database, Client("test", "public", "system/Flag.rs", "lead"))
+
+
+async def remove_person(database: Database, store: Store) -> None:
+    await users.remove(database, "ann", "ann")
+
+
+async def end_role(database: Database, store: Store) -> None:
+    await put(store, ROLE | {"active": False})
+
+
+async def end_organization(database: Database, store: Store) -> None:
+    await put(store, LEAD | {"active": False})
+
+
+async def end_agreement(database: Database, store: Store) -> None:
+    await put(store, AGREEMENT | {"active": False})
+
+
+ENDINGS = {
+    "a client that is removed": (remove_client, {"client"}, "not registered"),
+    "a client that may do less": (change_client, {"client"}, "registered for less"),
+    "a person who is removed": (remove_person, {"person"}, "does not act"),
+    "a role that is ended": (end_role, {"person"}, "does not act"),
+    "an organisation that is ended": (end_organization, {"client", "person"}, "part no more"),
+    "the last agreement": (end_agreement, {"client", "person"}, "agreement"),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+async def test_what_is_asked_for_ends_with_who_asked(database: Database, name: str) -> None:
+    end, ended, reason = ENDINGS[name]
+    store = housed(database)
+    await person(database)
+    for json in (LEAD, LEAD | {"id": "other"}, AGREEMENT, ROLE):
+        await put(store, json)
+    asked = subscription("Flag?status=active")
+    made = {"client": await subscribed(store, asked, somebody()),
+            "person": await subscribed(store, asked, ANN)}  # fmt: skip
+    assert await withdrawals.stop(database, store) == 0
+    heeding = asyncio.create_task(withdrawals.heed(database, store))
+    await asyncio.sleep(0.05)
+
+    await end(database, store)
+    async with asyncio.timeout(10):
+        while {who for who, id in made.items() if await status(database, id) == "off"} != ended:
+            await asyncio.sleep(0.01)
+    heeding.cancel()
+    await asyncio.gather(heeding, return_exceptions=True)
+    for who in ended:
+        now = await store.read(RequestContext(SYSTEM, "read"), "Subscription", made[who])
+        assert reason in now.json["error"]
