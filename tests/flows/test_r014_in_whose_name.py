@@ -102,4 +102,6 @@ def test_an_organisation_does_not_take_the_code_of_another(clinic: Clinic) -> No
 
     assert clinic.put("admin", {**own, "identifier": [code]}).status_code == 403
     assert clinic.put("admin", {**own, "identifier": [*own["identifier"], code]}).status_code == 403
-    assert clinic.put("admin", {**own, "name": "Northmoor"}).status_code == 200
+    renamed = clinic.put("admin", {**own, "name": "Northmoor"})
+    assert renamed.status_code == 200
+    assert clinic.put("admin", {**renamed.json(), "name": own["name"]}).status_code == 200

@@ -216,7 +216,12 @@ def running(database_url: str, folder: Path, keys: Keys) -> Iterator[World]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         settings = Settings(
-            data_dir=folder, http=f"127.0.0.1:{listener.getsockname()[1]}", database_connections=4
+            data_dir=folder,
+            http=f"127.0.0.1:{listener.getsockname()[1]}",
+            database_connections=4,
+            rate_requests=0,
+            rate_lookups=0,
+            rate_tokens=0,
         )
         asyncio.run(_fill(settings, database_url))
         application, _ = build_http(Core.of(settings, database_url), keys)

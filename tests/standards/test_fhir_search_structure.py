@@ -29,8 +29,9 @@ class World:
         study = a_study(None, subject=about, basedOn=[self._to("ServiceRequest", self.request)])
         self.study = stored(api, study)["id"]
         report = a_report(
-            None, self.request, self.study, subject=about, resultsInterpreter=None, performer=None
-        )
+            None, self.request, self.study, subject=about, status="preliminary",
+            resultsInterpreter=None, performer=None,
+        )  # fmt: skip
         self.report = stored(api, report)["id"]
         self.step = self._step(api, focus=self._to("ImagingStudy", self.study))
         self.part = self._step(api, partOf=[self._to("Task", self.step)], focus=None)
