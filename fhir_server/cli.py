@@ -25,7 +25,7 @@ COMMANDS: Final = {
     "restored": "record:restored",
     "audit":   "record:audit",
     "client":  "registry:client",
-    "user":    "registry:user",
+    "user":    "logins:user",
     "peer":    "registry:peer",
     "token":   "tokens:token",
     "keys":    "signing:keys",

@@ -1,4 +1,4 @@
-"""``client``, ``user``, ``peer``: who may ask, registered by an operator."""
+"""``client``, ``peer``: what may ask, registered by an operator."""
 
 import hashlib
 import ssl
@@ -7,15 +7,14 @@ from pathlib import Path
 import click
 
 from dicom_bridge.dimse import peers
-from fhir_server.audit import ledger
 from fhir_server.commands.beside import as_operator, data_dir_option, settings_of
 from fhir_server.commands.cores import with_core
 from fhir_server.core import Core
 from fhir_server.search import query
 from resources import codes
 from resources.errors import Invalid, NotFound
-from smart_apps import clients, registry, users
-from smart_apps.authorization import authorizations, registration, sign_ins
+from smart_apps import clients, registry
+from smart_apps.authorization import registration
 from smart_apps.authorization.registration import Registration
 from smart_apps.clients import Client, Kind
 
@@ -150,56 +149,6 @@ def refuse_request(data_dir: Path | None, id: str) -> None:
         await registration.refuse(core.database, id)
 
     with_core(settings_of(data_dir), refuse)
-
-
-@click.group()
-def user() -> None:
-    """Local logins."""
-
-
-@user.command("add")
-@data_dir_option
-@click.option("--login", required=True)
-@click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True)
-@click.option("--practitioner-role", required=True, help="Id of the PractitionerRole.")
-@click.option(
-    "--role",
-    type=click.Choice(sorted(users.PERSONS)),
-    help="What the person does, where no code of the PractitionerRole says it.",
-)
-def add_user(
-    data_dir: Path | None, login: str, password: str, practitioner_role: str, role: str | None
-) -> None:
-    """Add a login for a person in a role, or change it."""
-
-    async def add(core: Core) -> None:
-        found = await core.store.read(as_operator("read"), "PractitionerRole", practitioner_role)
-        await users.add(core.database, users.made(login, password, found.json, role))
-
-    with_core(settings_of(data_dir), add)
-
-
-@user.command("password")
-@data_dir_option
-@click.option("--login", required=True)
-@click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True)
-def change_password(data_dir: Path | None, login: str, password: str) -> None:
-    """Change the password of a login; all that it has signed in to and authorised ends."""
-
-    async def change(core: Core) -> None:
-        await users.change_password(core.database, login, password)
-        await sign_ins.close_all(core.database, login)
-        await authorizations.withdraw_all(core.database, login)
-        for each in await users.acting(core.database, login):
-            row = ledger.entry(
-                as_operator("login"),
-                type="PractitionerRole",
-                id=each.practitioner_role,
-                detail="password changed",
-            )
-            await core.ledger.append(row)
-
-    with_core(settings_of(data_dir), change)
 
 
 @click.group()

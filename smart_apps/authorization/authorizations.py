@@ -67,7 +67,8 @@ FROM refresh_token AS r JOIN authorized AS a ON a.id = r.authorized WHERE r.dige
 FIND: Final = f"SELECT {_COLUMNS} FROM authorized WHERE id = $1"
 WITHDRAW: Final = "UPDATE authorized SET withdrawn = $2 WHERE id = $1 AND withdrawn IS NULL"
 OF_LOGIN: Final = """
-SELECT id, signed_in, scope FROM authorized WHERE login = $1 AND withdrawn IS NULL
+SELECT id, signed_in, scope FROM authorized
+WHERE login = $1 AND ($2 = '' OR practitioner_role = $2) AND withdrawn IS NULL
 """
 REMEMBERED: Final = """
 SELECT 1 FROM authorized WHERE login = $1 AND client = $2 AND practitioner_role = $3
@@ -194,15 +195,15 @@ async def withdraw(database: Database, id: str) -> None:
     await withdraw_token(database, id)
 
 
-async def withdraw_all(database: Database, login: str) -> None:
-    """Withdraw all that a person has authorised."""
-    for id, *_ in await database.run(OF_LOGIN, (login,)):
+async def withdraw_all(database: Database, login: str, practitioner_role: str = "") -> None:
+    """Withdraw all that a person has authorised, or all of it in one role."""
+    for id, *_ in await database.run(OF_LOGIN, (login, practitioner_role)):
         await withdraw(database, id)
 
 
 async def withdraw_online(database: Database, login: str, signed_in: int) -> None:
     """Withdraw what was to last as long as this sign-in (SMART, ``online_access``)."""
-    for id, at, scope in await database.run(OF_LOGIN, (login,)):
+    for id, at, scope in await database.run(OF_LOGIN, (login, "")):
         if at == signed_in and "online_access" in scope.split():
             await withdraw(database, id)
 

@@ -157,6 +157,22 @@ def test_a_secret_is_printed_once_and_not_kept(
     assert len(secret) > 40
 
 
+def test_who_has_left_signs_in_no_more(
+    run: Run, folder: Path, loaded: dict[str, list[dict[str, str]]]
+) -> None:
+    left = next(user for user in loaded["users"] if user["login"] == "gp2")
+    whose = ("--login", "gp2", "--practitioner-role", left["practitioner_role"])
+    asked = ("token", "--client", "demo-app", "--scope", "user/*.rs", "--user", "gp2")
+    assert run(*asked)[0] == 0
+
+    removed = run("user", "remove", *whose)
+    again = run("user", "remove", *whose)
+
+    assert removed == (0, "", "")
+    assert again[0] == 1
+    assert run(*asked)[0] == 1
+
+
 def test_clients_are_listed_given_new_secrets_and_removed(
     run: Run, loaded: dict[str, list[dict[str, str]]]
 ) -> None:
