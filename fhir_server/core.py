@@ -44,7 +44,12 @@ class Core:
         database = Database(database_url, size=settings.database_connections)
         ledger = Ledger(database)
         policy = policy_of(settings)
-        workflow = Workflow(settings.fhir_base, policy, addresses_of(settings).check)
+        workflow = Workflow(
+            settings.fhir_base,
+            policy,
+            addresses_of(settings).check,
+            settings.subscription_limit,
+        )
         hooks = workflow.hooks()._replace(keeps=KEEPS)
         store = Store(
             database,

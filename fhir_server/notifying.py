@@ -55,5 +55,11 @@ def sockets(
         return origin == settings.url or await allows(origin)
 
     return Sockets(
-        core.database, core.store, withdrawn, may, base_url=settings.fhir_base, count=count
+        core.database,
+        core.store,
+        withdrawn,
+        may,
+        base_url=settings.fhir_base,
+        count=count,
+        most=settings.socket_limit,
     )

@@ -155,6 +155,18 @@ class Settings(BaseSettings):
         "the subscription is in error.",
         pattern=r"^[0-9]{1,5}(\.[0-9]+)?(,[0-9]{1,5}(\.[0-9]+)?)*$",
     )
+    subscription_limit: int = Field(
+        5000,
+        description="Subscriptions that one organisation may have, those that are off apart.",
+        ge=1,
+        le=1_000_000,
+    )
+    socket_limit: int = Field(
+        500,
+        description="WebSockets that one organisation may have bound in one process.",
+        ge=1,
+        le=100_000,
+    )
     smtp: str = Field(
         "", description="Mail server for notifications, `host:port`. Empty: no e-mail is sent."
     )

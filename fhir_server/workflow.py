@@ -47,6 +47,7 @@ from resources import (
 from resources.content import Content, written_instant
 from resources.errors import Conflict
 from resources.request_state import Held, RequestState, begins, kind
+from subscriptions import registration
 from subscriptions.addresses import Addresses
 from subscriptions.registration import CheckEndpoint, Registration
 
@@ -75,6 +76,8 @@ class Workflow:
         By when reports are acknowledged.
     check_endpoint
         Refuses what is never called for a subscription; all but public addresses, by default.
+    most_subscriptions
+        Of one organisation.
     """
 
     def __init__(
@@ -82,12 +85,14 @@ class Workflow:
         fhir_base: str,
         policy: acknowledgement.Policy = acknowledgement.DEFAULT,
         check_endpoint: CheckEndpoint | None = None,
+        most_subscriptions: int = registration.MOST,
     ) -> None:
         self._base = fhir_base
         self._policy = policy
         self._pathways = {name: plan.load(name) for name in PATHWAYS}
         self._recorder = Recorder(fhir_base)
-        self._registration = Registration(fhir_base, check_endpoint or Addresses().check)
+        check = check_endpoint or Addresses().check
+        self._registration = Registration(fhir_base, check, most_subscriptions)
 
     def hooks(self) -> Hooks:
         """The rules, completions and consequences that the store runs."""

@@ -33,6 +33,13 @@ TYPE: Final = "Subscription"
 MOST_TERMS: Final = 150
 """Of one criterion; a subscription that would be found by more is found by what fires alone."""
 
+MOST: Final = 5000
+"""Subscriptions of one organisation that are not off, unless told."""
+LIVE: Final = """
+select count(*) from subscription
+where organization = $1 and status <> 'off' and id <> all($2::text[])
+"""
+
 CheckEndpoint = Callable[[str, str], object]
 """Refuse an endpoint that is never called for an organisation."""
 
@@ -95,11 +102,14 @@ class Registration:
         Our FHIR base.
     check_endpoint
         Refuses a web address that is never called.
+    most
+        Subscriptions of one organisation that are not off.
     """
 
-    def __init__(self, base_url: str, check_endpoint: CheckEndpoint) -> None:
+    def __init__(self, base_url: str, check_endpoint: CheckEndpoint, most: int = MOST) -> None:
         self._base_url = base_url
         self._check_endpoint = check_endpoint
+        self._most = most
 
     async def completed(self, work: Work, content: Content) -> Content:
         """Check what a client asks for, and give it as it is done.
@@ -126,7 +136,19 @@ class Registration:
             narrowing.check_patient(query, gate.reach(context, "r", type).patient)
         if wanted.asked.channel == "rest-hook":
             self._check_endpoint(wanted.asked.endpoint, context.principal.organization or "")
+        if before is None or before.get("status") == "off":
+            await self._check_number(work)
         return content
+
+    async def _check_number(self, work: Work) -> None:
+        """Refuse one more than an organisation may have; who asks at the same time is not seen."""
+        last = {write.stored.id: write for write in work.writes if write.stored.type == TYPE}
+        here = sum(write.after.get("status", "off") != "off" for write in last.values())
+        organization = work.context.principal.organization or ""
+        ((there,),) = await work.rows(LIVE, (organization, Texts(sorted(last))))
+        if there + here >= self._most:
+            said = f"Your organisation has {self._most} subscriptions, and may have no more."
+            raise Unprocessable(said, "Subscription", "too-costly")
 
     def follow(self, work: Work) -> None:
         """Keep the rows of the Subscriptions that a unit of work writes."""

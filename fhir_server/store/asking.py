@@ -9,10 +9,10 @@ References
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from fhir_server.access import gate
 from fhir_server.access.principal import Principal
@@ -121,6 +121,10 @@ class Asking:
             row=None if by_system else asked.entry(self._acting, query),
         )
         return list(page.matches)
+
+    async def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Ask for what is kept beside the record, without the gate."""
+        return await (self._transaction or self._around.database).run(sql, params)
 
     async def hold(self, conditions: Iterable[Query]) -> None:
         """Let nobody else act on one of these conditions until this unit of work has ended.

@@ -45,6 +45,7 @@ BIND_SECONDS: Final = 15.0
 """A socket that is not bound so soon is closed."""
 MOST_SOCKETS: Final = 2000
 MOST_OF_A_TOKEN: Final = 5
+MOST_OF_AN_ORGANIZATION: Final = 500
 MOST_BINDINGS: Final = 500
 LOOK_SECONDS: Final = 0.25
 """So often tokens, and heartbeats that are due, are looked at."""
@@ -56,7 +57,10 @@ TIMEOUT_STATUS: Final = 408
 NORMAL, POLICY, TOO_LONG, AGAIN_LATER, TOKEN_ENDED = 1000, 1008, 1009, 1013, 4401
 """RFC 6455 Section 7.4; 4401 is ours, as HTTP's 401."""
 
-TOKEN: Final = "select subscriptions, withdrawable, expires from websocket_token where digest = $1"
+TOKEN: Final = """
+select subscriptions, withdrawable, expires, coalesce(principal::json->>1, '')
+from websocket_token where digest = $1
+"""
 EVENTS: Final = "select id, events from subscription where id = any($1::text[])"
 TAKEN: Final = """
 update subscription set delivered = greatest(delivered, $2), last_sent = $3, last_error = null
@@ -76,6 +80,7 @@ class Token(NamedTuple):
     subscriptions: list[str]
     withdrawable: list[str]
     expires: int
+    organization: str = ""
 
 
 class Binding:
@@ -100,15 +105,20 @@ class Socket:
         self.bindings: dict[str, Binding] = {}
         self.woken = asyncio.Event()
         self.closed: int | None = None
+        self.reason = ""
 
     def tokens(self) -> set[str]:
         """The digests of the tokens it is bound with."""
         return {binding.token.digest for binding in self.bindings.values()}
 
-    def close(self, code: int) -> None:
+    def is_of(self, organization: str) -> bool:
+        """Say whether it is bound for an organisation."""
+        return any(one.token.organization == organization for one in self.bindings.values())
+
+    def close(self, code: int, reason: str = "") -> None:
         """Have it closed by who sends on it."""
         if self.closed is None:
-            self.closed = code
+            self.closed, self.reason = code, reason
             self.woken.set()
 
 
@@ -121,6 +131,8 @@ class Sockets:
         Whether a page of this origin may open one.
     base_url
         Our FHIR base.
+    most
+        Sockets bound for one organisation.
     """
 
     def __init__(
@@ -132,6 +144,7 @@ class Sockets:
         *,
         base_url: str,
         count: Count = lambda channel, status, seconds: None,
+        most: int = MOST_OF_AN_ORGANIZATION,
     ) -> None:
         self._database = database
         self._store = store
@@ -139,6 +152,7 @@ class Sockets:
         self._allows = allows
         self._base_url = base_url
         self._count = count
+        self._most = most
         self._sockets: set[Socket] = set()
         self._noticed = asyncio.Event()
 
@@ -217,6 +231,11 @@ class Sockets:
             if elsewhere >= MOST_OF_A_TOKEN or bound > MOST_BINDINGS:
                 socket.close(POLICY)
                 return
+            theirs = sum(other.is_of(token.organization) for other in self._sockets - {socket})
+            if theirs >= self._most:
+                said = f"Your organisation has {self._most} sockets here, and may have no more."
+                socket.close(AGAIN_LATER, said)
+                return
             for id in token.subscriptions:
                 await self._bind_one(socket, token, id)
         except Refusal:
@@ -247,7 +266,8 @@ class Sockets:
                 continue
             await socket.woken.wait()
             socket.woken.clear()
-        await socket.send({"type": "websocket.close", "code": socket.closed})
+        closing = {"type": "websocket.close", "code": socket.closed, "reason": socket.reason}
+        await socket.send(closing)
 
     async def _send_waiting(self, socket: Socket, id: str, binding: Binding) -> None:
         while socket.closed is None:

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from fhir_server.audit.ledger import Ledger
+from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database
 from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
+from resources import content
 from resources.errors import Forbidden, Refusal, Unprocessable
 from subscriptions.addresses import Addresses
 from tests.subscriptions.wanting import (
@@ -261,3 +263,30 @@ async def test_an_endpoint_that_is_never_called_is_refused_for_its_organisation(
         await put(store, asked, somebody("other"))
     made = await put(store, asked, somebody("lead"))
     assert await row(database, made.id, "status") == ("requested",)
+
+
+async def test_an_organisation_has_so_many_subscriptions_and_is_told_so(database: Database) -> None:
+    hooks = Workflow(BASE, most_subscriptions=2).hooks()
+    store = Store(database, Ledger(database), hooks, BASE)
+    asked = subscription("Flag?status=active")
+    first = await put(store, asked, somebody())
+    second = await put(store, asked, somebody())
+
+    with pytest.raises(Unprocessable) as refused:
+        await put(store, asked, somebody())
+    assert "2 subscriptions" in refused.value.reason
+    await put(store, asked, somebody("other"))
+    await put(store, {**first.json, "reason": "Changed"}, somebody())
+    await put(store, {**first.json, "status": "off"}, somebody())
+    third = await put(store, asked, somebody())
+    with pytest.raises(Unprocessable):
+        await put(store, {**first.json, "status": "requested"}, somebody())
+
+    async with store.begin(RequestContext(somebody(), "transaction")) as work:
+        for one in (second, third):
+            off = {**one.json, "status": "off"}
+            await work.update("Subscription", one.id, content.made(off))
+        for _ in range(2):
+            await work.create(content.made(asked))
+        with pytest.raises(Unprocessable):
+            await work.create(content.made(asked))

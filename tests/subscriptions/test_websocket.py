@@ -33,6 +33,8 @@ pytestmark = [
 
 Json = dict[str, Any]
 
+MOST = 6
+
 
 class Served:
     """A world with an http process that has sockets."""
@@ -85,7 +87,7 @@ async def served(database: Database) -> AsyncIterator[Served]:
 
     async with a_world(database) as world:
         world.deliver()
-        sockets = Sockets(database, world.store, withdrawn, allows, base_url=BASE)
+        sockets = Sockets(database, world.store, withdrawn, allows, base_url=BASE, most=MOST)
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
             sockets, ws="websockets-sansio", ws_max_size=LONGEST, lifespan="off", log_config=None
@@ -238,3 +240,22 @@ async def test_a_socket_that_is_not_read_delays_no_other(served: Served) -> None
         idle.transport.resume_reading()
 
     assert told == list(range(1, 41))
+
+
+async def test_an_organisation_has_so_many_sockets_and_others_theirs(served: Served) -> None:
+    id = await served.subscribed()
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(MOST):
+            await stack.enter_async_context(served.bound(id))
+        async with connect(served.url) as client:
+            await client.send(f"bind-with-token {await served.token(id)}")
+            assert await closed(client) == 1013
+            assert client.close_reason is not None
+            assert f"{MOST} sockets" in client.close_reason
+        other = somebody("other")
+        asked = subscription(TOPIC, channel="websocket")
+        theirs = (await put(served.world.store, asked, other)).id
+        await served.world.becomes(theirs, "active")
+        async with connect(served.url) as client:
+            await client.send(f"bind-with-token {await served.token(theirs, who=other)}")
+            assert (await heard(client))[0] == "handshake"
