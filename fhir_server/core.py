@@ -49,6 +49,7 @@ class Core:
             policy,
             addresses_of(settings).check,
             settings.subscription_limit,
+            sends_mail=settings.smtp_address is not None,
         )
         hooks = workflow.hooks()._replace(keeps=KEEPS)
         store = Store(

@@ -78,6 +78,8 @@ class Workflow:
         Refuses what is never called for a subscription; all but public addresses, by default.
     most_subscriptions
         Of one organisation.
+    sends_mail
+        There is a mail server for subscriptions by e-mail.
     """
 
     def __init__(
@@ -86,13 +88,17 @@ class Workflow:
         policy: acknowledgement.Policy = acknowledgement.DEFAULT,
         check_endpoint: CheckEndpoint | None = None,
         most_subscriptions: int = registration.MOST,
+        *,
+        sends_mail: bool = True,
     ) -> None:
         self._base = fhir_base
         self._policy = policy
         self._pathways = {name: plan.load(name) for name in PATHWAYS}
         self._recorder = Recorder(fhir_base)
         check = check_endpoint or Addresses().check
-        self._registration = Registration(fhir_base, check, most_subscriptions)
+        self._registration = Registration(
+            fhir_base, check, most_subscriptions, sends_mail=sends_mail
+        )
 
     def hooks(self) -> Hooks:
         """The rules, completions and consequences that the store runs."""

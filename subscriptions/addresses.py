@@ -205,7 +205,11 @@ class Addresses:
         """
         found = endpoint(text)
         address = literal(found.host)
-        if address is not None and not self._allows(found, address, organization):
+        is_here = found.host == "localhost" or found.host.endswith(".localhost")
+        is_refused = (is_here and not self._lists(found, organization)) or (
+            address is not None and not self._allows(found, address, organization)
+        )
+        if is_refused:
             raise _refused("is at an address that this server does not call")
         if found.scheme == "http" and not self._is_loopback(found, address, organization):
             raise _refused("does not begin with https://")

@@ -104,12 +104,22 @@ class Registration:
         Refuses a web address that is never called.
     most
         Subscriptions of one organisation that are not off.
+    sends_mail
+        There is a mail server to send by.
     """
 
-    def __init__(self, base_url: str, check_endpoint: CheckEndpoint, most: int = MOST) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        check_endpoint: CheckEndpoint,
+        most: int = MOST,
+        *,
+        sends_mail: bool = True,
+    ) -> None:
         self._base_url = base_url
         self._check_endpoint = check_endpoint
         self._most = most
+        self._sends_mail = sends_mail
 
     async def completed(self, work: Work, content: Content) -> Content:
         """Check what a client asks for, and give it as it is done.
@@ -136,6 +146,9 @@ class Registration:
             narrowing.check_patient(query, gate.reach(context, "r", type).patient)
         if wanted.asked.channel == "rest-hook":
             self._check_endpoint(wanted.asked.endpoint, context.principal.organization or "")
+        if wanted.asked.channel == "email" and not self._sends_mail:
+            said = "This server sends no e-mail."
+            raise Unprocessable(said, "Subscription.channel.type", "not-supported")
         if before is None or before.get("status") == "off":
             await self._check_number(work)
         return content

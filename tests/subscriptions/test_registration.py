@@ -290,3 +290,21 @@ async def test_an_organisation_has_so_many_subscriptions_and_is_told_so(database
             await work.create(content.made(asked))
         with pytest.raises(Unprocessable):
             await work.create(content.made(asked))
+
+
+async def test_mail_is_promised_only_where_there_is_a_mail_server(database: Database) -> None:
+    asked = subscription(channel="email", level="empty")
+    asked["channel"] |= {"endpoint": "mailto:duty@ward.example", "payload": "text/plain"}
+    hooks = Workflow(BASE, sends_mail=False).hooks()
+
+    with pytest.raises(Unprocessable, match="no e-mail"):
+        await put(Store(database, Ledger(database), hooks, BASE), asked, somebody())
+    assert (await put(housed(database), asked, somebody())).version == 1
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST", "localhost.", "a.localhost", "localhost:8443"]
+)
+async def test_this_machine_is_not_called_by_its_name_either(host: str) -> None:
+    with pytest.raises(Unprocessable):
+        Addresses().check(f"https://{host}/hook", "lead")
