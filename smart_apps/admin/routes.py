@@ -25,6 +25,7 @@ from smart_apps.admin import (
     emergencies,
     markup,
     overview,
+    queue,
     requests,
 )
 from smart_apps.admin.desk import Answer, Desk, Onward, Page, Place, Visit
@@ -41,6 +42,7 @@ PLACES: Final[tuple[Place, ...]] = (
     *emergencies.PLACES,
     *clients.PLACES,
     *requests.PLACES,
+    *queue.PLACES,
 )
 """All pages, in the order of the menu."""
 

@@ -25,6 +25,7 @@ SEEN = {
     "/admin/clients": {"boss"},
     "/admin/register": {"boss"},
     "/admin/requests": {"boss"},
+    "/admin/queue": {"boss"},
     "/admin/clients/app": {"boss"},
 }
 """Address -> who is shown it, of those at one organisation."""
@@ -315,6 +316,35 @@ def test_an_application_that_asks_is_approved_for_less_or_refused(office: Office
     assert "user/Task.rs" in browser.get(f"/admin/clients/{first}").text
     assert browser.get(f"/admin/clients/{second}").status_code == 404
     assert "No application asks" in browser.get("/admin/requests").text
+
+
+# --- the queue -----------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("R010.1")
+def test_an_organisation_sees_how_late_its_subscriptions_are_and_no_other_sees_it(
+    office: Office,
+) -> None:
+    secret = "https://hooks.example/<script>sesame"
+
+    async def late(core: Core) -> None:
+        sql = """
+            insert into subscription (id, version, status, topic, type, criteria, channel, endpoint,
+              headers, payload_type, content, timeout, max_count, principal, organization, events,
+              delivered, attempts, last_error, started, since_log, since_xid)
+            values ('late', 1, 'error', '', 'Task', '[]', 'rest-hook', $1, '{}', '', 'empty', 60,
+              100, '', 'lead', 7, 2, 0, $1, 1, 1, 1)"""
+        await core.database.run(sql, (secret,))
+
+    office.run(late)
+
+    near, far = (office.browser(each).get("/admin/queue").text for each in ("boss", "far"))
+
+    row = r'<th scope="row">error</th><td class="number">1</td><td class="number">5</td>'
+    assert row in near
+    assert row not in far
+    assert "sesame" not in near + far
+    office.run(lambda core: core.database.run("delete from subscription where id = 'late'"))
 
 
 # --- audit, analysis, emergency accesses ---------------------------------------------------------
