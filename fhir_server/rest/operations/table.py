@@ -131,7 +131,7 @@ OPERATIONS: Final = (
     Operation("resend", ("instance",), frozenset({"Subscription"}), ("u", "Subscription"),
               subscription_resend.TAKES, subscription_resend.answer,
               f"{_OURS}/Subscription-resend", "Have events sent again",
-              gives=(Taken("return", "OperationOutcome", 1),)),
+              gives=(Taken("return", "OperationOutcome", 1),), affects_state=True),
     Operation("topics", ("type",), frozenset({"Subscription"}), ("r", "Subscription"),
               subscription_topics.TAKES, subscription_topics.answer,
               f"{_OURS}/Subscription-topics", "List the topics that can be subscribed to",
