@@ -14,6 +14,7 @@ References
 
 import asyncio
 import contextlib
+import os
 import select
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -24,7 +25,7 @@ import psycopg
 from psycopg import errors
 from psycopg.abc import Buffer
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.pq import ConnStatus, ExecStatus, Format
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, Format
 from psycopg.pq.abc import PGcancel, PGresult
 from psycopg.rows import tuple_row
 
@@ -66,7 +67,7 @@ class Wire:
         self._names = count()
         self._exchanges: deque[_Exchange] = deque()
         self._writing = False
-        self._socket = self._pgconn.socket
+        self._socket = os.dup(self._pgconn.socket)  # libpq closes its own when it is lost
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self.made = self._loop.time()
@@ -192,7 +193,7 @@ class Wire:
             if isinstance(command, tuple):
                 self._prepared.pop(command, None)
             if status != ExecStatus.PIPELINE_ABORTED and exchange.error is None:
-                exchange.error = errors.error_from_result(result)
+                exchange.error = _named(result)
 
     def _end(self, error: Exception) -> None:
         """Close, and tell who still waits."""
@@ -201,12 +202,20 @@ class Wire:
         self._loop.remove_reader(self._socket)
         if self._writing:
             self._loop.remove_writer(self._socket)
+        os.close(self._socket)
         self._socket = -1
         self._pgconn.finish()
         for exchange in self._exchanges:
             if not exchange.answer.done():
                 exchange.answer.set_exception(exchange.error or error)
         self._exchanges.clear()
+
+
+def _named(result: PGresult) -> Exception:
+    """Name an error. What has no SQLSTATE is said by libpq itself: the connection was lost."""
+    if result.error_field(DiagnosticField.SQLSTATE) is None:
+        return psycopg.OperationalError("the connection was lost")
+    return errors.error_from_result(result)
 
 
 def _cancelled(cancel: PGcancel) -> None:
