@@ -31,6 +31,9 @@ DELAYS: Final = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 STEADY_SECONDS: Final = 30.0
 """A process that lived this long is no longer one that keeps dying."""
 START_SECONDS: Final = 60.0
+REVIVE_SECONDS: Final = 60.0
+"""So long it is tried to start PostgreSQL again, which may be killed while it recovers."""
+REVIVE_AGAIN_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 6.0
 """How long the roles may take to finish; then they are killed, and PostgreSQL is stopped."""
 HASTY_SECONDS: Final = 1.0
@@ -144,6 +147,10 @@ class Supervisor:
         """Start PostgreSQL again, in a thread: it may take its time to recover."""
         self.selector.unregister(self.pidfd)
         self._unwatch()
+        self._begin_again()
+
+    def _begin_again(self) -> None:
+        """Start PostgreSQL again, later each time that it ends soon."""
         recent = [at for at in self.losses if time.monotonic() - at < STEADY_SECONDS]
         self.losses = [*recent, time.monotonic()]
         delay = DELAYS[min(len(recent), len(DELAYS)) - 1] if recent else 0.0
@@ -154,23 +161,35 @@ class Supervisor:
 
     def _revive(self, told: socket.socket, delay: float) -> None:
         assert self.postmaster is not None
+        until = time.monotonic() + REVIVE_SECONDS
         with told:
-            time.sleep(delay)
-            try:
-                self.postmaster = revive(self.settings.data_dir, self.postmaster)
-            except Exception:
-                _log.exception("PostgreSQL does not start")
-            else:
-                told.send(DATABASE.encode())
+            while True:
+                time.sleep(delay)
+                if self.stopping:
+                    return
+                try:
+                    self.postmaster = revive(self.settings.data_dir, self.postmaster)
+                except Exception:
+                    if time.monotonic() > until:
+                        _log.exception("PostgreSQL does not start")
+                        return
+                    _log.warning("PostgreSQL does not start yet", exc_info=True)
+                    delay = REVIVE_AGAIN_SECONDS
+                else:
+                    with contextlib.suppress(OSError):  # nobody waits for it any more
+                        told.send(DATABASE.encode())
+                    return
 
     def _has_database(self, told: Any) -> None:
         """Look after PostgreSQL again, or give up if it did not start."""
         self.selector.unregister(told)
         with told:
             if told.recv(64) and self.postmaster is not None:
-                with contextlib.suppress(ProcessLookupError):
+                try:
                     self._watch(self.postmaster)
-                    return
+                except ProcessLookupError:  # it has ended again meanwhile
+                    self._begin_again()
+                return
         self.stopping = self.without_database = True
 
     def _start(self, charge: Charge) -> None:
@@ -235,6 +254,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Ask every process to finish, and kill those that take too long."""
+        self.stopping = True
         living = [charge for charge in self.charges if charge.process is not None]
         for charge in living:
             assert charge.process is not None
