@@ -109,6 +109,7 @@ def build_http(
         following.cancel()
         heeding.cancel()
         await core.bridge.quiet.drained()
+        await core.bridge.crew.close()
         await core.database.close()
 
     # A redirect that mends a path would be built from the Host header, which a caller chooses.
