@@ -70,7 +70,8 @@ async def test_a_session_that_was_killed_meanwhile_refuses_what_comes_next(
     cluster_of_our_own: str,
 ) -> None:
     database = Database(cluster_of_our_own, size=1)
-    with pytest.raises(Exhausted):
+
+    async def killed_in_the_middle() -> None:
         async with database.transaction() as transaction:
             ((pid,),) = await transaction.run(PID)
             os.kill(pid, signal.SIGSTOP)
@@ -82,5 +83,8 @@ async def test_a_session_that_was_killed_meanwhile_refuses_what_comes_next(
                 await transaction.run("select 1")
             finally:
                 await asyncio.gather(sending, return_exceptions=True)
+
+    with pytest.raises(Exhausted):
+        await killed_in_the_middle()
     await recovered(database)
     await database.close()
