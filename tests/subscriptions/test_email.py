@@ -4,7 +4,11 @@ import asyncio
 import email
 import email.policy
 import socket
+import ssl
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,26 +29,34 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.letters: list[Envelope] = []
+        self.sent_over_tls: list[bool] = []
         self.answer = "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         if self.answer[0] == "2":
             self.letters.append(envelope)
+            self.sent_over_tls.append(session.ssl is not None)
         return self.answer
 
 
-@pytest.fixture
-def box() -> Iterator[tuple[Mailbox, Server]]:
+@contextmanager
+def mail_server(**options: Any) -> Iterator[tuple[Mailbox, Server]]:
     found = Mailbox()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    controller = Controller(found, hostname="127.0.0.1", port=port)
+    controller = Controller(found, hostname="127.0.0.1", port=port, **options)
     controller.start()
     try:
         yield found, Server("127.0.0.1", port, "none", "record@imaging.example")
     finally:
         controller.stop()
+
+
+@pytest.fixture
+def box() -> Iterator[tuple[Mailbox, Server]]:
+    with mail_server() as both:
+        yield both
 
 
 def a_subscriber(**members: Any) -> Subscriber:
@@ -114,6 +126,29 @@ async def test_without_tls_nothing_is_sent_where_it_must_be(box: tuple[Mailbox, 
 
     assert outcome.verdict == "later"
     assert found.letters == []
+
+
+@pytest.mark.standard("RFC 3207")
+@pytest.mark.parametrize(("trusted", "verdict"), [(True, "sent"), (False, "later")])
+async def test_over_starttls_a_letter_goes_to_who_shows_a_certificate_that_is_trusted(
+    tmp_path: Path, trusted: bool, verdict: str
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(certificate, key)
+    trust = ssl.create_default_context(cafile=str(certificate)) if trusted else None
+    with mail_server(tls_context=serving, require_starttls=True) as (found, server):
+        secure = server._replace(host="localhost", tls="starttls")
+        outcome = await Email(secure, BASE, trust=trust).send(a_subscriber(), BUNDLE)
+
+    assert outcome.verdict == verdict
+    assert found.sent_over_tls == ([True] if trusted else [])
 
 
 async def test_a_mail_server_that_is_silent_is_left_at_the_timeout() -> None:
