@@ -35,6 +35,9 @@ Statement: TypeAlias = tuple[str, Sequence[Any]]
 MOST_PREPARED: Final = 100
 """Statements kept prepared on one connection; the one used longest ago makes room."""
 
+PATIENCE_SECONDS: Final = 45.0
+"""How long a database may say nothing at all to who waits; a statement ends before (30 s)."""
+
 Key: TypeAlias = tuple[str, tuple[int, ...]]
 _Encoded: TypeAlias = tuple[Key, Sequence[Buffer | None], Sequence[Format]]
 
@@ -56,9 +59,17 @@ class _Exchange:
 
 
 class Wire:
-    """One connection; who has it from the pool has it alone."""
+    """One connection; who has it from the pool has it alone.
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    Parameters
+    ----------
+    patience
+        As `PATIENCE_SECONDS`.
+    """
+
+    def __init__(
+        self, connection: psycopg.AsyncConnection[Any], patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._connection = connection  # it would complain of being forgotten
         self._pgconn = connection.pgconn
         self._loop = asyncio.get_running_loop()
@@ -70,7 +81,9 @@ class Wire:
         self._socket = os.dup(self._pgconn.socket)  # libpq closes its own when it is lost
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
-        self.made = self._loop.time()
+        self.made = self._heard = self._loop.time()
+        self._patience = patience
+        self._watch: asyncio.TimerHandle | None = None
         self._pgconn.enter_pipeline_mode()
         self._loop.add_reader(self._socket, self._read)
 
@@ -134,8 +147,12 @@ class Wire:
                 pgconn.send_query_prepared(name, data, formats, Format.BINARY)
                 commands.append(True)
             pgconn.pipeline_sync()
+            if not self._exchanges:
+                self._heard = self._loop.time()
             self._exchanges.append(exchange)
             self._write()
+            if self._watch is None and self._socket >= 0:
+                self._watch = self._loop.call_later(self._patience, self._look)
         except psycopg.OperationalError as error:
             self._end(error)
             if not exchange.answer.done():
@@ -157,6 +174,7 @@ class Wire:
     def _read(self) -> None:
         """Take what has come. The socket is readable, or the server is gone."""
         pgconn = self._pgconn
+        self._heard = self._loop.time()
         try:
             pgconn.consume_input()
             while self._exchanges and not pgconn.is_busy():
@@ -167,6 +185,17 @@ class Wire:
                     raise psycopg.OperationalError("the connection was lost")
         except psycopg.OperationalError as error:
             self._end(error)
+
+    def _look(self) -> None:
+        """Give a database up that hangs: whoever waits is told, and the connection is replaced."""
+        self._watch = None
+        if not self._exchanges:
+            return
+        left = self._heard + self._patience - self._loop.time()
+        if left > 0:
+            self._watch = self._loop.call_later(left, self._look)
+        else:
+            self._end(psycopg.OperationalError("the database does not answer"))
 
     def _take(self, result: PGresult) -> None:
         exchange, status = self._exchanges[0], result.status
@@ -202,6 +231,8 @@ class Wire:
         self._loop.remove_reader(self._socket)
         if self._writing:
             self._loop.remove_writer(self._socket)
+        if self._watch is not None:
+            self._watch.cancel()
         os.close(self._socket)
         self._socket = -1
         self._pgconn.finish()

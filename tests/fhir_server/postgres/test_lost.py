@@ -88,3 +88,18 @@ async def test_a_session_that_was_killed_meanwhile_refuses_what_comes_next(
         await killed_in_the_middle()
     await recovered(database)
     await database.close()
+
+
+async def test_a_session_that_hangs_is_given_up(cluster_of_our_own: str) -> None:
+    wire = Wire(await connected(cluster_of_our_own), patience=0.5)
+    (((pid,),),) = await wire.run([(PID, ())])
+    assert await wire.run([("select 1 from pg_sleep(0.3)", ())]) == [[(1,)]]
+    await asyncio.sleep(0.6)
+    assert await wire.run([("select 1 from pg_sleep(0.3)", ())]) == [[(1,)]]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(psycopg.OperationalError, match="does not answer"):
+            await asyncio.wait_for(wire.run([("select 1", ())]), 5)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert not wire.is_alive()
