@@ -12,7 +12,7 @@ References
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fhir_server.access import gate
@@ -44,6 +44,8 @@ SECONDS: Final = 20.0
 
 OWNER: Final = "coalesce(nullif(r.organizations[1], ''), r.organizations[2], '')"
 """Who created a row of `current`; of what the server made, the first that it names as a party."""
+
+MOVED: Final = "('in', 'out')"
 
 _SOURCE: Final = "IS.source-organization=Organization/"
 _STUDY: Final = "DR.imagingStudy="
@@ -141,24 +143,41 @@ def _of_acts(rows: Iterable[Act], reach: Reach, asked: Asked, params: Parameters
         "period": f"width_bucket(r.sort_at, {starts}::bigint[])",
     }
     dimensions = "".join(f", {columns[name]} as {name}" for name in asked.by)
-    counted = []
+    together: dict[Any, list[Act]] = {}
     for row in rows:
-        done = _place(Texts(f"P.activity={each.token}" for each in row.activities), params)
-        prefix = f"P.target={row.target}/"
-        source = f"""(select d.id{dimensions} from current as r
-            cross join lateral (select substr(x, {len(prefix) + 1}) as id from unnest(r.terms) as x
-                where starts_with(x, '{prefix}') and strpos(x, '/_history/') = 0) as d
-            left join current as t on t.type = '{row.target}' and t.id = d.id
-            cross join lateral (select {_study_of(row)} as study) as s
-            where r.type = 'Provenance' and not r.deleted
-                and r.sort_at >= {low} and r.sort_at < {high}
-                and r.terms && {done}::text[] and {" and ".join(seen)} and {_kind_of(row)}
-                and not exists (select from current as e where e.type = 'Provenance'
-                    and not e.deleted and e.terms @> array['{prefix}' || d.id]
-                    and e.terms && {done}::text[] and (e.sort_at, e.key) < (r.sort_at, r.key))
-            ) as {row.measure}"""
-        counted.append(_summed(row.measure, "count(*)", source, asked))
-    return " union all ".join(counted)
+        together.setdefault((row.activities, row.target, row.study), []).append(row)
+    firsts, counted = [], []
+    for n, alike in enumerate(together.values()):
+        firsts.append(f"first{n} as materialized ({_firsts(alike, dimensions, seen, params)}"
+                      f" and r.sort_at >= {low} and r.sort_at < {high})")  # fmt: skip
+        counted += [
+            _summed(row.measure, "count(*)", f"first{n} where {row.measure}", asked)
+            for row in alike
+        ]
+    return f"with {', '.join(firsts)} {' union all '.join(counted)}"
+
+
+def _firsts(alike: Sequence[Act], dimensions: str, seen: Iterable[str], params: Parameters) -> str:
+    """Find where the same was first done to each resource, and which of some acts that was.
+
+    An earlier one is looked up by the resource alone: a second term would have PostgreSQL walk
+    all that were ever done for each. ``offset 0`` keeps the two apart.
+    """
+    row = alike[0]
+    done = f"{_place(Texts(f'P.activity={each.token}' for each in row.activities), params)}::text[]"
+    prefix = f"P.target={row.target}/"
+    kinds = ", ".join(f"{_kind_of(each)} as {each.measure}" for each in alike)
+    return f"""select {kinds}{dimensions} from current as r
+        cross join lateral (select substr(x, {len(prefix) + 1}) as id from unnest(r.terms) as x
+            where starts_with(x, '{prefix}') and strpos(x, '/_history/') = 0) as d
+        left join current as t on t.type = '{row.target}' and t.id = d.id
+        cross join lateral (select {_study_of(row)} as study) as s
+        where r.type = 'Provenance' and not r.deleted
+            and r.terms && {done} and {" and ".join(seen)}
+            and not exists (select from (
+                select * from current where terms @> array['{prefix}' || d.id] offset 0
+            ) as e where e.type = 'Provenance' and not e.deleted and e.terms && {done}
+                and (e.sort_at, e.key) < (r.sort_at, r.key))"""
 
 
 def _kind_of(row: Act) -> str:
@@ -200,38 +219,54 @@ def _of_accesses(
     }
     own = [name for name in dict.fromkeys(("organization", *asked.by)) if name in columns]
     of_it = _needs_resource(wanted, reach, asked)
+    moved = any(row.distinct for row in wanted)
     # What was moved in names no resource, but the study and the object by their UIDs.
-    thing = {
+    facts = {
+        **{name: columns[name] for name in own},
         "kind": _kind(kinds, params),
-        "type": "a.type" if of_it else "null",
+        "type": "a.type",
         "id": "case when a.id is null then split_part(split_part(a.query, '&', 1), '=', 2)"
-              " else a.id end" if of_it else "null",
+              " else a.id end",
     }  # fmt: skip
-    inner = ", ".join(
-        f"{expression} as {name}"
-        for name, expression in (*((name, columns[name]) for name in own), *thing.items())
-    )
-    keys = ", ".join(str(n + 1) for n in range(len(own) + len(thing)))
-    others = "true"
+    shown = {
+        **{name: f"f.{name}" for name in own},
+        "kind": "f.kind",
+        "creator": "coalesce(t.creator, '')" if of_it else "''",
+        "modality": "coalesce(t.modality, '')" if "modality" in asked.by else "''",
+        "thing": f"case when f.kind in {MOVED} then f.id end" if moved else "null",
+    }
+    keys = ", ".join(str(n + 1) for n in range(len(shown)))
+    others, mine = "true", "null::text"
     if not reach.everything:
         mine = f"{_place(reach.organization, params)}::text"
         others = (
-            f"(f.organization = {mine} or {_creator()} = {mine}"
-            f" or f.kind = '{EMERGENCY}' and {mine} = any(r.organizations))"
+            f"(f.organization = {mine} or t.creator = {mine} or f.kind = '{EMERGENCY}' and t.party)"
         )
-    joined = "left join current as r on r.type = f.type and r.id = f.id" if of_it else ""
-    creator = _creator() if of_it else "''"
     modality = _modality(_accessed_study()) if "modality" in asked.by else "''"
+    things = f"""thing as materialized (
+        select f.type, f.id, {_creator()} as creator, {modality} as modality,
+            {mine} = any(r.organizations) as party
+        from (select distinct type, id from fact) as f
+        join current as r on r.type = f.type and r.id = f.id
+    ), """
+    joined = "left join thing as t on t.type = f.type and t.id = f.id" if of_it else ""
+    by = ", ".join(dict.fromkeys(("organization", "kind", "creator", *asked.by)))
     counted = " union all ".join(
-        _summed(row.measure, _number(row), _rows(row), asked) for row in wanted
+        _distinct(row, asked) if row.distinct else _summed(row.measure, "sum(n)", _rows(row), asked)
+        for row in wanted
     )
-    return f"""with fact as materialized (
-        select {inner}, count(*) as n from audit as a
-        where {" and ".join(conditions)} group by {keys}
-    ), shown as materialized (
-        select f.*, {creator} as creator, {modality} as modality from fact as f {joined}
-        where {others}
+    return f"""with fact as not materialized (
+        select {_named(facts)} from audit as a where {" and ".join(conditions)}
+    ), {things if of_it else ""} shown as materialized (
+        select {_named(shown)}, count(*) as n from fact as f {joined}
+        where {others} group by {keys}
+    ), tally as materialized (
+        select {by}, sum(n) as n from shown group by {by}
     ) {counted}"""
+
+
+def _named(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{expression} as {name}" for name, expression in columns.items())
 
 
 def _needs_resource(rows: Iterable[Access], reach: Reach, asked: Asked) -> bool:
@@ -269,13 +304,32 @@ def _kind(kinds: Iterable[str], params: Parameters) -> str:
 
 
 def _rows(row: Access) -> str:
-    kinds = ", ".join(f"'{kind}'" for kind in row.kinds)
     crossing = " and creator <> '' and creator <> organization" if row.crossing else ""
-    return f"(select * from shown where kind in ({kinds}){crossing}) as {row.measure}"
+    return f"tally where kind in {_in(row.kinds)}{crossing}"
 
 
-def _number(row: Access) -> str:
-    return "count(distinct (kind, organization, id))" if row.distinct else "sum(n)"
+def _distinct(row: Access, asked: Asked) -> str:
+    """Count each thing once in total, and once in each combination of the dimensions."""
+    kinds = f"shown where kind in {_in(row.kinds)}"
+    each = "kind, organization, thing"
+    total = ", null::text" * len(asked.by)
+    counts = [
+        f"select '{row.measure}', 1{total}, count(*)"
+        f" from (select distinct {each} from {kinds}) as once"
+    ]
+    if asked.by:
+        names = ", ".join(asked.by)
+        all_names = ", ".join(dict.fromkeys((*asked.by, "kind", "organization", "thing")))
+        texts = ", ".join(f"{name}::text" for name in asked.by)
+        counts.append(
+            f"select '{row.measure}', 0, {texts}, count(*)"
+            f" from (select distinct {all_names} from {kinds}) as once group by {names}"
+        )
+    return " union all ".join(counts)
+
+
+def _in(kinds: Iterable[str]) -> str:
+    return f"({', '.join(repr(kind) for kind in kinds)})"
 
 
 def _creator() -> str:
