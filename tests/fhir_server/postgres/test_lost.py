@@ -25,6 +25,12 @@ LARGE = "x" * 10_000_000
 """More than a socket takes: something is still to be sent when the connection is lost."""
 
 
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """The loop of commands, and that of the server."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
 @pytest.fixture
 def cluster_of_our_own() -> Iterator[str]:
     """A killed session takes all others of its cluster with it."""
@@ -45,15 +51,16 @@ async def recovered(database: Database) -> None:
     raise AssertionError("the database did not come back")
 
 
+@pytest.mark.parametrize("octets", [10, 10_000_000])
 async def test_a_session_killed_while_it_is_sent_to_is_lost_and_nothing_else(
-    cluster_of_our_own: str,
+    cluster_of_our_own: str, octets: int
 ) -> None:
     broken: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, about: broken.append(about))
     wire = Wire(await connected(cluster_of_our_own))
     (((pid,),),) = await wire.run([(PID, ())])
     os.kill(pid, signal.SIGSTOP)
-    asked = [asyncio.create_task(wire.run([(ECHO, (LARGE,))])) for _ in range(3)]
+    asked = [asyncio.create_task(wire.run([(ECHO, ("x" * octets,))])) for _ in range(3)]
     await asyncio.sleep(0.1)
     os.kill(pid, signal.SIGKILL)
     answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
