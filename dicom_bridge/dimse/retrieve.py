@@ -12,6 +12,7 @@ References
 * PS3.4 Sections C.4.2 (C-MOVE), C.4.3 (C-GET), Tables C.4-2 and C.4-3 (statuses)
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -29,6 +30,7 @@ from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.instance import require_uid
 from dicom_bridge.mapping.matching import text
 from dicom_bridge.retrieval import Retrieved
+from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
 from resources.errors import Exhausted, Invalid, NotFound, Refusal
 
@@ -61,6 +63,8 @@ def handle_move(event: Any, bridge: Bridge, portal: Portal) -> Answers:
         receiver = None
         _log.warning("C-MOVE to %s: %s", ae, refusal.reason)
     if receiver is None:
+        with contextlib.suppress(Refusal):  # who is refused is refused, audited or not
+            portal.call(_nowhere(bridge, sender.context("C-MOVE")))
         yield NOWHERE
         return
     to = RequestContext(receiver.principal, "C-MOVE", origin=sender.address)
@@ -72,6 +76,13 @@ def handle_move(event: Any, bridge: Bridge, portal: Portal) -> Answers:
     )
     yield _place(receiver, found)
     yield from _instances(event, found)
+
+
+async def _nowhere(bridge: Bridge, context: RequestContext) -> None:
+    entry = ledger.entry(
+        context, outcome=ledger.MINOR_FAILURE, detail="the destination of a move is not known"
+    )
+    await bridge.ledger.append(entry)
 
 
 def read(identifier: Dataset, model: Model = STUDY_ROOT) -> list[tuple[str, ...]]:

@@ -41,6 +41,7 @@ PROFILE = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.
 ECHO, IMPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 STUDY_FIND, STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
+STUDY_MOVE, MPPS = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.3.1.2.3.3"
 WORKLIST, CT = "1.2.840.10008.5.1.4.31", "1.2.840.10008.5.1.4.1.1.2"
 
 
@@ -298,6 +299,52 @@ def without_token(path: str) -> Callable[[World], None]:
     return do
 
 
+def a_deletion(world: World) -> None:
+    place = {"resourceType": "Location", "name": "Room 1",
+             "managingOrganization": {"reference": "Organization/northmoor"}}  # fmt: skip
+    made = world.ask("POST", "/fhir/Location", 201, place, login="admin").json()
+    world.ask("DELETE", f"/fhir/Location/{made['id']}", 204, login="admin")
+
+
+def a_fetched_export(world: World) -> None:
+    headers = {"prefer": "respond-async", "accept": "application/fhir+json"}
+    ordered = world.ask("GET", "/fhir/Patient/$export?_type=Patient", 202, login="admin",
+                        headers=headers).headers["content-location"]  # fmt: skip
+    path, deadline = ordered.removeprefix(world.installation.address), time.monotonic() + 30
+    headers = {"authorization": f"Bearer {world.token('admin')}"}
+    while (answer := world.http.get(path, headers=headers)).status_code == 202:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    (file,) = answer.json()["output"]
+    world.ask("GET", file["url"].removeprefix(world.installation.address), 200, login="admin")
+
+
+def c_move(world: World) -> None:
+    association = world.associate(STUDY_MOVE)
+    (status,) = {
+        int(one.Status)
+        for one, _ in association.send_c_move(study_keys(world), "NOWHERE", STUDY_MOVE)
+    }
+    association.release()
+    assert status == 0xA801
+
+
+def performed(world: World) -> None:
+    step, scheduled = Dataset(), Dataset()
+    scheduled.StudyInstanceUID = world.study.StudyInstanceUID
+    step.ScheduledStepAttributesSequence = [scheduled]
+    step.PatientID, step.IssuerOfPatientID = "9990000107", "NHS"
+    step.PatientName, step.Modality = "", "CT"
+    step.PerformedProcedureStepStatus = "IN PROGRESS"
+    step.PerformedProcedureStepID, step.PerformedStationAETitle = "1", "CT1"
+    step.PerformedProcedureStepStartDate = "20261125"
+    step.PerformedProcedureStepStartTime = "091500"
+    association = world.associate(MPPS)
+    status, _ = association.send_n_create(step, MPPS, a_uid())
+    association.release()
+    assert status.Status == 0x0000
+
+
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 BAD = {"resourceType": "Patient", "birthDate": "yesterday"}
 
@@ -332,7 +379,13 @@ CASES = (
          "rest", "read", "R", "0", "PatientRead", "pd"),
     Case("operation", rest("GET", "Patient/{p}/$everything", 200),
          "rest", "operation", "E", "0", None, "pdq"),
+    Case("delete", a_deletion, "rest", "delete", "D", "0", "Delete", "d"),
     Case("export", an_export, "110106", None, "R"),
+    Case("exported file", a_fetched_export, "110106", None, "R", "0", None, "q"),
+    Case("evidence of nothing", rest("GET", "DiagnosticReport/x/$evidence", 404, login="reporter"),
+         "rest", "operation", "E", "4"),
+    Case("acknowledgement of nothing", rest("POST", "DiagnosticReport/x/$acknowledge", 404,
+             {"resourceType": "Parameters"}, login="gp"), "rest", "operation", "E", "4"),
     Case("nothing there", rest("GET", "Patient/nobody", 404), "rest", "read", "R", "4"),
     Case("not for this role", rest("GET", "AuditEvent", 403), "rest", "search-type", "E", "4"),
     Case("invalid", rest("POST", "Patient", 400, BAD), "rest", "create", "C", "4"),
@@ -356,6 +409,12 @@ CASES = (
     Case("C-FIND", c_find, "110112", None, "E", "0", None, "q"),
     Case("worklist", worklist, "110112", None, "E", "0", None, "q"),
     Case("C-GET", c_get, "110104", None, "R", "0", None, "pd"),
+    Case("C-MOVE to nowhere", c_move, "110104", None, "R", "4"),
+    Case("MPPS", performed, "110111", None, "U"),
+    Case("rendered", web("studies/{study}/series/{series}/instances/{sop}/rendered",
+             accept="image/jpeg"), "110103", None, "R", "0", None, "pd"),
+    Case("thumbnail", web("studies/{study}/thumbnail", accept="image/jpeg"),
+         "110103", None, "R", "0", None, "pd"),
     Case("C-ECHO", c_echo, "110100", None, "E"),
     Case("association rejected", rejected, "110113", "110126", "E", "4"),
     Case("signed in", sign_in(data.PASSWORD), "110114", "110122", "E"),
