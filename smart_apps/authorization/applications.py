@@ -58,7 +58,7 @@ class Applications:
             try:
                 await self._ledger.append(row)
             except Exhausted as refusal:
-                return exchange.refused("temporarily_unavailable", refusal.reason, 503)
+                return exchange.away(refusal)
         return answer
 
     async def introspect(self, request: Request) -> Response:
@@ -87,7 +87,7 @@ class Applications:
         except TooLarge as refusal:
             return exchange.refused("invalid_client_metadata", refusal.reason, 413)
         except Exhausted as refusal:
-            return exchange.refused("temporarily_unavailable", refusal.reason, 503)
+            return exchange.away(refusal)
         except (Invalid, ValueError, RecursionError) as problem:
             await self._note(origin, "registration refused")
             said = problem if isinstance(problem, Invalid) else Invalid("the body is no JSON")
@@ -143,6 +143,10 @@ class Applications:
             return exchange.refused("invalid_token", refusal.reason, 401)
         except Throttled as refusal:
             return await self._throttled(request, refusal)
+        except TooLarge as refusal:
+            return exchange.refused("invalid_request", refusal.reason, 413)
+        except Exhausted as refusal:
+            return exchange.away(refusal)
         except (Refusal, ValueError) as refusal:
             reason = refusal.reason if isinstance(refusal, Refusal) else "the body is no JSON"
             return exchange.refused("invalid_request", reason)

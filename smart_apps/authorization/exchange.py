@@ -17,11 +17,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from fhir_server.context import now
-from resources.errors import Invalid, Throttled, TooLarge
+from resources.errors import Exhausted, Invalid, Throttled, TooLarge
 
 LONGEST_FORM: Final = 65_536
 """Octets; an assertion with a chain of certificates would not be taken anyway."""
 MOST_FIELDS: Final = 64
+AWAY_SECONDS: Final = 2
+"""After so long an application may ask again what could not be done."""
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -156,6 +158,13 @@ def throttled(refusal: Throttled) -> Response:
     """
     answered = refused("temporarily_unavailable", refusal.reason, 429)
     answered.headers["Retry-After"] = str(refusal.seconds)
+    return answered
+
+
+def away(refusal: Exhausted) -> Response:
+    """Ask to come back, as RFC 6749 Section 4.1.2.1 names it (RFC 9110 Section 10.2.3)."""
+    answered = refused("temporarily_unavailable", refusal.reason, 503)
+    answered.headers["Retry-After"] = str(AWAY_SECONDS)
     return answered
 
 

@@ -14,7 +14,8 @@ from starlette.routing import Route
 from fhir_server.access.keys import PUBLISHED_SECONDS, Keys
 from fhir_server.audit.ledger import Ledger
 from fhir_server.store.store import Store
-from smart_apps.authorization import discovery, pages
+from resources.errors import Exhausted
+from smart_apps.authorization import discovery, exchange, pages
 from smart_apps.authorization.applications import Applications
 from smart_apps.authorization.people import People, told
 from smart_apps.authorization.server import SmartServer
@@ -47,7 +48,7 @@ def routes(
     applications = Applications(server, store, ledger)
     page = partial(told, limits=server.checker.limits, ledger=ledger)
     url = server.issuer.public_url
-    register = Route("/auth/register", applications.register, methods=["POST"])
+    register = Route("/auth/register", _or_away(applications.register), methods=["POST"])
     return [
         *([register] if registration else []),
         Route("/auth/authorize", page(people.authorize), methods=["GET", "POST"]),
@@ -59,16 +60,30 @@ def routes(
         Route("/auth/consent", page(people.step), methods=["POST"]),
         Route("/auth/logout", page(leaving.ask)),
         Route("/auth/logout", page(leaving.sign_out), methods=["POST"]),
-        Route("/auth/launch", applications.launch, methods=["POST"]),
-        Route("/auth/token", applications.token, methods=["POST"]),
-        Route("/auth/introspect", applications.introspect, methods=["POST"]),
-        Route("/auth/revoke", applications.revoke, methods=["POST"]),
+        Route("/auth/launch", _or_away(applications.launch), methods=["POST"]),
+        Route("/auth/token", _or_away(applications.token), methods=["POST"]),
+        Route("/auth/introspect", _or_away(applications.introspect), methods=["POST"]),
+        Route("/auth/revoke", _or_away(applications.revoke), methods=["POST"]),
         Route("/auth/jwks", _keys(server.issuer.keys)),
         Route("/auth/style.json", _public(discovery.STYLE)),
         Route("/auth/style.css", _stylesheet),
         Route(SMART_CONFIGURATION, _public(discovery.smart(url, registration))),
         Route(OPENID_CONFIGURATION, _public(discovery.openid(url, registration))),
     ]
+
+
+def _or_away(
+    handler: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
+    """Ask an application to come back where it cannot be served, or audited, now."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Exhausted as refusal:
+            return exchange.away(refusal)
+
+    return answer
 
 
 def _public(content: Mapping[str, Any]) -> Callable[[Request], Awaitable[Response]]:

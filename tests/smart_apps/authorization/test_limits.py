@@ -120,3 +120,19 @@ def test_an_address_asks_the_authorisation_server_only_so_often(
     if path in {"/auth/token", "/auth/introspect", "/auth/revoke"}:
         assert answers[-1].json()["error"] == "temporarily_unavailable"
     assert audited(narrow, "detail = 'asked too often'") == before + 1
+
+
+@pytest.mark.standard("threats F3")
+@pytest.mark.parametrize("address", ["token", "introspect", "revoke"])
+def test_what_is_refused_and_cannot_be_audited_is_asked_again_later(
+    narrow: Site, address: str
+) -> None:
+    with psycopg.connect(narrow.database_url, autocommit=True) as connection:
+        connection.execute("alter table audit rename to elsewhere")
+        try:
+            answer = httpx.post(f"{narrow.url}/auth/{address}", data={"token": "x"}, timeout=30)
+        finally:
+            connection.execute("alter table elsewhere rename to audit")
+
+    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
