@@ -9,6 +9,7 @@ References
 ----------
 * PostgreSQL documentation: "Pipeline Mode" and "Asynchronous Command Processing" (libpq);
   "Message Flow", "Pipelining"
+* epoll(7): an epoll file descriptor is itself pollable; poll(2), "POLLERR"
 * psycopg 3 documentation: "psycopg.pq", `psycopg.adapt.Transformer`
 """
 
@@ -61,6 +62,10 @@ class _Exchange:
 class Wire:
     """One connection; who has it from the pool has it alone.
 
+    The loop watches an epoll of its own for each socket. A socket that is in error (POLLERR), as
+    one whose other side ended without reading all, is shown by uvloop once and never again, even
+    if there is more to read; an epoll is readable for as long as there is.
+
     Parameters
     ----------
     patience
@@ -79,13 +84,15 @@ class Wire:
         self._exchanges: deque[_Exchange] = deque()
         self._writing = False
         self._socket = os.dup(self._pgconn.socket)  # libpq closes its own when it is lost
+        self._epoll = select.epoll()
+        self._epoll.register(self._socket, select.EPOLLIN)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self.made = self._heard = self._loop.time()
         self._patience = patience
         self._watch: asyncio.TimerHandle | None = None
         self._pgconn.enter_pipeline_mode()
-        self._loop.add_reader(self._socket, self._read)
+        self._loop.add_reader(self._epoll.fileno(), self._ready)
 
     async def run(self, statements: Iterable[Statement]) -> list[list[Row]]:
         """Run statements in one exchange, and give the rows of each.
@@ -165,11 +172,15 @@ class Wire:
         except psycopg.OperationalError as error:
             self._end(error)
             return
-        if left and not self._writing:
-            self._loop.add_writer(self._socket, self._write)
-        elif self._writing and not left:
-            self._loop.remove_writer(self._socket)
-        self._writing = bool(left)
+        if bool(left) is not self._writing:
+            self._writing = bool(left)
+            wanted = select.EPOLLIN | select.EPOLLOUT if left else select.EPOLLIN
+            self._epoll.modify(self._socket, wanted)
+
+    def _ready(self) -> None:
+        self._read()
+        if self._writing and self._socket >= 0:
+            self._write()
 
     def _read(self) -> None:
         """Take what has come. The socket is readable, or the server is gone."""
@@ -228,9 +239,8 @@ class Wire:
         """Close, and tell who still waits."""
         if self._socket < 0:
             return
-        self._loop.remove_reader(self._socket)
-        if self._writing:
-            self._loop.remove_writer(self._socket)
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
         if self._watch is not None:
             self._watch.cancel()
         os.close(self._socket)

@@ -110,3 +110,19 @@ async def test_a_session_that_hangs_is_given_up(cluster_of_our_own: str) -> None
     finally:
         os.kill(pid, signal.SIGCONT)
     assert not wire.is_alive()
+
+
+async def test_what_a_session_says_last_ends_the_waiting_although_it_read_nothing_more(
+    cluster_of_our_own: str,
+) -> None:
+    wire = Wire(await connected(cluster_of_our_own))
+    (((pid,),),) = await wire.run([(PID, ())])
+    os.kill(pid, signal.SIGSTOP)
+    asked = asyncio.create_task(wire.run([("select 1", ())]))
+    await asyncio.sleep(0.1)
+    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGCONT)
+
+    with pytest.raises(psycopg.OperationalError):
+        await asyncio.wait_for(asked, 5)
+    assert not wire.is_alive()
