@@ -205,6 +205,34 @@ def test_a_database_that_dies_again_and_again_comes_back_each_time(
     assert began.poll() is None
 
 
+@pytest.mark.standard("threats F3")
+def test_a_database_killed_while_it_recovers_is_started_again_beneath_the_others(
+    served: Installation, backend: dict[str, str]
+) -> None:
+    def another_than(pid: int) -> bool:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            return served.postmaster() != pid
+        return False
+
+    before = served.roles()
+    killed = served.postmaster()
+    os.kill(killed, signal.SIGKILL)
+    for _ in range(2):
+        end = time.monotonic() + 30
+        while not another_than(killed):
+            assert time.monotonic() < end
+        killed = served.postmaster()
+        with contextlib.suppress(OSError):
+            os.kill(killed, signal.SIGKILL)
+
+    assert eventually(lambda: another_than(killed) and served.is_ready())
+    with Writers(served, backend, 1) as writers:
+        assert eventually(lambda: len(writers.acknowledged) > 5)
+    after = served.roles()
+    answering = [role for role in before if not role.startswith("worker")]
+    assert [role for role in answering if after[role] != before[role]] == []
+
+
 @pytest.mark.standard("threats F1")
 def test_a_killed_http_process_is_replaced_while_the_others_go_on(
     served: Installation, backend: dict[str, str]
