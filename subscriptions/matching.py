@@ -13,8 +13,8 @@ References
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from fhir_server.search import date, number, reference, string, token, uri
-from fhir_server.search.criteria import BY_TERMS
+from fhir_server.search import date, number, string
+from fhir_server.search.criteria import BY_TERMS, terms_sought
 from fhir_server.search.criterion import Criterion
 from fhir_server.search.date import Range
 from fhir_server.search.number import Amount
@@ -22,7 +22,6 @@ from fhir_server.search.quantity import Measure
 from fhir_server.search.query import Query
 from fhir_server.search.rank import OTHERWISE, RANKS, is_ranked
 from fhir_server.search.terms import MARK, NOT_INDEXED, Terms, initials
-from fhir_server.search.token import Token
 from fhir_server.store.index_rows import SEPARATOR, cut, joined
 from resources.search_parameters import CHIEF_DATE
 
@@ -81,7 +80,7 @@ def sought(criterion: Criterion, type: str) -> list[str] | None:
     by_terms = criterion.kind in BY_TERMS and criterion.modifier == "" and criterion.code != "_id"
     if not by_terms or criterion.chain is not None or criterion.either:
         return None
-    return _sought(criterion, type)
+    return terms_sought(criterion, type)
 
 
 def _meets(criterion: Criterion, state: State, instant: int) -> Answer:
@@ -96,7 +95,7 @@ def _meets(criterion: Criterion, state: State, instant: int) -> Answer:
             _lies(each, [(rank, rank)]) for each in criterion.values if isinstance(each, Amount)
         )
     if code == "_id":
-        return state.id in _sought(criterion, state.type)
+        return state.id in terms_sought(criterion, state.type)
     if code == "_lastUpdated":
         return _any_period(criterion, _OF_AN_INSTANT, [(state.instant, state.instant)], instant)
     if kind in BY_TERMS:
@@ -114,7 +113,7 @@ def _meets_by_terms(criterion: Criterion, state: State) -> Answer:
     code, modifier = criterion.code, criterion.modifier
     prefix = _prefix(criterion, state)
     if modifier in ("", "not"):
-        has = not state.words.isdisjoint(_sought(criterion, state.type))
+        has = not state.words.isdisjoint(terms_sought(criterion, state.type))
         return has is not (modifier == "not")
     asked = [str(each) for each in criterion.values]
     if modifier == "below":
@@ -215,20 +214,6 @@ def _rank(state: State) -> int:
     words = (f"{initials(state.type)}.priority={each}" for each in RANKS)
     ranks = zip(words, RANKS.values(), strict=True)
     return next((rank for word, rank in ranks if word in state.words), OTHERWISE)
-
-
-def _sought(criterion: Criterion, type: str) -> list[str]:
-    prefix = f"{initials(type)}.{criterion.code}"
-    found: list[str] = []
-    for value in criterion.values:
-        if isinstance(value, Token):
-            is_id = criterion.code == "_id"
-            found += [value.code or ""] if is_id else token.sought(prefix, value)
-        elif isinstance(value, tuple):
-            found += reference.sought(prefix, [str(each) for each in value])
-        else:
-            found += uri.sought(prefix, str(value))
-    return found
 
 
 def _prefix(criterion: Criterion, state: State) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from dicom_bridge import instance
+from dicom_bridge import instance, retrieval
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dicomweb.accept import MediaRange, acceptable
 from fhir_server.access.token import TokenChecker
@@ -59,6 +59,24 @@ class Call:
             for name, keyword in _PLACES
             if name in self.request.path_params
         }
+
+    async def retrieved(self) -> retrieval.Retrieved:
+        """Find the instances that the address names, as far as the asker may have them.
+
+        Raises
+        ------
+        NotFound
+            Nothing, or nothing the asker may know of.
+        """
+        uids = self.uids
+        self.handed_over = True
+        return await retrieval.instances(
+            self.web.bridge,
+            self.context,
+            uids["StudyInstanceUID"],
+            uids.get("SeriesInstanceUID"),
+            uids.get("SOPInstanceUID"),
+        )
 
     def acceptable(self) -> list[MediaRange]:
         """What the user agent takes: the query parameter ``accept``, else the header.

@@ -34,7 +34,7 @@ UNDONE: Final = ("annotation", "iccprofile", "imageannotation", "presentationUID
 async def instance(call: Call) -> Response:
     """Answer an instance, or one frame of it, as a picture."""
     numbers = _numbers(call)
-    found = await _found(call)
+    found = await call.retrieved()
     held = _shown(found.instances)
     moving = held.frames > 1 and not numbers
     return await _picture(call, held, found, numbers, _viewport(call), moving=moving)
@@ -43,22 +43,10 @@ async def instance(call: Call) -> Response:
 async def thumbnail(call: Call) -> Response:
     """Answer a small picture of a study, a series, an instance or a frame."""
     numbers = _numbers(call)
-    found = await _found(call)
+    found = await call.retrieved()
     held = _shown(found.instances)
     wanted = _viewport(call) or THUMBNAIL
     return await _picture(call, held, found, numbers, wanted, moving=False)
-
-
-async def _found(call: Call) -> retrieval.Retrieved:
-    uids = call.uids
-    call.handed_over = True
-    return await retrieval.instances(
-        call.web.bridge,
-        call.context,
-        uids["StudyInstanceUID"],
-        uids.get("SeriesInstanceUID"),
-        uids.get("SOPInstanceUID"),
-    )
 
 
 def _shown(instances: Sequence[Held]) -> Held:

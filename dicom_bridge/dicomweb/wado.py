@@ -40,7 +40,7 @@ PIXEL_PLACES: Final = frozenset(f"{tag:08X}" for tag in frames.PIXEL_DATA)
 
 async def instances(call: Call) -> Response:
     """Answer a study, a series or an instance."""
-    found = await _found(call)
+    found = await call.retrieved()
     syntaxes = frozenset(one.transfer_syntax for one in found.instances)
     chosen = accept.choose_instances(call.acceptable(), syntaxes)
     if chosen is None or (not chosen.multipart and len(found.instances) > 1):
@@ -78,7 +78,7 @@ async def metadata(call: Call) -> Response:
 async def frame_list(call: Call) -> Response:
     """Answer frames of an instance, in the order asked for."""
     numbers = _numbers(call.request.path_params["frames"])
-    found = await _found(call)
+    found = await call.retrieved()
     held = found.instances[0]
     chosen = accept.choose_frames(call.acceptable(), held.transfer_syntax)
     if chosen is None or (not chosen.multipart and len(numbers) > 1):
@@ -92,7 +92,7 @@ async def bulk_data(call: Call) -> Response:
     place = call.request.path_params["place"]
     if bulk.PLACE.fullmatch(place) is None:
         raise NotFound("There is no such bulk data")
-    found = await _found(call)
+    found = await call.retrieved()
     held = found.instances[0]
     is_pixels = place in PIXEL_PLACES
     if is_pixels and held.transfer_syntax in accept.FRAME_TYPES:
@@ -118,18 +118,6 @@ RELATIVE: Final = b'"BulkDataURI":"bulk/'
 """How stored DICOM JSON refers to bulk data; it cannot occur within a value."""
 
 _layouts: OrderedDict[str, Layout] = OrderedDict()
-
-
-async def _found(call: Call) -> retrieval.Retrieved:
-    uids = call.uids
-    call.handed_over = True
-    return await retrieval.instances(
-        call.web.bridge,
-        call.context,
-        uids["StudyInstanceUID"],
-        uids.get("SeriesInstanceUID"),
-        uids.get("SOPInstanceUID"),
-    )
 
 
 def _whole(call: Call, held: Held, permit: Permit) -> payload.Piece:

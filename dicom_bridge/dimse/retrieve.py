@@ -189,6 +189,8 @@ async def _of_patient(
     patient, *uids = keys
     asked = {"PatientID": patient} | ({"StudyInstanceUID": uids[0]} if uids else {})
     studies = await query.studies(bridge, context, asked)
+    if studies.more:
+        raise Exhausted("Too many studies of this patient: ask for some of them")
     return [(row.study_uid, *uids[1:]) for row in studies.rows]
 
 

@@ -139,10 +139,11 @@ def bind(criterion: Criterion, type: str, name: str, instant: int) -> dict[str, 
         }
     if criterion.kind == "string":
         return _bound_texts(criterion, name)
-    return {f"{name}terms": _terms(criterion, type)}
+    return {f"{name}terms": terms_sought(criterion, type)}
 
 
-def _terms(criterion: Criterion, type: str) -> list[str]:
+def terms_sought(criterion: Criterion, type: str) -> list[str]:
+    """Give the index terms of which one is enough for a token, reference or URI criterion."""
     prefix = f"{initials(type)}.{criterion.code}"
     found: list[str] = []
     for value in criterion.values:

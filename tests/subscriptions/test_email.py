@@ -5,7 +5,6 @@ import email
 import email.policy
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from subscriptions.channels.email import Email, Server, mailbox
 from subscriptions.channels.outcome import Message
 from subscriptions.events import Subscriber
+from tests.subscriptions.receiving import certified
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R010.1")]
 
@@ -133,15 +133,7 @@ async def test_without_tls_nothing_is_sent_where_it_must_be(box: tuple[Mailbox, 
 async def test_over_starttls_a_letter_goes_to_who_shows_a_certificate_that_is_trusted(
     tmp_path: Path, trusted: bool, verdict: str
 ) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    serving.load_cert_chain(certificate, key)
+    serving, certificate = certified(tmp_path, "localhost")
     trust = ssl.create_default_context(cafile=str(certificate)) if trusted else None
     with mail_server(tls_context=serving, require_starttls=True) as (found, server):
         secure = server._replace(host="localhost", tls="starttls")

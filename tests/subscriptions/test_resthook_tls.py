@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from subscriptions.addresses import Addresses
 from subscriptions.channels.outcome import Message
 from subscriptions.channels.resthook import RestHook
-from tests.subscriptions.receiving import Receiver
+from tests.subscriptions.receiving import Receiver, certified
 from tests.subscriptions.test_email import a_subscriber
 
 pytestmark = [pytest.mark.anyio, pytest.mark.standard("threats T9")]
@@ -22,15 +21,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.standard("threats T9")]
 async def test_the_certificate_must_be_that_of_the_name(
     tmp_path: Path, host: str, verdict: str
 ) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=hooks.example",
-         "-addext", "subjectAltName=DNS:hooks.example"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    serving.load_cert_chain(certificate, key)
+    serving, certificate = certified(tmp_path, "hooks.example")
     receiver = Receiver()
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=serving)
     port = server.sockets[0].getsockname()[1]

@@ -169,7 +169,7 @@ async def test_frames_of_a_multi_frame_instance_move_or_are_shown_one_by_one(
     beyond = await service.client().get(f"{path_of(ds)}/frames/4/rendered")
 
     assert getattr(moving, "n_frames", 1) == 3
-    assert set(grey(second)) == {linear(280, 275, 2551)} or max(grey(second)) - 128 <= 1
+    assert all(abs(shade - linear(280, 275, 2551)) <= 1 for shade in grey(second))
     assert beyond.status_code == 404
 
 
@@ -212,10 +212,7 @@ LOSSY = [
 
 
 async def held(service: Service, name: str) -> Dataset:
-    path = get_testdata_file(name)
-    if path is None:
-        pytest.skip(f"{name} is not with this pydicom")
-    ds = dcmread(path)
+    ds = dcmread(str(get_testdata_file(name)))
     ds.PatientID, ds.IssuerOfPatientID = "9000000009", "NHS"
     ds.PatientName, ds.PatientBirthDate, ds.AccessionNumber = "Test^Ann", "19700101", ""
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
