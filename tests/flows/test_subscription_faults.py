@@ -36,7 +36,7 @@ EVENTS = int(os.environ.get("ISOCENTRE_SUBSCRIPTION_EVENTS", "2000"))
 HOOKS = 5
 WRITERS = 2
 PAUSE = 0.7 * WRITERS * KILLS / EVENTS
-"""Seconds after each write, so that there is something to write until the last kill."""
+"""Seconds after each write, so that writes are about as fast as the kills come."""
 
 
 class Arrived(NamedTuple):
@@ -154,7 +154,8 @@ class Writers:
         self.problems: list[BaseException] = []
         self.answers: list[str] = []
         self._given = 0
-        self._lock = threading.Lock()
+        self._allowed = 0
+        self._lock = threading.Condition()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(WRITERS)]
 
     def start(self) -> None:
@@ -171,8 +172,15 @@ class Writers:
         assert (self.problems, failed) == ([], [])
         assert not [thread for thread in self._threads if thread.is_alive()], self.answers[-3:]
 
+    def allow(self, number: int) -> None:
+        """Let them write so many: the last come after the last kill, however fast they are."""
+        with self._lock:
+            self._allowed = number
+            self._lock.notify_all()
+
     def _next(self) -> str | None:
         with self._lock:
+            self._lock.wait_for(lambda: self._given < self._allowed or self._given >= self.number)
             self._given += 1
             return f"fired-{self._given}" if self._given <= self.number else None
 
@@ -257,9 +265,11 @@ def test_nothing_that_fired_is_lost_when_processes_are_killed(
         hooks.failures = 0.1
         writers = Writers(served, headers, EVENTS)
         writers.start()
-        for _ in range(KILLS):
+        for number in range(1, KILLS + 1):
+            writers.allow(EVENTS * number // (KILLS + 1))
             time.sleep(moments.uniform(0.2, 1.5))
             hurt(served, moments)
+        writers.allow(EVENTS)
         writers.join(60 + EVENTS / 20)
         hooks.failures = 0.02
 
