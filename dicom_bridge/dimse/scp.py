@@ -1,11 +1,10 @@
 """SCP: our AE, its presentation contexts, and the table of handlers.
 
-An association is accepted when the called AE title is ours, the calling one is a peer we know,
-and it comes from where it may. Everything else is a row of `SERVICES`.
+Who may associate is said by `admission`. Everything else is a row of `SERVICES`.
 
 References
 ----------
-* PS3.8 Section 9.3.4 (A-ASSOCIATE-RJ: reasons), PS3.7 Annex D (association negotiation)
+* PS3.7 Annex D (association negotiation)
 * PS3.4 Annexes A (Verification), B (Storage), C (Query/Retrieve), F (Modality Performed
   Procedure Step), J (Storage Commitment), K (Basic Worklist)
 """
@@ -34,32 +33,24 @@ from dicom_bridge.dimse import (
     find,
     models,
     mpps,
-    peers,
     reactor,
     retrieve,
     store,
     worklist,
 )
+from dicom_bridge.dimse.admission import Admission
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.dimse.reporter import Reporter
 from dicom_bridge.dimse.sender import Sender
-from fhir_server.access.principal import Principal
-from fhir_server.access.scopes import Scopes
 from fhir_server.audit import ledger
-from fhir_server.context import RequestContext
 from resources.errors import Refusal
 
 MOST_PDU: Final = 1 << 17
 """Maximum Length that we announce, in bytes."""
-LEAST_PDU: Final = 128
-"""Maximum Length, in bytes, below which nothing useful can be sent to a peer (PS3.8 Annex D.1)."""
 VERIFICATION: Final = "1.2.840.10008.1.1"
 PLAIN: Final = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 
 SUCCESS: Final = 0x0000
-REJECTED_PERMANENT, BY_USER, BY_PRESENTATION = 0x01, 0x01, 0x03
-NO_REASON, UNKNOWN_CALLING, CONGESTION = 0x01, 0x03, 0x01
-"""PS3.8 Table 9-21."""
 
 _log = logging.getLogger(__name__)
 
@@ -194,78 +185,6 @@ def listen(
     requested = (evt.EVT_REQUESTED, admission.handle)
     every = [*handlers, requested, *over]
     return reactor.start(ae, (host, port), every, _contexts(), switch=switch, tls=tls)
-
-
-class Admission:
-    """Who may associate: a peer we know, calling us by our name, from where it may."""
-
-    def __init__(self, bridge: Bridge, portal: Portal, *, anywhere: bool) -> None:
-        self._bridge = bridge
-        self._portal = portal
-        self._anywhere = anywhere
-
-    def handle(self, event: Any) -> None:
-        """Admit the peer, or reject the association and audit that.
-
-        pynetdicom goes on after a handler that failed: who could not be looked up is rejected.
-        """
-        began = time.perf_counter()
-        try:
-            self._decide(event.assoc)
-        except Exception:
-            self._reject(event.assoc, BY_PRESENTATION, CONGESTION)
-            raise
-        finally:
-            is_in = getattr(event.assoc, "sender", None) is not None
-            status = counting.SUCCESS if is_in else counting.REJECTED
-            self._bridge.counting.note("association", status, began)
-
-    def _decide(self, association: Any) -> None:
-        if 0 < (association.requestor.maximum_length or 0) < LEAST_PDU:
-            self._reject(association, BY_USER, NO_REASON)
-            return
-        calling = str(association.requestor.primitive.calling_ae_title).strip()
-        address = str(association.requestor.address)
-        try:
-            peer = self._portal.call(peers.find(self._bridge.database, calling))
-        except Refusal:
-            self._reject(association, BY_PRESENTATION, CONGESTION)
-            return
-        called = str(association.requestor.primitive.called_ae_title).strip()
-        shown = getattr(association.dul.socket, "fingerprint", str)()
-        is_known = peer is not None and self._is_trusted(peer, address, shown)
-        if peer is not None and is_known and called == self._bridge.ae_title:
-            association.sender = Sender(peer, address)
-            return
-        reason = "called AE title" if called != self._bridge.ae_title else "calling AE title"
-        with contextlib.suppress(Refusal):  # who is rejected is rejected, audited or not
-            self._portal.call(
-                self._audit(calling, peer, address, f"association rejected: {reason}")
-            )
-        if called == self._bridge.ae_title:
-            self._reject(association, BY_USER, UNKNOWN_CALLING)
-
-    def _is_trusted(self, peer: peers.Peer, address: str, shown: str) -> bool:
-        """Whether the line proves who calls: its certificate, or a place that is trusted."""
-        if peer.certificate is not None:
-            return peer.certificate == shown
-        return self._anywhere or peers.is_near(address)
-
-    def _reject(self, association: Any, source: int, reason: int) -> None:
-        association.acse.send_reject(REJECTED_PERMANENT, source, reason)
-        association.kill()
-
-    async def _audit(
-        self, calling: str, claimed: peers.Peer | None, address: str, detail: str
-    ) -> None:
-        """Note a rejection; the organisation whose peer it claims to be can find it."""
-        _log.warning("%s, from %s", detail, address)
-        organization = claimed.organization if claimed is not None else None
-        nobody = Principal(f"Peer/{calling}", organization, "device", Scopes(()))
-        context = RequestContext(nobody, "association", origin=address)
-        await self._bridge.ledger.append(
-            ledger.entry(context, outcome=ledger.MINOR_FAILURE, detail=detail)
-        )
 
 
 def _by_event() -> dict[Any, list[Service]]:
