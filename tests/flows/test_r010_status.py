@@ -8,6 +8,7 @@ import pytest
 
 from fhir_server.context import now
 from resources import codes
+from resources.content import written_instant
 from tests.flows.clinic import Clinic, Json
 from tests.flows.test_r010_acknowledgement import DAY, escalate, issued, unread
 
@@ -133,6 +134,41 @@ def test_a_provider_sees_how_many_reports_wait_and_how_many_are_overdue(clinic: 
     assert after["organization=Organization/harbour"]["acknowledged"] >= 1
     assert after["referrer=PractitionerRole/gp"]["open"] >= 2
     assert waiting["id"] != flagged["id"]
+
+
+@pytest.mark.standard("FHIR dateTime")
+def test_an_acknowledgement_that_was_asked_for_in_a_month_is_counted(clinic: Clinic) -> None:
+    before = status(clinic, "gp")["total="]["issued"]
+    month = written_instant(now())[:7]
+
+    recipient = [{"reference": "PractitionerRole/gp"}]
+    clinic.post("gp", by_hand(clinic, period={"end": month}, recipient=recipient))
+
+    assert status(clinic, "gp")["total="]["issued"] == before + 1
+
+
+@pytest.mark.requirement("R010.3")
+def test_what_is_for_nobody_is_not_counted(clinic: Clinic) -> None:
+    before = status(clinic, "gp")["total="]["issued"]
+
+    clinic.post("gp", by_hand(clinic))
+
+    assert status(clinic, "gp")["total="]["issued"] == before
+
+
+def by_hand(clinic: Clinic, **restriction: Any) -> Json:
+    """An acknowledgement that somebody asks for without a request, in this month."""
+    return {
+        "resourceType": "Task",
+        "status": "requested",
+        "intent": "order",
+        "code": codes.ACKNOWLEDGE.concept,
+        "for": {"reference": clinic.patient},
+        "authoredOn": written_instant(now())[:7],
+        "requester": {"reference": "PractitionerRole/gp"},
+        "owner": {"reference": "PractitionerRole/gp"},
+        **({"restriction": restriction} if restriction else {}),
+    }
 
 
 @pytest.mark.requirement("R010.3")
