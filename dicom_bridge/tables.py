@@ -130,7 +130,13 @@ class PeerRow(SQLModel, table=True):
     organization: str = Field(sa_type=KeyText)
     """Id of the Organization that it acts for."""
     certificate: str | None = Field(default=None, sa_type=KeyText)
-    """SHA-256 fingerprint of its TLS certificate, hexadecimal; None: plain DIMSE."""
+    """SHA-256 fingerprint of its TLS certificate, hexadecimal; None: any, or plain DIMSE."""
+    subject: str | None = Field(default=None, sa_type=KeyText)
+    """Subject of its TLS certificate (RFC 4514), which outlasts a renewal; None: not looked at."""
+    tls: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
+    """It comes over TLS or not at all, and is called over TLS."""
+    informed: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
+    """It is told which instances are available (PS3.4 Annex R)."""
     created: int = Field(sa_type=BigInteger)
 
 
@@ -148,3 +154,44 @@ class CommitmentRow(SQLModel, table=True):
     attempts: int
     due: int = Field(sa_type=BigInteger)
     """When it is to be reported, or reported again."""
+
+
+class AvailabilityRow(SQLModel, table=True):
+    """A peer is to be told which instances of a study are available (PS3.4 Annex R)."""
+
+    __tablename__ = "availability"
+
+    peer: str = Field(sa_type=KeyText, primary_key=True)
+    """AE title of whom to tell."""
+    study_uid: str = Field(sa_type=KeyText, primary_key=True)
+    noted: int = Field(sa_type=BigInteger)
+    """When the study changed last: what was told of an older state is told again."""
+    attempts: int
+    due: int = Field(sa_type=BigInteger)
+
+
+class ClaimRow(SQLModel, table=True):
+    """A Task that is held over DICOM, by whoever knows the Transaction UID (0008,1195)."""
+
+    __tablename__ = "claim"
+
+    task: str = Field(sa_type=KeyText, primary_key=True)
+    """Id of the Task."""
+    transaction_uid: str = Field(sa_type=KeyText)
+    owner: str = Field(sa_type=KeyText)
+    """Task.owner since the claim: when it is another's, the claim is over."""
+    taken: int = Field(sa_type=BigInteger)
+
+
+class PerformedStepRow(SQLModel, table=True):
+    """A General Purpose Performed Procedure Step, as its performer tells of it."""
+
+    __tablename__ = "performed_step"
+
+    uid: str = Field(sa_type=KeyText, primary_key=True)
+    task: str = Field(sa_type=KeyText)
+    """Id of the Task that is performed."""
+    organization: str = Field(sa_type=KeyText)
+    status: str = Field(sa_type=KeyText)
+    json_: bytes = Field(sa_column=Column("json", LargeBinary, nullable=False))
+    """Its attributes, as DICOM JSON."""

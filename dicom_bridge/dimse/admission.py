@@ -6,13 +6,15 @@ References
 """
 
 import contextlib
+import hashlib
 import logging
 import time
 from typing import Any, Final
 
 from dicom_bridge import counting
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.dimse import peers
+from dicom_bridge.dimse import peers, tls
+from dicom_bridge.dimse.peers import Peer
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.dimse.sender import Sender
 from fhir_server.access.principal import Principal
@@ -67,7 +69,7 @@ class Admission:
             self._reject(association, BY_PRESENTATION, CONGESTION)
             return
         called = str(association.requestor.primitive.called_ae_title).strip()
-        shown = getattr(association.dul.socket, "fingerprint", str)()
+        shown: bytes = getattr(association.dul.socket, "certificate", bytes)()
         is_known = peer is not None and self._is_trusted(peer, address, shown)
         if peer is not None and is_known and called == self._bridge.ae_title:
             association.sender = Sender(peer, address)
@@ -80,19 +82,32 @@ class Admission:
         if called == self._bridge.ae_title:
             self._reject(association, BY_USER, UNKNOWN_CALLING)
 
-    def _is_trusted(self, peer: peers.Peer, address: str, shown: str) -> bool:
-        """Whether the line proves who calls: its certificate, or a place that is trusted."""
-        if peer.certificate is not None:
-            return peer.certificate == shown
+    def _is_trusted(self, peer: Peer, address: str, shown: bytes) -> bool:
+        """Whether the line proves who calls: its certificate, or a place that is trusted.
+
+        Parameters
+        ----------
+        shown
+            The certificate that was shown, DER; empty on a line without TLS.
+        """
+        if not shown and peer.is_secure:
+            return False
+        fingerprint = hashlib.sha256(shown).hexdigest()
+        if shown and not peer.shows(fingerprint, tls.subject_of(shown)):
+            return False
+        if peer.certificate is not None or peer.subject is not None:
+            return True
+        if shown and self._portal.call(
+            peers.is_of_another(self._bridge.database, peer, fingerprint)
+        ):
+            return False
         return self._anywhere or peers.is_near(address)
 
     def _reject(self, association: Any, source: int, reason: int) -> None:
         association.acse.send_reject(REJECTED_PERMANENT, source, reason)
         association.kill()
 
-    async def _audit(
-        self, calling: str, claimed: peers.Peer | None, address: str, detail: str
-    ) -> None:
+    async def _audit(self, calling: str, claimed: Peer | None, address: str, detail: str) -> None:
         """Note a rejection; the organisation whose peer it claims to be can find it."""
         _log.warning("%s, from %s", detail, address)
         organization = claimed.organization if claimed is not None else None

@@ -1,13 +1,13 @@
 """Peers: remote AEs that may call us, where they are, and for whom they act.
 
 An AE title is a name, not a proof. Plain DIMSE is therefore taken from the addresses that the
-settings allow (loopback only unless said otherwise), and a peer whose certificate is known must
-show it, from wherever it calls.
+settings allow (loopback only unless said otherwise), and a peer whose certificate is known, by
+fingerprint or by subject, must show it, from wherever it calls.
 
 References
 ----------
 * PS3.8 Section 7.1.1 (A-ASSOCIATE: calling and called AE titles)
-* PS3.15 Annex B.9 (TLS profiles)
+* PS3.15 Annex B.12 (TLS secure transport connection profile)
 """
 
 import ipaddress
@@ -21,25 +21,57 @@ from resources.errors import Invalid
 
 SCOPES: Final = parse("system/*.cruds")
 
-FIND: Final = "SELECT ae, host, port, organization, certificate FROM peer WHERE ae = $1"
-ALL: Final = "SELECT ae, host, port, organization, certificate FROM peer ORDER BY ae"
-ADD: Final = """
-INSERT INTO peer (ae, host, port, organization, certificate, created)
-VALUES ($1, $2, $3, $4, $5, $6)
+COLUMNS: Final = "ae, host, port, organization, certificate, subject, tls, informed"
+FIND: Final = f"SELECT {COLUMNS} FROM peer WHERE ae = $1"
+ALL: Final = f"SELECT {COLUMNS} FROM peer ORDER BY ae"
+SHOWN: Final = "SELECT ae FROM peer WHERE certificate = $1 AND ae <> $2 LIMIT 1"
+ADD: Final = f"""
+INSERT INTO peer ({COLUMNS}, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (ae) DO UPDATE SET host = excluded.host, port = excluded.port,
-    organization = excluded.organization, certificate = excluded.certificate
+    organization = excluded.organization, certificate = excluded.certificate,
+    subject = excluded.subject, tls = excluded.tls, informed = excluded.informed
 """
+REMOVE: Final = "DELETE FROM peer WHERE ae = $1 RETURNING ae"
 MOST_AE_TITLE: Final = 16
 
 
 class Peer(NamedTuple):
-    """A remote AE: its title, its address, the Organization (id) that it acts for."""
+    """A remote AE: its title, its address, the Organization (id) that it acts for.
+
+    Parameters
+    ----------
+    certificate, subject
+        SHA-256 fingerprint, and subject, of the certificate it must show; None: not looked at.
+    tls
+        It comes over TLS or not at all, and is called over TLS.
+    informed
+        It is told which instances are available.
+    """
 
     ae: str
     host: str
     port: int
     organization: str
     certificate: str | None = None
+    subject: str | None = None
+    tls: bool = False
+    informed: bool = False
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is met over TLS only."""
+        return self.tls or self.certificate is not None or self.subject is not None
+
+    def shows(self, fingerprint: str, subject: str) -> bool:
+        """Whether a certificate is the one that it must show.
+
+        Examples
+        --------
+        >>> peer = Peer("CT1", "ct1", 2762, "lead", subject="CN=ct1")
+        >>> peer.shows("00ff", "CN=ct1"), peer.shows("00ff", "CN=ct2")
+        (True, False)
+        """
+        return self.certificate in (None, fingerprint) and self.subject in (None, subject)
 
     @property
     def principal(self) -> Principal:
@@ -53,6 +85,11 @@ async def find(database: Database, ae: str) -> Peer | None:
     """The peer of that AE title; None: we do not know it."""
     rows = await database.run(FIND, (ae.strip(),))
     return Peer(*rows[0]) if rows else None
+
+
+async def is_of_another(database: Database, peer: Peer, fingerprint: str) -> bool:
+    """Whether a certificate is known as that of another peer."""
+    return bool(await database.run(SHOWN, (fingerprint, peer.ae)))
 
 
 async def every(database: Database) -> list[Peer]:

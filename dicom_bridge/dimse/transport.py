@@ -7,7 +7,6 @@ References
 """
 
 import contextlib
-import hashlib
 import logging
 import select
 import socket
@@ -55,11 +54,11 @@ class BufferedSocket(AssociationSocket):
         client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client_socket.settimeout(assoc.acse_timeout)
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the certificate that the peer showed, hexadecimal; empty if it showed none."""
+    def certificate(self) -> bytes:
+        """The certificate that the peer showed, DER; empty if it showed none."""
         shown = getattr(self.socket, "getpeercert", None)
         certificate: bytes | None = shown(True) if shown is not None else None
-        return hashlib.sha256(certificate).hexdigest() if certificate else ""
+        return certificate or b""
 
     def be_patient(self, seconds: float | None) -> None:
         """Set how long a peer may stall inside a PDU, or not read what we send."""
