@@ -8,6 +8,7 @@ from dicom_bridge.counting import Counting
 from dicom_bridge.intake import Intake
 from dicom_bridge.pixels.crew import Crew
 from dicom_bridge.quiet import Quiet
+from dicom_bridge.tls import Files
 from fhir_server.audit.ledger import Ledger
 from fhir_server.postgres.database import Database
 from fhir_server.store.store import Store
@@ -23,6 +24,8 @@ class Bridge:
         Where DICOM JSON is made; None: threads of the loop.
     ae_title
         Our own AE title.
+    tls
+        With what peers are met over TLS; None: they are not.
     """
 
     database: Database
@@ -31,6 +34,7 @@ class Bridge:
     blobs: Blobs
     ae_title: str = "ISOCENTRE"
     executor: Executor | None = None
+    tls: Files | None = None
     counting: Counting = field(default_factory=Counting)
     crew: Crew = field(default_factory=Crew)
     intake: Intake = field(init=False)

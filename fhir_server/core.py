@@ -12,6 +12,7 @@ from typing import Final
 from dicom_bridge import holdings
 from dicom_bridge.blobs import Blobs
 from dicom_bridge.bridge import Bridge
+from dicom_bridge.tls import Files
 from fhir_server import conformance, own_parameters
 from fhir_server.audit.ledger import Ledger
 from fhir_server.export.exports import Exports
@@ -62,7 +63,15 @@ class Core:
             holder=settings.holder,
         )
         blobs = Blobs(Path(settings.blob_place))
-        bridge = Bridge(database, store, ledger, blobs, ae_title=settings.ae_title)
+        files = settings.dicom_tls_files
+        bridge = Bridge(
+            database,
+            store,
+            ledger,
+            blobs,
+            ae_title=settings.ae_title,
+            tls=Files(*files) if files else None,
+        )
         exports = Exports(database, settings.data_dir / "exports", settings.fhir_base)
         return cls(settings, database, ledger, store, bridge, exports)
 

@@ -31,12 +31,15 @@ class Served(NamedTuple):
         The ports that were opened, ``host:port``.
     database_url
         The database in use, if it is not the embedded one.
+    dicom_tls
+        The port that speaks DICOM over TLS, if there is one.
     """
 
     url: str
     http: str
     dicom: str
     database_url: str = ""
+    dicom_tls: str = ""
 
 
 def write_down(data_dir: Path, served: Served) -> None:

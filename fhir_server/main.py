@@ -210,7 +210,7 @@ def dicom(settings: Settings, database_url: str, seat: Seat) -> None:
 
     async def run() -> None:
         meter = Meter(settings.data_dir, "dicom", seat.number)
-        address = settings.dicom_address
+        address, secure = settings.dicom_address, settings.dicom_tls_address
         async with opened(settings, database_url) as core:
             core.bridge.counting = Counting(meter.count)
             heeding = asyncio.create_task(own_parameters.heed(core.database))
@@ -222,6 +222,7 @@ def dicom(settings: Settings, database_url: str, seat: Seat) -> None:
                     address.host,
                     address.port,
                     anywhere=settings.dicom_plain,
+                    secure=scp.Port(*secure) if secure else None,
                     ready=lambda port: seat.ready(),
                 )
             )

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Final
 
+from dicom_bridge import tls
 from fhir_server import installation, metrics
 from fhir_server.access.token import Keys
 from fhir_server.installation import Addresses, Served
@@ -43,6 +44,8 @@ def serve(settings: Settings, announce: Callable[[Served], None]) -> None:
     ------
     Conflict
         Another server runs on the data folder, or a port is taken.
+    Invalid
+        DICOM over TLS is asked for without a certificate that it can use.
     Forbidden
         The DICOM port would be open beyond this machine, and nobody said that it may be.
     Exhausted
@@ -58,7 +61,12 @@ def serve(settings: Settings, announce: Callable[[Served], None]) -> None:
         stack.enter_context(sole_server(settings.data_dir))
         http = stack.enter_context(closing(_reserve(settings.http_address, "HTTP")))
         dicom = stack.enter_context(closing(_reserve(settings.dicom_address, "DICOM")))
-        settings = settings.model_copy(update={"http": _name(http), "dicom": _name(dicom)})
+        opened = {"http": _name(http), "dicom": _name(dicom)}
+        if (address := settings.dicom_tls_address) and (files := settings.dicom_tls_files):
+            tls.accepting(tls.Files(*files))
+            secure = stack.enter_context(closing(_reserve(address, "DICOM TLS")))
+            opened["dicom_tls"] = _name(secure)
+        settings = settings.model_copy(update=opened)
         metrics.clear(settings.data_dir)
         Keys.load(settings.data_dir)
         while not _is_told(signals) and _run(settings, signals, announce):
@@ -77,7 +85,9 @@ def _run(settings: Settings, signals: socket.socket, announce: Callable[[Served]
                 "see ISOCENTRE_DATABASE_OWNER_URL",
                 ", ".join(gaps[:MOST_GAPS]),
             )
-        served = Served(settings.url, settings.http, settings.dicom, settings.database_url)
+        served = Served(
+            settings.url, settings.http, settings.dicom, settings.database_url, settings.dicom_tls
+        )
         installation.write_down(settings.data_dir, served)
         charges = [
             *(Charge("http", number) for number in range(settings.http_workers)),

@@ -89,6 +89,20 @@ class Settings(BaseSettings):
         description="Open the DICOM port beyond this machine although plain DIMSE neither "
         "encrypts nor proves who calls.",
     )
+    dicom_tls: str = Field(
+        "",
+        description="Address of a second DICOM port that speaks TLS, `host:port` (2762 is its "
+        "number by custom); other machines may reach it. Empty: none.",
+    )
+    dicom_tls_certificate: str = Field(
+        "",
+        description="PEM file of our certificate, with its chain, for DICOM over TLS: for the "
+        "port, and for calling peers that are met over TLS.",
+    )
+    dicom_tls_key: str = Field("", description="PEM file of its private key.")
+    dicom_tls_authorities: str = Field(
+        "", description="PEM file of the authorities that vouch for the certificates of peers."
+    )
     http_workers: int = Field(2, description="Processes that answer HTTP.", ge=1, le=64)
     dicom_workers: int = Field(1, description="Processes that answer DIMSE.", ge=1, le=64)
     database_connections: int = Field(
@@ -222,7 +236,7 @@ class Settings(BaseSettings):
         _address(value)
         return value
 
-    @field_validator("smtp")
+    @field_validator("smtp", "dicom_tls")
     @classmethod
     def _has_host_and_port_or_nothing(cls, value: str) -> str:
         if value:
@@ -233,6 +247,30 @@ class Settings(BaseSettings):
     def smtp_address(self) -> Address | None:
         """Where the mail server is, if there is one."""
         return _address(self.smtp) if self.smtp else None
+
+    @property
+    def dicom_tls_address(self) -> Address | None:
+        """Where the DICOM port that speaks TLS is opened, if it is."""
+        return _address(self.dicom_tls) if self.dicom_tls else None
+
+    @property
+    def dicom_tls_files(self) -> tuple[Path, Path, Path] | None:
+        """Our certificate, its key and the authorities of our peers, if all are named.
+
+        Raises
+        ------
+        Invalid
+            Some are named and others are not, or a port needs them.
+        """
+        named = (self.dicom_tls_certificate, self.dicom_tls_key, self.dicom_tls_authorities)
+        if all(named):
+            return Path(named[0]), Path(named[1]), Path(named[2])
+        if any(named) or self.dicom_tls:
+            raise Invalid(
+                "DICOM over TLS needs ISOCENTRE_DICOM_TLS_CERTIFICATE, ISOCENTRE_DICOM_TLS_KEY and "
+                "ISOCENTRE_DICOM_TLS_AUTHORITIES."
+            )
+        return None
 
     @property
     def retries(self) -> tuple[float, ...]:

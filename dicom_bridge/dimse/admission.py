@@ -6,14 +6,13 @@ References
 """
 
 import contextlib
-import hashlib
 import logging
 import time
 from typing import Any, Final
 
-from dicom_bridge import counting
+from dicom_bridge import counting, tls
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.dimse import peers, tls
+from dicom_bridge.dimse import peers
 from dicom_bridge.dimse.peers import Peer
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.dimse.sender import Sender
@@ -92,13 +91,12 @@ class Admission:
         """
         if not shown and peer.is_secure:
             return False
-        fingerprint = hashlib.sha256(shown).hexdigest()
-        if shown and not peer.shows(fingerprint, tls.subject_of(shown)):
+        if shown and not peer.shows(shown):
             return False
         if peer.certificate is not None or peer.subject is not None:
             return True
         if shown and self._portal.call(
-            peers.is_of_another(self._bridge.database, peer, fingerprint)
+            peers.is_of_another(self._bridge.database, peer, tls.fingerprint_of(shown))
         ):
             return False
         return self._anywhere or peers.is_near(address)

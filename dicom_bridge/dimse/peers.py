@@ -13,6 +13,7 @@ References
 import ipaddress
 from typing import Final, NamedTuple
 
+from dicom_bridge import tls
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse
 from fhir_server.context import now
@@ -62,16 +63,10 @@ class Peer(NamedTuple):
         """Whether it is met over TLS only."""
         return self.tls or self.certificate is not None or self.subject is not None
 
-    def shows(self, fingerprint: str, subject: str) -> bool:
-        """Whether a certificate is the one that it must show.
-
-        Examples
-        --------
-        >>> peer = Peer("CT1", "ct1", 2762, "lead", subject="CN=ct1")
-        >>> peer.shows("00ff", "CN=ct1"), peer.shows("00ff", "CN=ct2")
-        (True, False)
-        """
-        return self.certificate in (None, fingerprint) and self.subject in (None, subject)
+    def shows(self, certificate: bytes) -> bool:
+        """Whether a certificate (DER) is one that it may show."""
+        agrees = self.certificate in (None, tls.fingerprint_of(certificate))
+        return agrees and self.subject in (None, tls.subject_of(certificate))
 
     @property
     def principal(self) -> Principal:

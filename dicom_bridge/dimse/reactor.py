@@ -27,9 +27,13 @@ from pynetdicom.timer import Timer
 from pynetdicom.transport import AssociationServer as OriginalServer
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from dicom_bridge import tls
 from dicom_bridge.dimse import sending
 from dicom_bridge.dimse.association import AcceptedAssociation
+from dicom_bridge.dimse.peers import Peer
 from dicom_bridge.dimse.transport import AssociationServer
+from dicom_bridge.tls import Files
+from resources.errors import Unprocessable
 
 AUTO: Final = "auto"
 OFF: Final = "off"
@@ -71,9 +75,10 @@ class ApplicationEntity(AE):
 
     `keep_stored` takes an association and what was spooled, and says status and comment; without
     it, the handler of the event is asked. See `messages.Messages` for how they are called.
-    `reporter` tells of storage commitments.
+    `reporter` tells of storage commitments; `files` is what TLS takes.
     """
 
+    files: Files | None = None
     open_spool: Callable[..., Any] | None = None
     keep_stored: Callable[..., tuple[int, str]] | None = None
     reporter: Any = None
@@ -81,6 +86,35 @@ class ApplicationEntity(AE):
     def associate(self, addr: Any, port: int, *args: Any, **kwargs: Any) -> Association:
         """Request an association; what is stored can be sent on it as it is."""
         return sending.prepared(super().associate(addr, port, *args, **kwargs))
+
+    def call(self, peer: Peer, contexts: Sequence[PresentationContext], **kwargs: Any) -> Any:
+        """Request an association with a peer, over TLS if it is met so.
+
+        Raises
+        ------
+        Unprocessable
+            We have no certificate to show it.
+        """
+        line = self.line(peer)
+        return self.associate(
+            peer.host, peer.port, list(contexts), ae_title=peer.ae, **line, **kwargs
+        )
+
+    def line(self, peer: Peer) -> dict[str, Any]:
+        """Give what `associate` takes to call a peer over TLS; nothing if it is called without.
+
+        Raises
+        ------
+        Unprocessable
+            As `call`.
+        """
+        if not peer.is_secure:
+            return {}
+        if self.files is None:
+            raise Unprocessable("We have no certificate to call that peer over TLS", at="tls")
+        is_known = peer.certificate is not None or peer.subject is not None
+        context = tls.calling(self.files, peer.shows if is_known else None)
+        return {"tls_args": (context, peer.host)}
 
     def _create_socket(self, assoc: Any, address: Any, tls_args: Any) -> AssociationSocket:
         made = sending.OutgoingSocket(assoc, address=address)
@@ -121,7 +155,7 @@ def start(
     contexts: SharedContexts,
     *,
     switch: str = AUTO,
-    tls: Any = None,
+    secured: Any = None,
 ) -> ThreadedAssociationServer:
     """Listen, and serve associations in threads of their own until `stop`.
 
@@ -135,6 +169,8 @@ def start(
         Presentation contexts that are supported.
     switch
         `AUTO` or `OFF`.
+    secured
+        An SSLContext for a port that speaks TLS.
     """
     _config.LOG_HANDLER_LEVEL = "none"
     classes: dict[str, Any] = {"server_class": ThreadedAssociationServer}
@@ -145,7 +181,7 @@ def start(
             "most_connections": MOST_CONNECTIONS,
         }
     server: ThreadedAssociationServer = ae.make_server(
-        address, contexts=contexts, ssl_context=tls, evt_handlers=list(handlers), **classes
+        address, contexts=contexts, ssl_context=secured, evt_handlers=list(handlers), **classes
     )
     ae._servers.append(server)
     threading.Thread(

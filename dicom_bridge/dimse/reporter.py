@@ -94,14 +94,14 @@ class Reporter:
             if line is not None and await asyncio.to_thread(_tell, line, *told):
                 return True
             return await asyncio.to_thread(self._call, peer, *told)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, Refusal) as error:
             _log.warning("%s cannot be told of a commitment: %s", peer.ae, type(error).__name__)
             return False
 
     def _call(self, peer: Peer, kind: int, information: Dataset) -> bool:
         """Tell on an association of our own."""
         context = build_context(PUSH_MODEL, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        association = self._ae.associate(peer.host, peer.port, [context], ae_title=peer.ae)
+        association = self._ae.call(peer, [context])
         if not association.is_established:
             return False
         try:

@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 def handle_get(event: Any, bridge: Bridge, portal: Portal) -> Answers:
     """Answer a C-GET request: the number of sub-operations, then each instance."""
     context = event.assoc.sender.context("C-GET")
-    found = _found(event, lambda: portal.call(_of_one(bridge, context, event)), bridge)
+    found = _found(event, lambda: portal.call(_to_send(bridge, [context], event)))
     yield from _instances(event, found)
 
 
@@ -71,10 +71,15 @@ def handle_move(event: Any, bridge: Bridge, portal: Portal) -> Answers:
     contexts = [sender.context("C-MOVE")]
     if receiver.organization != sender.peer.organization:
         contexts.append(to)
-    found = _found(
-        event, lambda: portal.call(_of_all(bridge, contexts, event)), bridge, sender.peer.ae
-    )
-    yield _place(receiver, found)
+    originator = sender.peer.ae
+    found = _found(event, lambda: portal.call(_to_send(bridge, contexts, event, originator)))
+    line: dict[str, Any] = {}
+    if not isinstance(found, Dataset):
+        try:
+            line = event.assoc.ae.line(receiver)
+        except Refusal as refusal:
+            found = failed(refusal)
+    yield _place(receiver, found, line)
     yield from _instances(event, found)
 
 
@@ -111,15 +116,10 @@ def _key(value: str, keyword: str) -> str:
     return value
 
 
-def _found(
-    event: Any,
-    find: Callable[[], list[Retrieved]],
-    bridge: Bridge,
-    originator: str | None = None,
-) -> list[StoredInstance] | Dataset:
+def _found(event: Any, find: Callable[[], list[StoredInstance]]) -> list[StoredInstance] | Dataset:
     """Find what is to be sent; the status that says why nothing is."""
     try:
-        return [instance for one in find() for instance in _stored(bridge, one, originator)]
+        return find()
     except Refusal as refusal:
         status = failed(refusal)
         if isinstance(refusal, Exhausted):  # the tables have a word of their own for it
@@ -143,10 +143,12 @@ def _instances(event: Any, found: list[StoredInstance] | Dataset) -> Answers:
         yield PENDING, instance
 
 
-def _place(receiver: Peer, found: list[StoredInstance] | Dataset) -> tuple[Any, ...]:
+def _place(
+    receiver: Peer, found: list[StoredInstance] | Dataset, line: dict[str, Any]
+) -> tuple[Any, ...]:
     """Say where the sub-operations go; nothing is opened where there is nothing to send."""
     instances = [] if isinstance(found, Dataset) else found
-    return receiver.host, receiver.port, {"contexts": sending.contexts_for(instances)}
+    return receiver.host, receiver.port, {"contexts": sending.contexts_for(instances), **line}
 
 
 async def _of_all(
@@ -194,15 +196,24 @@ async def _of_patient(
     return [(row.study_uid, *uids[1:]) for row in studies.rows]
 
 
-def _stored(bridge: Bridge, found: Retrieved, originator: str | None) -> list[StoredInstance]:
+async def _to_send(
+    bridge: Bridge, contexts: Sequence[RequestContext], event: Any, originator: str | None = None
+) -> list[StoredInstance]:
+    """Find what all of them may have, and bring its bytes to where they can be read."""
+    found = await _of_all(bridge, contexts, event)
+    return [one for each in found for one in await _stored(bridge, each, originator)]
+
+
+async def _stored(bridge: Bridge, found: Retrieved, originator: str | None) -> list[StoredInstance]:
+    paths = await bridge.blobs.paths([one.blob for one in found.instances], found.permit)
     return [
         StoredInstance(
-            bridge.blobs.path(one.blob, found.permit),
+            path,
             one.dataset_offset,
             one.sop_class,
             one.sop_uid,
             one.transfer_syntax,
             originator,
         )
-        for one in found.instances
+        for one, path in zip(found.instances, paths, strict=True)
     ]

@@ -26,7 +26,7 @@ from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import register_uid, uid_to_service_class
 from pynetdicom.transport import ThreadedAssociationServer
 
-from dicom_bridge import counting, ingest, storage
+from dicom_bridge import counting, ingest, storage, tls
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse import (
     commitment,
@@ -53,6 +53,13 @@ PLAIN: Final = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 SUCCESS: Final = 0x0000
 
 _log = logging.getLogger(__name__)
+
+
+class Port(NamedTuple):
+    """Where a port is opened: a host, and a number, 0 for any free one."""
+
+    host: str
+    number: int
 
 
 class Service(NamedTuple):
@@ -113,7 +120,7 @@ async def run_dicom(
     *,
     switch: str = reactor.AUTO,
     anywhere: bool = False,
-    tls: Any = None,
+    secure: Port | None = None,
     ready: Callable[[int], None] | None = None,
 ) -> None:
     """Serve DICOM until cancelled; then finish what was received.
@@ -124,13 +131,27 @@ async def run_dicom(
         0 for any free one.
     anywhere
         Take plain associations from other machines too; otherwise from loopback only.
-    tls
-        An SSLContext for a port that speaks TLS; it should ask for a certificate.
+    secure
+        A second port, which speaks TLS with the files of the bridge.
     ready
-        Called with the port once it is open.
+        Called with the port once both are open.
     """
     portal = Portal(asyncio.get_running_loop())
-    server = listen(bridge, portal, host, port, switch=switch, anywhere=anywhere, tls=tls)
+    server = listen(bridge, portal, host, port, switch=switch, anywhere=anywhere)
+    servers = [server]
+    if secure is not None and bridge.tls is not None:
+        also = tls.accepting(bridge.tls)
+        servers.append(
+            listen(
+                bridge,
+                portal,
+                *secure,
+                switch=switch,
+                anywhere=anywhere,
+                secured=also,
+                ae=server.ae,
+            )
+        )
     leftovers = asyncio.ensure_future(_settle_leftovers(bridge))
     reporting = asyncio.ensure_future(cast(reactor.ApplicationEntity, server.ae).reporter.run())
     try:
@@ -140,7 +161,8 @@ async def run_dicom(
     finally:
         leftovers.cancel()
         reporting.cancel()
-        await asyncio.to_thread(reactor.stop, server)
+        for each in servers:
+            await asyncio.to_thread(reactor.stop, each)
         await bridge.quiet.drained()
         bridge.intake.close()
 
@@ -162,21 +184,23 @@ def listen(
     *,
     switch: str = reactor.AUTO,
     anywhere: bool = False,
-    tls: Any = None,
+    secured: Any = None,
+    ae: Any = None,
 ) -> ThreadedAssociationServer:
-    """Open the port; `reactor.stop` closes it."""
+    """Open a port; `reactor.stop` closes it.
+
+    Parameters
+    ----------
+    secured
+        An SSLContext for a port that speaks TLS.
+    ae
+        Our AE, if it has opened another port already.
+    """
     # Peers send what they send, and we tell what we hold: what matters of it is checked where
     # it is used, and a warning about the rest helps nobody.
     config.settings.reading_validation_mode = config.IGNORE
     config.settings.writing_validation_mode = config.IGNORE
-    ae = reactor.ApplicationEntity(bridge.ae_title)
-    ae.require_called_aet = True
-    ae.maximum_pdu_size = MOST_PDU
-    ae.maximum_associations = reactor.MOST_ASSOCIATIONS
-    ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 10, 60, 120
-    ae.open_spool = functools.partial(store.open_spool, bridge)
-    ae.reporter = Reporter(bridge, ae)
-    ae.keep_stored = functools.partial(store.keep, bridge, portal)
+    ae = ae or _entity(bridge, portal)
     handlers = [
         (event, _served, [services, bridge, portal]) for event, services in _by_event().items()
     ]
@@ -184,7 +208,21 @@ def listen(
     over = [(event, _over, [bridge, portal]) for event in (evt.EVT_RELEASED, evt.EVT_ABORTED)]
     requested = (evt.EVT_REQUESTED, admission.handle)
     every = [*handlers, requested, *over]
-    return reactor.start(ae, (host, port), every, _contexts(), switch=switch, tls=tls)
+    return reactor.start(ae, (host, port), every, _contexts(), switch=switch, secured=secured)
+
+
+def _entity(bridge: Bridge, portal: Portal) -> reactor.ApplicationEntity:
+    """Make our AE, which both ports share: what it may do at once is counted for both."""
+    ae = reactor.ApplicationEntity(bridge.ae_title)
+    ae.files = bridge.tls
+    ae.require_called_aet = True
+    ae.maximum_pdu_size = MOST_PDU
+    ae.maximum_associations = reactor.MOST_ASSOCIATIONS
+    ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 10, 60, 120
+    ae.open_spool = functools.partial(store.open_spool, bridge)
+    ae.reporter = Reporter(bridge, ae)
+    ae.keep_stored = functools.partial(store.keep, bridge, portal)
+    return ae
 
 
 def _by_event() -> dict[Any, list[Service]]:

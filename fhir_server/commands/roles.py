@@ -74,3 +74,5 @@ def _run(role: str, settings: Settings, seat: Seat) -> None:
 def _announce(settings: Settings, served: Served) -> None:
     out(f"Isocentre is ready: {served.url} (FHIR base {served.url}/fhir)")
     out(f"DICOM at {served.dicom}, AE title {settings.ae_title}")
+    if served.dicom_tls:
+        out(f"DICOM over TLS at {served.dicom_tls}")

@@ -69,7 +69,7 @@ async def port(bridge: Bridge, identities: dict[str, Identity]) -> AsyncIterator
     known = identities["ct"].fingerprint
     await peers.add(bridge.database, Peer("CT1", "127.0.0.1", 104, "lead", known))
     portal = Portal(asyncio.get_running_loop())
-    server = scp.listen(bridge, portal, "127.0.0.1", 0, tls=context)
+    server = scp.listen(bridge, portal, "127.0.0.1", 0, secured=context)
     yield int(server.server_address[1])
     await asyncio.to_thread(reactor.stop, server)
 

@@ -1,7 +1,7 @@
-"""TLS: what a secure port takes, and how peers are called over it.
+"""TLS: what a secure DICOM port takes, and how peers are called over it.
 
-Both sides show a certificate, which the file of authorities must lead to. Which peer a certificate
-belongs to is said by the list of peers, not by the certificate.
+Both sides show a certificate that the authorities vouch for. Which peer it belongs to is said by
+the list of peers, not by the certificate.
 
 References
 ----------
@@ -9,9 +9,11 @@ References
 * RFC 9325 Section 3.1 (TLS 1.2 or later), 4.2 (cipher suites)
 """
 
+import hashlib
 import ssl
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from cryptography import x509
 
@@ -37,25 +39,47 @@ def accepting(files: Files) -> ssl.SSLContext:
     Invalid
         A file is missing or is not what it should be.
     """
-    context = _made(ssl.PROTOCOL_TLS_SERVER, files)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _prepare(context, files)
     context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
-def calling(files: Files) -> ssl.SSLContext:
+class Calling(ssl.SSLContext):
+    """What a call needs; `expects` says whether a certificate (DER) is that of whom we call."""
+
+    expects: Callable[[bytes], bool] | None = None
+
+
+class _CallingSocket(ssl.SSLSocket):
+    """Ends a call before the first word where somebody else answers it."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        super().do_handshake(block)
+        expects = getattr(self.context, "expects", None)
+        if expects is not None and not expects(self.getpeercert(True) or b""):
+            raise ssl.SSLError("the certificate is another's")
+
+
+def calling(files: Files, expects: Callable[[bytes], bool] | None) -> ssl.SSLContext:
     """Make what a call needs: the peer must show a certificate of our authorities.
 
-    Its host name is not looked at, as certificates of devices seldom have one: `agrees` says
-    whether it is that of the peer.
+    Parameters
+    ----------
+    expects
+        Whether a certificate is the peer's; None: it must be in the name of the host, which those
+        of devices seldom are (RFC 9525).
 
     Raises
     ------
     Invalid
         As `accepting`.
     """
-    context = _made(ssl.PROTOCOL_TLS_CLIENT, files)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED
+    context = Calling(ssl.PROTOCOL_TLS_CLIENT)
+    _prepare(context, files)
+    context.expects = expects
+    context.sslsocket_class = _CallingSocket
+    context.check_hostname = expects is None
     return context
 
 
@@ -67,8 +91,12 @@ def subject_of(certificate: bytes) -> str:
         return ""
 
 
-def _made(protocol: Any, files: Files) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
+def fingerprint_of(certificate: bytes) -> str:
+    """Give the SHA-256 fingerprint of a certificate (DER), hexadecimal."""
+    return hashlib.sha256(certificate).hexdigest()
+
+
+def _prepare(context: ssl.SSLContext, files: Files) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     try:
@@ -78,4 +106,3 @@ def _made(protocol: Any, files: Files) -> ssl.SSLContext:
         raise Invalid(
             "The certificate, key or authorities of the DICOM TLS port cannot be read", at="tls"
         ) from error
-    return context
