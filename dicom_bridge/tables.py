@@ -195,3 +195,58 @@ class PerformedStepRow(SQLModel, table=True):
     status: str = Field(sa_type=KeyText)
     json_: bytes = Field(sa_column=Column("json", LargeBinary, nullable=False))
     """Its attributes, as DICOM JSON."""
+
+
+class OriginalRow(SQLModel, table=True):
+    """An instance as it came, where what is given out of it was corrected since.
+
+    The row of `instance` then leads to the corrected object; its digest stays that of what came.
+    """
+
+    __tablename__ = "original"
+    __table_args__ = (
+        Index("original_study", "study_uid"),
+        Index("original_blob", "blob"),
+    )
+
+    sop_uid: str = Field(sa_type=KeyText, primary_key=True)
+    study_uid: str = Field(sa_type=KeyText)
+    patient_id: str = Field(sa_type=KeyText)
+    issuer: str = Field(sa_type=KeyText)
+    organization: str = Field(sa_type=KeyText)
+    """Id of the Organization that sent it."""
+    blob: str = Field(sa_type=KeyText)
+    dataset_offset: int
+    size: int = Field(sa_type=BigInteger)
+    header: bytes
+    corrected: int = Field(sa_type=BigInteger)
+
+
+class ReportObjectRow(SQLModel, table=True):
+    """An object that says what a DiagnosticReport says: made of it here, or the report of it."""
+
+    __tablename__ = "report_object"
+    __table_args__ = (Index("report_object_report", "report", "study_uid"),)
+
+    sop_uid: str = Field(sa_type=KeyText, primary_key=True)
+    report: str = Field(sa_type=KeyText)
+    """Id of the DiagnosticReport."""
+    version: int
+    """The version that a made object says; 0 of an object that came."""
+    study_uid: str = Field(sa_type=KeyText)
+    kind: str = Field(sa_type=KeyText)
+    """`sr` or `pdf`, made here; `came` for one that became the report."""
+    made: int = Field(sa_type=BigInteger)
+
+
+class AnnouncedRow(SQLModel, table=True):
+    """An image that a modality says it has made, until it has arrived (PS3.4 Annex F)."""
+
+    __tablename__ = "announced"
+    __table_args__ = (Index("announced_due", "due"),)
+
+    procedure: str = Field(sa_type=KeyText, primary_key=True)
+    """Id of the Procedure."""
+    sop_uid: str = Field(sa_type=KeyText, primary_key=True)
+    due: int = Field(sa_type=BigInteger)
+    """From when on it is missing."""
