@@ -20,9 +20,9 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from dicom_bridge.relay import Relay
 from dicom_bridge.spool import NO_ROOM, Spool, read_meta
@@ -80,11 +80,7 @@ class Blobs:
             spool.discard()
         return key
 
-    def open(self, key: str, permit: Permit) -> BinaryIO:
-        """Open a blob that the permitted ImagingStudy lists."""
-        return self.path(key, permit).open("rb")
-
-    def path(self, key: str, permit: Permit) -> Path:
+    async def path(self, key: str, permit: Permit) -> Path:
         """Where a blob is, for one who may read the ImagingStudy that lists it.
 
         Raises
@@ -96,14 +92,28 @@ class Blobs:
         """
         if permit.type != "ImagingStudy":
             raise Forbidden("pixels are covered by the permission to read their ImagingStudy")
+        return await self.own(key)
+
+    async def paths(self, keys: Sequence[str], permit: Permit) -> list[Path]:
+        """Where blobs are, all of them before the first is read; see `path`."""
+        return [await self.path(key, permit) for key in keys]
+
+    async def own(self, key: str) -> Path:
+        """Where a blob is, for the server's own work on it: indexing and checking.
+
+        Raises
+        ------
+        NotFound
+            There is no such blob.
+        """
         place = self._place(key)
         if not place.exists():
             raise NotFound("the bytes of this instance are not here")
         return place
 
-    def own(self, key: str) -> Path:
-        """Where a blob is, for the server's own work on it: indexing and checking."""
-        return self._place(key)
+    async def holds(self, key: str) -> bool:
+        """Whether the blob is here; `exists`, for who must not wait."""
+        return self.exists(key)
 
     def exists(self, key: str) -> bool:
         """Whether the blob is here."""

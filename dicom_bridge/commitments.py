@@ -133,7 +133,7 @@ async def report(bridge: Bridge, context: RequestContext, items: Sequence[Item])
     failed: list[tuple[Item, int]] = []
     for item in items:
         row = held.get(item.sop_uid)
-        if row is None or item.sop_uid not in theirs or not bridge.blobs.exists(row[2]):
+        if row is None or item.sop_uid not in theirs or not await bridge.blobs.holds(row[2]):
             failed.append((item, NO_SUCH_INSTANCE))
         elif row[0] != item.sop_class:
             failed.append((item, CLASS_INSTANCE_CONFLICT))

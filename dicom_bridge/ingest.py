@@ -11,8 +11,10 @@ References
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
+from collections.abc import Sequence
 from typing import Any, Final
 
 from psycopg.errors import UniqueViolation
@@ -30,7 +32,7 @@ from fhir_server.access import gate
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext, now
 from fhir_server.postgres import database
-from resources.errors import Refusal, Stale
+from resources.errors import NotFound, Refusal, Stale
 
 MOST_ATTEMPTS: Final = 8
 """How often a settle begins again because another process was faster."""
@@ -179,17 +181,23 @@ async def _settle(bridge: Bridge, study_uid: str) -> None:
 async def _make_json(bridge: Bridge, study_uid: str) -> None:
     """Make the DICOM JSON of new instances (PS3.18 Annex F) before anybody asks for it."""
     rows = await bridge.database.run(WITHOUT_JSON, (study_uid,))
-    stored = [
-        dicom_json.Stored(sop_uid, bridge.blobs.own(blob), offset, transfer_syntax)
-        for sop_uid, blob, offset, transfer_syntax in rows
-    ]
     loop = asyncio.get_running_loop()
-    for at in range(0, len(stored), CHUNK):
-        chunk = stored[at : at + CHUNK]
+    for at in range(0, len(rows), CHUNK):
+        chunk = await _at_hand(bridge.blobs, rows[at : at + CHUNK])
         made: list[Any] = await loop.run_in_executor(bridge.executor, dicom_json.metadata, chunk)
         uids = database.Texts([sop_uid for sop_uid, _ in made])
         texts = database.Blobs([text for _, text in made])
         await bridge.database.run(SET_JSON, (uids, texts))
+
+
+async def _at_hand(blobs: Blobs, rows: Sequence[database.Row]) -> list[dicom_json.Stored]:
+    """Bring instances to where they can be read; what is gone is for `check` to tell."""
+    stored = []
+    for sop_uid, blob, offset, transfer_syntax in rows:
+        with contextlib.suppress(NotFound):
+            path = await blobs.own(blob)
+            stored.append(dicom_json.Stored(sop_uid, path, offset, transfer_syntax))
+    return stored
 
 
 async def _is_related(bridge: Bridge, context: RequestContext, patient: str | None) -> bool:

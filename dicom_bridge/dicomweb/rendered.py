@@ -71,7 +71,7 @@ async def _picture(
     type = _media_type(call, moving=moving)
     window = _window(call)
     task = Task(
-        call.web.bridge.blobs.path(held.blob, found.permit),
+        await call.web.bridge.blobs.path(held.blob, found.permit),
         numbers,
         type,
         _quality(call),

@@ -45,7 +45,9 @@ async def instances(call: Call) -> Response:
     chosen = accept.choose_instances(call.acceptable(), syntaxes)
     if chosen is None or (not chosen.multipart and len(found.instances) > 1):
         raise NotAcceptable("The instances are kept in another transfer syntax", "Accept")
-    pieces = [_whole(call, one, found.permit) for one in found.instances]
+    blobs = [one.blob for one in found.instances]
+    paths = await call.web.bridge.blobs.paths(blobs, found.permit)
+    pieces = [_whole(call, *each) for each in zip(found.instances, paths, strict=True)]
     if chosen.multipart:
         return payload.related(pieces, accept.DICOM)
     return payload.single(pieces[0])
@@ -100,7 +102,7 @@ async def bulk_data(call: Call) -> Response:
         chosen = Chosen(accept.FRAME_TYPES[held.transfer_syntax], multipart=True)
         taken = await _frames(call, held, found.permit, numbers)
         return _frame_response(call, held, chosen, numbers, taken)
-    path = call.web.bridge.blobs.path(held.blob, found.permit)
+    path = await call.web.bridge.blobs.path(held.blob, found.permit)
     wrapped = any(one.type in {accept.RELATED, "*/*"} for one in call.acceptable())
     where = str(call.request.url.path)
     loop = asyncio.get_running_loop()
@@ -120,8 +122,7 @@ RELATIVE: Final = b'"BulkDataURI":"bulk/'
 _layouts: OrderedDict[str, Layout] = OrderedDict()
 
 
-def _whole(call: Call, held: Held, permit: Permit) -> payload.Piece:
-    path = call.web.bridge.blobs.path(held.blob, permit)
+def _whole(call: Call, held: Held, path: Path) -> payload.Piece:
     type = f"{accept.DICOM}; transfer-syntax={held.transfer_syntax}"
     return payload.Piece(type, _location(call, held), path, 0, held.dataset_offset + held.size)
 
@@ -153,7 +154,7 @@ def _frame_response(
 async def _frames(
     call: Call, held: Held, permit: Permit, numbers: Sequence[int]
 ) -> Sequence[payload.Octets]:
-    path = call.web.bridge.blobs.path(held.blob, permit)
+    path = await call.web.bridge.blobs.path(held.blob, permit)
     loop = asyncio.get_running_loop()
     if held.transfer_syntax == accept.DEFLATED:
         return await loop.run_in_executor(None, _inflated_frames, path, held, numbers)
@@ -224,7 +225,7 @@ def _numbers(text: str) -> list[int]:
 
 async def _made(call: Call, row: Metadata, permit: Permit) -> bytes:
     """Make the DICOM JSON of an instance that settling has not come to yet."""
-    path = call.web.bridge.blobs.path(row.blob, permit)
+    path = await call.web.bridge.blobs.path(row.blob, permit)
     stored = dicom_json.Stored(row.sop_uid, path, row.dataset_offset, row.transfer_syntax)
     try:
         return await asyncio.get_running_loop().run_in_executor(

@@ -21,7 +21,7 @@ async def test_what_was_taken_in_agrees(bridge: Bridge) -> None:
 async def test_a_row_without_its_blob_is_found(bridge: Bridge) -> None:
     ds = an_instance()
     one = (await take_in(bridge, ds)).instance
-    bridge.blobs.own(one.digest).unlink()
+    (await bridge.blobs.own(one.digest)).unlink()
 
     found_problems = await check.problems(bridge)
 
@@ -31,7 +31,7 @@ async def test_a_row_without_its_blob_is_found(bridge: Bridge) -> None:
 async def test_changed_bytes_are_found_by_a_deep_check(bridge: Bridge) -> None:
     ds = an_instance()
     one = (await take_in(bridge, ds)).instance
-    with bridge.blobs.own(one.digest).open("ab") as file:
+    with (await bridge.blobs.own(one.digest)).open("ab") as file:
         file.write(b"\0")
 
     assert await check.problems(bridge) == []

@@ -24,7 +24,7 @@ async def held_bytes(archive: Archive, study_uid: str) -> list[bytes]:
     """Data sets that are held of a study, in the order of their numbers."""
     await archive.bridge.quiet.drained()
     return [
-        archive.bridge.blobs.own(one.blob).read_bytes()[one.dataset_offset :]
+        (await archive.bridge.blobs.own(one.blob)).read_bytes()[one.dataset_offset :]
         for one in await holdings.instances(archive.bridge.database, study_uid)
     ]
 
@@ -131,7 +131,7 @@ async def test_another_object_under_a_stored_uid_is_a_duplicate_sop_instance(
     ((kept, reason),) = await archive.bridge.database.run(
         "select blob, reason from instance_conflict"
     )
-    assert archive.bridge.blobs.own(kept).read_bytes().endswith(data_set_of(part10(other)))
+    assert (await archive.bridge.blobs.own(kept)).read_bytes().endswith(data_set_of(part10(other)))
     audited = await archive.bridge.database.run(
         "select outcome, detail from audit where interaction = 'C-STORE' order by n"
     )

@@ -304,7 +304,7 @@ async def test_a_study_that_lacks_a_file_is_not_half_a_success(service: Service)
     rows = await service.bridge.database.run(
         "SELECT blob FROM instance WHERE sop_uid = $1", (str(second.SOPInstanceUID),)
     )
-    service.bridge.blobs.own(rows[0][0]).unlink()
+    (await service.bridge.blobs.own(rows[0][0])).unlink()
 
     answer = await service.client().get(f"/studies/{first.StudyInstanceUID}")
 

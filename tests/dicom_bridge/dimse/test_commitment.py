@@ -162,7 +162,7 @@ async def test_an_instance_whose_bytes_are_gone_is_not_committed(
     one = an_instance()
     await hold(archive.bridge, one)
     for key in list(archive.bridge.blobs.keys()):
-        archive.bridge.blobs.own(key).unlink()
+        (await archive.bridge.blobs.own(key)).unlink()
 
     await archive.call(ask, archive, request("1.2.3.6", *named(one)), listener, stay=True)
 
