@@ -129,6 +129,9 @@ REVIEW_EMERGENCY_ACCESS: Final = Coding(
 SUBSCRIPTION_FAILED: Final = Coding(
     GOVERNANCE_TASK, "subscription-failed", "See why a subscription is sent nothing more"
 )
+INSTANCE_DAMAGED: Final = Coding(
+    GOVERNANCE_TASK, "instance-damaged", "Send instances again whose bytes have changed"
+)
 
 # --- identifier systems ------------------------------------------------------------------------
 
@@ -144,6 +147,7 @@ SDS_ROLE_PROFILE: Final = "https://fhir.nhs.uk/Id/sds-role-profile-id"
 
 ACCESSION: Final = f"{BASE}/Id/accession"  # /{ODS of the issuer}
 AE_TITLE: Final = f"{BASE}/Id/ae-title"
+CLIENT: Final = f"{BASE}/Id/client"
 ISR: Final = f"{BASE}/Id/isr"  # the imaging service request: ServiceRequest.requisition
 MRN: Final = f"{BASE}/Id/mrn"  # /{ODS of the issuer}
 REQUESTED_PROCEDURE: Final = f"{BASE}/Id/requested-procedure"  # /{ODS of the issuer}
@@ -167,6 +171,7 @@ NHS_NUMBER_VERIFICATION_STATUS: Final = (
 )
 
 OURS: Final = f"{BASE}/StructureDefinition"
+CANCEL_REQUEST: Final = f"{OURS}/cancel-request"
 COPY_TO: Final = f"{OURS}/copy-to"
 DRILL_DOWN: Final = f"{OURS}/drill-down"
 ESCALATES: Final = f"{OURS}/escalates"
@@ -181,6 +186,7 @@ REPORT_URGENCY_EXTENSION: Final = f"{OURS}/report-urgency"
 SOURCE_BASIS: Final = f"{OURS}/source-basis"
 SOURCE_INSTANT: Final = f"{OURS}/source-instant"
 SOURCE_ORGANIZATION: Final = f"{OURS}/source-organization"
+STEP_PROGRESS: Final = f"{OURS}/step-progress"
 
 # --- imaging-step: what a Task is about --------------------------------------------------------
 
