@@ -32,6 +32,12 @@ class ClientRow(SQLModel, table=True):
     created: int = Field(sa_type=BigInteger)
     launch_url: str | None = Field(default=None, sa_type=KeyText)
     """Where an EHR launch begins (SMART App Launch, "Launch App: EHR Launch")."""
+    jwks_uri: str | None = Field(default=None, sa_type=KeyText)
+    """Where its public keys are, if not in `jwks`."""
+    disabled: int | None = Field(default=None, sa_type=BigInteger)
+    """Since when it may do nothing; null: it may."""
+    epoch: str = Field(default="", sa_type=KeyText, sa_column_kwargs={"server_default": ""})
+    """Stands in its tokens; those of the epochs before are withdrawn."""
 
 
 class RegistrationRow(SQLModel, table=True):
@@ -48,6 +54,7 @@ class RegistrationRow(SQLModel, table=True):
         sa_column=Column(ARRAY(KeyText()), nullable=False), default_factory=list
     )
     jwks: str | None = Field(default=None, sa_type=KeyText)
+    jwks_uri: str | None = Field(default=None, sa_type=KeyText)
     secret: str | None = Field(default=None, sa_type=KeyText)
     instant: int = Field(sa_type=BigInteger)
 
@@ -89,6 +96,8 @@ class SignInRow(SQLModel, table=True):
     """The role chosen; empty until it is."""
     instant: int = Field(sa_type=BigInteger)
     expires: int = Field(sa_type=BigInteger)
+    request: bytes | None = Field(default=None, sa_type=LargeBinary)
+    """Digest of the authorisation request that the person signed in for."""
 
 
 class LaunchRow(SQLModel, table=True):
