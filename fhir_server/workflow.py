@@ -278,7 +278,7 @@ class Workflow:
         issued = await recipients.of_reports(work, state, written, self._base)
         state = replace(state, recipients=issued)
         instant = written_instant(work.context.instant)
-        terms = agreement.read(lead or "")
+        terms = agreement.read(lead or "", (), instant)
         if work.context.principal.role != "system":
             for write in written:
                 if write.before is None and write.stored.reference in others:

@@ -80,6 +80,23 @@ def is_in_order(start: str, end: str) -> bool:
         return True  # not a date at all, which the walk tells, or at the end of the calendar
 
 
+def covers(period: Element, instant: str) -> bool:
+    """Tell whether a FHIR Period, as precise as its ends are, covers an instant.
+
+    Examples
+    --------
+    >>> covers({"start": "2026-03", "end": "2026-04"}, "2026-04-30T23:59:59Z")
+    True
+    >>> covers({"start": "2026-03-02"}, "2026-03-01T12:00:00Z"), covers({}, "2026-03-01T12:00:00Z")
+    (False, True)
+    """
+    at = _moment(instant, last=False)
+    start, end = period.get("start"), period.get("end")
+    return (start is None or _moment(start, last=False) <= at) and (
+        end is None or at <= _moment(end, last=True)
+    )
+
+
 def _moment(date: str, *, last: bool) -> datetime:
     """The first or last moment that a date, precise as it is, may mean."""
     if "T" in date:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from fhir_server.access.principal import Principal
+from fhir_server.access.relationship import FOREVER
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database, Texts
 from resources.errors import Exhausted, NotFound
@@ -73,7 +74,11 @@ select id, procrastinate_defer_jobs_v1(array[
 _FIND: Final = f"""
 select {COLUMNS} from export
 where id = $1 and client = $2 and organization = $3 and state <> 'cancelled' and expires > $4
+  and not exists (
+    select from sharing as s where s.organization = export.organization
+    and s.until >= export.requested and (s.until <= $4 or s.since = {FOREVER}))
 """
+"""What was exported while another shared what it creates is not there when that has ended."""
 
 _CANCEL: Final = """
 update export set state = 'cancelled', expires = 0

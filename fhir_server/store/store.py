@@ -262,7 +262,7 @@ class Store:
             type,
             patient=target.patient,
             organizations=target.parties,
-            related=target.related,
+            related=target.related or target.shared,
             id=id,
             terms=terms.index(target.stored.json, self._base_url).terms,
         )

@@ -9,6 +9,8 @@ value_term  numbers, quantities, composites and places of the current state
 index_built which rules and which parameters of clients the index was made by
 relation    which organisation is party to which resource about which patient
 withheld    what a patient's dissent, or a label, keeps from other organisations
+sharing     which organisation lets which other read what it creates
+maker       which organisations made the series of an ImagingStudy, in any of its versions
 change      the change log: one line a version, read in order by those who follow it
 log         the number of this log; a new number after a restore (see `changes`)
 =========== ====================================================================================
@@ -194,6 +196,28 @@ class Withheld(SQLModel, table=True):
     id: str = Field(sa_type=KeyText, primary_key=True)
     since: int = Field(sa_type=BigInteger)
     until: int = Field(sa_type=BigInteger)
+
+
+class Sharing(SQLModel, table=True):
+    """What `creator` creates may be read by `organization`, for a time; by an affiliation's id."""
+
+    __tablename__ = "sharing"
+    __table_args__ = (Index("sharing_by", "by_id"),)
+
+    organization: str = Field(sa_type=KeyText, primary_key=True)
+    creator: str = Field(sa_type=KeyText, primary_key=True)
+    by_id: str = Field(sa_type=KeyText, primary_key=True)
+    since: int = Field(sa_type=BigInteger)
+    until: int = Field(sa_type=BigInteger)
+
+
+class Maker(SQLModel, table=True):
+    """An organisation made some of an ImagingStudy; an empty one is not known."""
+
+    __tablename__ = "maker"
+
+    id: str = Field(sa_type=KeyText, primary_key=True)
+    organization: str = Field(sa_type=KeyText, primary_key=True)
 
 
 class Change(SQLModel, table=True):

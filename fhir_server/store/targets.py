@@ -12,7 +12,7 @@ References
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from fhir_server.access import gate, withheld
+from fhir_server.access import gate, sharing, withheld
 from fhir_server.access.relationship import OPEN_TYPES
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database, Integers, Texts, Transaction, unnest
@@ -53,6 +53,8 @@ class Target(NamedTuple):
         The version asked for exists.
     withheld
         It is kept from the asking organisation, whatever its relations.
+    shared
+        Who created it shares with the asking organisation what they create: it may be read.
     """
 
     type: str
@@ -66,6 +68,7 @@ class Target(NamedTuple):
     related: bool
     has_version: bool
     withheld: bool
+    shared: bool
     stored: Stored | None
 
     @property
@@ -99,7 +102,9 @@ class Target(NamedTuple):
             return False
         if self.withheld:
             return False
-        return is_open or self.related or gate.party(who, self.type) in self.organizations
+        if is_open or self.related or self.shared:
+            return True
+        return gate.party(who, self.type) in self.organizations
 
 
 LOOK_UP: Final = f"""
@@ -116,6 +121,7 @@ select q.n, c.key, c.version, c.deleted, c.patient, c.organizations,
                  and v.interaction <> 'D'),
   c.key is not null and q.organization is not null
     and not {withheld.seen("c", "q.organization", "q.instant")},
+  c.key is not null and {sharing.seen("c", "q.organization", "q.instant")},
   w.instant, w.interaction, w.body
 from {unnest("text[]", "text[]", "bigint[]", "bigint[]", "text[]", "bigint[]")}
   with ordinality as q(type, id, version, whole, organization, instant, n)
@@ -183,7 +189,7 @@ async def look_up(database: Database | Transaction, questions: Sequence[Question
 
 def _target(want: Wanted, row: tuple[Any, ...]) -> Target:
     _, key, version, deleted, patient, organizations, acts_for, related, *more = row
-    has_version, withheld, *whole = more
+    has_version, withheld, shared, *whole = more
     instant, interaction, body = whole
     return Target(
         want.type,
@@ -197,6 +203,7 @@ def _target(want: Wanted, row: tuple[Any, ...]) -> Target:
         related,
         has_version,
         bool(withheld),
+        bool(shared),
         None
         if instant is None
         else Stored(want.type, want.id, version, instant, interaction, body or b""),
@@ -207,7 +214,7 @@ def _in_emergency(context: RequestContext, target: Target) -> Target:
     """What an emergency access is for is neither unrelated to whoever has it nor withheld."""
     about = target.id if target.type == "Patient" else target.patient
     if about is None or about != context.principal.patient:
-        return target._replace(related=False)
+        return target._replace(related=False, shared=False)
     return target._replace(related=True, withheld=False)
 
 

@@ -27,7 +27,7 @@ from fhir_server.audit.render import Line
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Statement
 from fhir_server.search.stored import Stored
-from fhir_server.store import ids, referrers, withholding
+from fhir_server.store import agreements, ids, referrers, withholding
 from fhir_server.store.draft import Draft, Write
 from fhir_server.store.preceding import FINAL as FINAL
 from fhir_server.store.preceding import Preceding, no_version, nothing
@@ -208,6 +208,7 @@ class Work(Preceding):
         ]
         for draft in self._drafts.all:
             self._own_rows += withholding.statements(draft, self._around.base_url)
+            self._own_rows += agreements.statements(draft, self._around.base_url)
         batch = Batch(self._drafts.rows(), [*self._entries, *written])
         after = self._drafts.follow(self.context)
         if self._transaction is None and not self._own_rows and not after:
