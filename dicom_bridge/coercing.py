@@ -28,16 +28,13 @@ from dicom_bridge import frames, instance, storage
 from dicom_bridge.blobs import Blobs
 from dicom_bridge.instance import PIXELS, Instance
 from dicom_bridge.spool import Spool
+from resources.errors import NotDicom
 
 CHUNK: Final = 1 << 20
 SYSTEM: Final = "ISOCENTRE"
 COERCE: Final = "COERCE"
 """PS3.3 Table C.12-1, Reason for the Attribute Modification: made to agree with the order."""
 MOST_LO: Final = 64
-
-
-class Unreadable(Exception):
-    """The object cannot be read as far as it takes to correct it; it stays as it came."""
 
 
 def coerced(
@@ -62,8 +59,10 @@ def coerced(
 
     Raises
     ------
-    Unreadable
-        A parser makes nothing of it.
+    NotDicom
+        It cannot be read as far as it takes to correct it; it stays as it came.
+    Exhausted
+        The disk is full.
     """
     place, offset, transfer_syntax = one
     spool = blobs.spool()
@@ -75,7 +74,7 @@ def coerced(
         blobs.put(spool)
         return made
     except (ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError) as error:
-        raise Unreadable from error
+        raise NotDicom("the data set cannot be corrected") from error
     finally:
         spool.discard()
 

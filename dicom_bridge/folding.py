@@ -14,13 +14,14 @@ from typing import Any, Final
 
 import orjson
 
-from dicom_bridge import orders, sources
+from dicom_bridge import orders, reparenting, sources
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.mapping import dicom_json, origin, reconciling, tags
 from dicom_bridge.mapping import imaging_study as studies
 from dicom_bridge.mapping import patient as patients
 from dicom_bridge.mapping.imaging_study import Arrived
 from dicom_bridge.mapping.origin import Sources
+from dicom_bridge.reparenting import Place
 from fhir_server.access.principal import Principal
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
@@ -69,8 +70,18 @@ FROM instance i WHERE i.study_uid = $1 GROUP BY i.study_uid, i.peer, i.organizat
 FOLDED: Final = "UPDATE unsettled SET folded = greatest(folded, $2) WHERE study_uid = $1"
 
 
-async def fold(bridge: Bridge, study_uid: str, mark: int) -> None:
+async def fold(bridge: Bridge, study_uid: str, mark: int, *, apart: bool = False) -> str | None:
     """Write the ImagingStudy of a study as its instance rows up to `mark` make it.
+
+    Parameters
+    ----------
+    apart
+        It joins no other study, wherever it belongs.
+
+    Returns
+    -------
+    :
+        The study that the instances have joined (see `reparenting`), which is to be settled now.
 
     Raises
     ------
@@ -80,20 +91,28 @@ async def fold(bridge: Bridge, study_uid: str, mark: int) -> None:
     rows = await bridge.database.run(ROWS, (study_uid,))
     read = await asyncio.to_thread(_read, rows) if len(rows) > LARGE else _read(rows)
     arrived, issuer, strangers = read
-    known_id = await bridge.database.run(KNOWN, (study_uid,))
+    known = await bridge.database.run(KNOWN, (study_uid,))
+    known_id = str(known[0][0]) if known else None
     context = RequestContext(Principal.system("settle"), "settle", origin="settle")
     async with bridge.store.begin(context) as work:
         made_by = await sources.found(work, arrived)
         folding = _Folding(work, study_uid, arrived, issuer, made_by)
-        written = await folding.write(known_id[0][0] if known_id else None, strangers)
-        instant = work.context.instant
-        work.add(SERIES, _series_rows(study_uid, arrived, made_by, instant))
-        row = _study_row(study_uid, arrived, made_by, written, instant)
-        work.add(SAME_STUDY if known_id else NEW_STUDY, row)
-        patient = str(written.json["subject"]["reference"]).partition("/")[2]
-        sent = (study_uid, instant, context.request_id, written.id, written.version, patient)
-        work.add(SENDERS, sent)
-        work.add(FOLDED, (study_uid, mark))
+        there = await folding.belong(strangers, apart) if known_id is None else None
+        if there is None:
+            written = await folding.write(known_id)
+            instant = work.context.instant
+            work.add(SERIES, _series_rows(study_uid, arrived, made_by, instant))
+            row = _study_row(study_uid, arrived, made_by, written, instant)
+            work.add(SAME_STUDY if known_id else NEW_STUDY, row)
+            patient = str(written.json["subject"]["reference"]).partition("/")[2]
+            sent = (study_uid, instant, context.request_id, written.id, written.version, patient)
+            work.add(SENDERS, sent)
+            work.add(FOLDED, (study_uid, mark))
+    if there is None:
+        return None
+    if await reparenting.move(bridge, study_uid, mark, there, folding.request, folding.sender):
+        return there.study_uid
+    return await fold(bridge, study_uid, mark, apart=True)
 
 
 class _Folding:
@@ -108,16 +127,43 @@ class _Folding:
         self._header = arrived[0].header
         self._issuer = issuer
         self._made_by = made_by
+        self._of = orders.Sender("", "")
+        self._belonging = orders.Belonging(None, None)
+        self._doubt = ""
 
-    async def write(self, known_id: str | None, strangers: bool) -> Stored:
-        """Create or update the ImagingStudy; what it belongs to is settled the first time."""
-        of = await orders.sender(self._work, self._arrived[0].organization)
+    @property
+    def request(self) -> str:
+        """Reference to the request that the study belongs to; empty if to none."""
+        request = self._belonging.request
+        return request.reference if request else ""
+
+    @property
+    def sender(self) -> str:
+        """Name of who sent the study."""
+        return self._of.name
+
+    async def belong(self, strangers: bool, apart: bool) -> Place | None:
+        """Find what a study belongs to that comes for the first time, and where it is to go."""
+        self._of = await self._sender()
+        self._belonging = await orders.belonging(self._work, self._header, self._issuer, self._of)
+        there, self._doubt = await reparenting.place(
+            self._work, self._study_uid, self._header, self._belonging, self._of
+        )
+        if there is not None and (strangers or apart):
+            there, self._doubt = None, self._doubt or reparenting.SECOND_STUDY
+        if strangers:
+            self._doubt = self._belonging.doubt or STRANGERS
+        return there
+
+    async def write(self, known_id: str | None) -> Stored:
+        """Create or update the ImagingStudy."""
+        of = self._of if self._of.id else await self._sender()
         system = f"{codes.ACCESSION}/{self._issuer or of.ods}"
         found = studies.found(self._study_uid, self._arrived, system, self._made_by)
         if known_id is not None:
             known = await self._work.read("ImagingStudy", known_id)
             return await self._replace(known, found)
-        belonging = await orders.belonging(self._work, self._header, self._issuer, of)
+        belonging = self._belonging
         known_patient = belonging.patient or await self._work.create(
             content.made(patients.made(self._header, of.ods, of.id, contested=belonging.contested))
         )
@@ -125,12 +171,17 @@ class _Folding:
         if belonging.request is not None:
             found["basedOn"] = [{"reference": f"ServiceRequest/{belonging.request.id}"}]
         study = await self._first(found, belonging)
-        doubt = belonging.doubt or (STRANGERS if strangers else "")
-        if doubt:
-            instant = self._work.context.instant
-            asked = reconciling.task(study.reference, study.json["subject"], of.id, doubt, instant)
-            await self._work.create(content.made(asked))
+        if self._doubt:
+            await self._ask(study)
         return study
+
+    async def _sender(self) -> orders.Sender:
+        return await orders.sender(self._work, self._arrived[0].organization)
+
+    async def _ask(self, study: Stored) -> None:
+        instant, subject = self._work.context.instant, study.json["subject"]
+        asked = reconciling.task(study.reference, subject, self._of.id, self._doubt, instant)
+        await self._work.create(content.made(asked))
 
     async def _first(self, found: dict[str, Any], belonging: orders.Belonging) -> Stored:
         """Adopt the study that was registered for it, if its patient agrees, or make one."""

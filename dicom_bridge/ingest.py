@@ -138,14 +138,17 @@ async def settle(bridge: Bridge, study_uid: str) -> None:
     Running it again changes nothing. Two processes that settle one study at once do not wait
     for each other: the slower one finds a newer version, and begins again.
     """
+    joined = None
     async with bridge.quiet.turn(study_uid):
         for _ in range(MOST_ATTEMPTS):
             try:
-                await _settle(bridge, study_uid)
+                joined = await _settle(bridge, study_uid)
                 break
             except (Stale, UniqueViolation):
                 _log.info("study %s was settled elsewhere at the same time", study_uid)
     bridge.quiet.forget(study_uid)
+    if joined is not None:
+        await settle(bridge, joined)
 
 
 async def settle_quietly(bridge: Bridge, study_uid: str) -> None:
@@ -167,15 +170,16 @@ async def settle_leftovers(bridge: Bridge, older_than_seconds: float = LEFTOVER_
     return len(rows)
 
 
-async def _settle(bridge: Bridge, study_uid: str) -> None:
+async def _settle(bridge: Bridge, study_uid: str) -> str | None:
+    """Settle one study; the one that its instances have joined is still to be settled."""
     rows = await bridge.database.run(MARK, (study_uid,))
     if not rows:
-        return
+        return None
     mark, folded = rows[0]
-    if folded < mark:
-        await folding.fold(bridge, study_uid, mark)
+    joined = await folding.fold(bridge, study_uid, mark) if folded < mark else None
     await _make_json(bridge, study_uid)
     await bridge.database.run(CLEAR, (study_uid, mark))
+    return joined
 
 
 async def _make_json(bridge: Bridge, study_uid: str) -> None:

@@ -18,10 +18,13 @@ from dicom_bridge.mapping import patient as patients
 from fhir_server.search import query
 from fhir_server.search.stored import Stored
 from fhir_server.store.unit_of_work import Work
-from resources import codes
+from resources import codes, elements
+from resources.request_state import kind
 
 FULFILLABLE: Final = frozenset({"active", "on-hold", "completed"})
 """ServiceRequest.status of a request that images may still arrive for."""
+REVIEWS: Final = frozenset({codes.KIND_REVIEW_FORMAL.code, codes.KIND_MDT_REVIEW.code})
+"""Kinds of request for which there are images already (R008)."""
 
 PATIENT_MISMATCH: Final = "The patient in the images is not the patient of the request."
 NOT_FULFILLABLE: Final = "The request of this accession number is not active."
@@ -59,6 +62,8 @@ class Belonging:
     patient: Stored | None
     contested: bool = False
     doubt: str = ""
+    own_number: bool = False
+    """The accession number of the request was given by the sender itself."""
 
 
 async def sender(work: Work, organization: str) -> Sender:
@@ -86,7 +91,8 @@ async def belonging(work: Work, header: Mapping[str, Any], issuer: str, of: Send
     if len(agreeing) == 1:
         request, subject = agreeing[0]
         if request.json.get("status") in FULFILLABLE:
-            return Belonging(request, subject)
+            gave_the_number = own in _systems(request, str(header["AccessionNumber"]))
+            return Belonging(request, subject, own_number=gave_the_number)
         return Belonging(None, subject, doubt=NOT_FULFILLABLE)
     doubt = AMBIGUOUS if agreeing else PATIENT_MISMATCH if requests else ""
     known, contested = await _known_patient(work, header, of)
@@ -104,6 +110,19 @@ async def registered(work: Work, study_uid: str, request: Stored | None) -> Stor
         work, "ImagingStudy", basedon=f"ServiceRequest/{request.id}", status="registered"
     )
     return next((study for study in awaited if not study.json.get("series")), None)
+
+
+async def studies(work: Work, request: Stored) -> list[Stored]:
+    """The ImagingStudies that the images of a request belong to: of it, or under review by it."""
+    if kind(request.json) in REVIEWS:
+        named = elements.references(request.json.get("supportingInfo"))
+        ids = [
+            one.partition("/")[2]
+            for one in map(elements.unversioned, named)
+            if one.startswith("ImagingStudy/")
+        ]
+        return [await work.read("ImagingStudy", id) for id in dict.fromkeys(ids)]
+    return await _search(work, "ImagingStudy", basedon=f"ServiceRequest/{request.id}")
 
 
 async def _requests(work: Work, accession: str, issuer: str, of: Sender) -> list[Stored]:
