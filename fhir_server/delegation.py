@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fhir_server import recipients
+from fhir_server.access.principal import Principal
 from fhir_server.naming import local, split
 from fhir_server.search import date
 from fhir_server.search.query import parse
@@ -63,6 +64,8 @@ async def is_or_acts_for(work: Work, party: str, base: str) -> bool:
     type_, id = split(party)
     if type_ == "Organization":
         return id == principal.organization
+    if type_ == "Device":
+        return _is_device(await recipients.read(work, party), principal, base)
     if type_ == "CareTeam":
         team = await recipients.read(work, party)
         own = {principal.subject, f"Organization/{principal.organization}"}
@@ -73,6 +76,17 @@ async def is_or_acts_for(work: Work, party: str, base: str) -> bool:
         return False
     at = await recipients.organization(work, party, base)
     return at == f"Organization/{principal.organization}"
+
+
+def _is_device(device: Json, principal: Principal, base: str) -> bool:
+    """Whether the asker is the station or the program that a Device of its organisation is."""
+    kind, _, name = principal.subject.partition("/")
+    system = {"Peer": codes.AE_TITLE, "Client": codes.CLIENT}.get(kind)
+    owner = local(device.get("owner", {}).get("reference", ""), base)
+    return owner == f"Organization/{principal.organization}" and any(
+        one.get("system") == system and one.get("value") == name
+        for one in device.get("identifier", ())
+    )
 
 
 async def check(work: Work, before: Json, after: Json, base: str) -> None:

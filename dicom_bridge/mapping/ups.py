@@ -228,7 +228,7 @@ def referred(json: Resource) -> Iterator[str]:
     references += json.get("basedOn", ())
     references += [one.get("valueReference", {}) for one in json.get("input", ())]
     for reference in references:
-        name = _local(reference)
+        name = local(reference)
         if name.split("/")[0] in ("Patient", "ServiceRequest", "ImagingStudy", "PractitionerRole"):
             yield name
 
@@ -355,7 +355,7 @@ def _performed(item: Workitem) -> Dataset | None:
 
 
 def _patient(item: Workitem) -> Resource:
-    return item.around.get(_local(item.task.get("for", {})), NOTHING)
+    return item.around.get(local(item.task.get("for", {})), NOTHING)
 
 
 def _modified(json: Resource) -> str:
@@ -373,7 +373,7 @@ def _parts(json: Resource, url: str) -> Resource:
     }
 
 
-def _local(reference: Resource) -> str:
+def local(reference: Resource) -> str:
     """``Type/id`` of a reference, without version or base."""
     said = str(reference.get("reference", "")).partition("/_history/")[0]
     return "/".join(said.split("/")[-2:])

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from dicom_bridge.mapping.matching import text
 from dicom_bridge.mapping.ups import CANCELED, COMPLETED, IN_PROGRESS, SCHEDULED
 from dicom_bridge.ups import statuses
-from dicom_bridge.ups.statuses import Failure, Refused, Warned
+from dicom_bridge.ups.statuses import Failure, Warned, refused
 
 AT_FIRST: Final = (
     "ScheduledProcedureStepPriority", "ProcedureStepLabel",
@@ -86,15 +86,15 @@ def check_made(ds: Dataset) -> None:
         It is not SCHEDULED, misses what it must have or has what it must not.
     """
     if _value(ds, "ProcedureStepState") != SCHEDULED:
-        raise Refused(statuses.NOT_SCHEDULED, "ProcedureStepState")
+        raise refused(statuses.NOT_SCHEDULED, "ProcedureStepState")
     for keyword in AT_FIRST:
         if keyword not in ds:
-            raise Refused(statuses.MISSING, keyword)
+            raise refused(statuses.MISSING, keyword)
         if not _value(ds, keyword):
-            raise Refused(statuses.MISSING_VALUE, keyword)
+            raise refused(statuses.MISSING_VALUE, keyword)
     for keyword in NOT_AT_FIRST:
         if ds.get(keyword):
-            raise Refused(statuses.INVALID_VALUE, keyword)
+            raise refused(statuses.INVALID_VALUE, keyword)
     _check_values(ds)
 
 
@@ -109,12 +109,12 @@ def check_changed(ds: Dataset) -> None:
     if "ProcedureStepState" in ds:
         is_first = _value(ds, "ProcedureStepState") == SCHEDULED
         failure = statuses.ONLY_CREATED_SCHEDULED if is_first else statuses.INVALID_VALUE
-        raise Refused(failure, "ProcedureStepState")
+        raise refused(failure, "ProcedureStepState")
     for element in ds:
         if element.keyword in FIXED:
-            raise Refused(statuses.INVALID_VALUE, element.keyword)
+            raise refused(statuses.INVALID_VALUE, element.keyword)
         if element.keyword in AT_FIRST and not _value(ds, element.keyword):
-            raise Refused(statuses.MISSING_VALUE, element.keyword)
+            raise refused(statuses.MISSING_VALUE, element.keyword)
     _check_values(ds)
 
 
@@ -128,19 +128,19 @@ def check_final(kept: Dataset) -> None:
     """
     items = list(kept.get("UnifiedProcedureStepPerformedProcedureSequence") or ())
     if len(items) != 1:
-        raise Refused(statuses.NOT_FINAL, "UnifiedProcedureStepPerformedProcedureSequence")
+        raise refused(statuses.NOT_FINAL, "UnifiedProcedureStepPerformedProcedureSequence")
     for keyword in DONE:
         if not items[0].get(keyword):
-            raise Refused(statuses.NOT_FINAL, keyword)
+            raise refused(statuses.NOT_FINAL, keyword)
     for keyword in DONE_MAYBE_EMPTY:
         if keyword not in items[0]:
-            raise Refused(statuses.NOT_FINAL, keyword)
+            raise refused(statuses.NOT_FINAL, keyword)
 
 
 def _check_values(ds: Dataset) -> None:
     for keyword, values in VALUES.items():
         if keyword in ds and _value(ds, keyword) not in values:
-            raise Refused(statuses.INVALID_VALUE, keyword)
+            raise refused(statuses.INVALID_VALUE, keyword)
 
 
 def _value(ds: Any, keyword: str) -> str:

@@ -78,12 +78,32 @@ ALREADY_DONE: Final = Warned(0xB306, "The UPS is already in the requested state 
 WARNINGS: Final = (MODIFIED, NO_DELETION_LOCK, ALREADY_CANCELED, COERCED, ALREADY_DONE)
 
 
-class Refused(Conflict):
+class Refused(Refusal):
     """A request about a UPS is refused for a reason that the standard names."""
 
-    def __init__(self, failure: Failure, at: str = "") -> None:
-        super().__init__(failure.sentence, at)
-        self.failure = failure
+    failure: Failure
+
+
+class _Wrong(Refused, Invalid):
+    """What is said of a UPS cannot be said."""
+
+
+class _Missing(Refused, NotFound):
+    """There is no UPS, or nobody to tell of it."""
+
+
+class _Unfit(Refused, Conflict):
+    """The UPS is not in a state in which this is done, or is somebody else's."""
+
+
+KINDS: Final[dict[int, type[Refused]]] = {400: _Wrong, 404: _Missing, 409: _Unfit}
+
+
+def refused(failure: Failure, at: str = "") -> Refused:
+    """Make the refusal of a failure."""
+    refusal = KINDS[failure.http](failure.sentence, at)
+    refusal.failure = failure
+    return refusal
 
 
 GENERAL: Final[dict[type[Refusal], int]] = {
@@ -104,7 +124,7 @@ def status_of(refusal: Refusal) -> int:
 
     Examples
     --------
-    >>> hex(status_of(Refused(ALREADY_IN_PROGRESS))), hex(status_of(NotFound()))
+    >>> hex(status_of(refused(ALREADY_IN_PROGRESS))), hex(status_of(NotFound()))
     ('0xc302', '0xc307')
     """
     if isinstance(refusal, Refused):

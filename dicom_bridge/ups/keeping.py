@@ -1,0 +1,151 @@
+"""Keeping: what a UPS has beside its Task, and whether it is still held by who took it.
+
+The record says whether a UPS is taken and by whom. The Transaction UID is the key to it, and is
+kept as a digest beside the version of the Task that was written with it. It opens nothing any more
+as soon as one later version says that the Task was given back, or belongs to somebody else: then
+whoever took it is no longer its holder, whichever protocol the other has used.
+
+References
+----------
+* PS3.4 Sections CC.1.1, CC.2.1.3 (the Transaction UID as an access lock)
+"""
+
+import hashlib
+from typing import Final, NamedTuple
+
+import orjson
+from pydicom import config
+from pydicom.dataset import Dataset
+
+from dicom_bridge.bridge import Bridge
+from dicom_bridge.mapping import ups
+from fhir_server.access.principal import Principal
+from fhir_server.context import RequestContext
+from fhir_server.postgres.database import Database, Texts
+from fhir_server.search import query
+from fhir_server.search.stored import Stored
+from fhir_server.store.unit_of_work import Work
+from resources import codes
+from resources.errors import NotFound, Refusal, TooLarge
+
+MOST_KEPT: Final = 1 << 20
+"""Octets of DICOM JSON that are kept of one UPS."""
+
+OURSELVES: Final = Principal.system("ups")
+
+BY_UID: Final = "select uid, task, kept, lock, held from workitem where uid = $1"
+BY_TASK: Final = "select uid, task, kept, lock, held from workitem where task = any($1::text[])"
+PUT: Final = """
+insert into workitem(uid, task, kept, lock, held) values ($1, $2, $3, $4, $5)
+on conflict (task) do update set kept = excluded.kept, lock = excluded.lock, held = excluded.held
+"""
+NAME: Final = """
+insert into workitem(uid, task, kept, lock, held)
+select u, t, '{}', '', 0 from unnest($1::text[], $2::text[]) as n(u, t)
+on conflict do nothing
+"""
+
+
+class Kept(NamedTuple):
+    """One row of `workitem`, read."""
+
+    uid: str
+    task: str
+    attributes: Dataset
+    lock: str = ""
+    held: int = 0
+
+
+async def find(work: Work, uid: str) -> tuple[Stored, Kept]:
+    """Find the Task of a UPS, as far as the asker may see it, and what is kept beside it.
+
+    Raises
+    ------
+    NotFound
+        There is none of this UID.
+    """
+    rows = await work.rows(BY_UID, (uid,))
+    if rows:
+        kept = _read(rows[0])
+        stored = await work.read("Task", kept.task)
+    else:
+        stored = await _unknown(work, uid)
+        kept = Kept(uid, stored.id, Dataset())
+    if not ups.is_one(stored.json) or ups.uid_of(stored.json) != uid:
+        raise NotFound("There is no such UPS")
+    return stored, kept
+
+
+async def _unknown(work: Work, uid: str) -> Stored:
+    """Find a Task of which nothing is kept: it has this UID, or the UID was made of its id."""
+    asked = query.parse("Task", [("identifier", f"{codes.DICOM_UID}|urn:oid:{uid}")], strict=True)
+    found = await work.search(asked)
+    if len(found) == 1:
+        return await work.read("Task", found[0].id)
+    id = ups.id_of(uid)
+    if found or id is None:
+        raise NotFound("There is no such UPS")
+    return await work.read("Task", id)
+
+
+async def beside(database: Database, tasks: list[str]) -> dict[str, Kept]:
+    """Read what is kept beside Tasks, by their ids."""
+    rows = await database.run(BY_TASK, (Texts(tasks),)) if tasks else []
+    return {row[1]: _read(row) for row in rows}
+
+
+async def name(database: Database, uids: dict[str, str]) -> None:
+    """Remember which Tasks are behind UIDs that do not tell it: UID -> id."""
+    if uids:
+        await database.run(NAME, (Texts(uids.keys()), Texts(uids.values())))
+
+
+def put(work: Work, kept: Kept) -> None:
+    """Keep this with what a unit of work writes.
+
+    Raises
+    ------
+    TooLarge
+        It is more than is kept of one UPS.
+    """
+    work.add(PUT, (kept.uid, kept.task, as_json(kept.attributes), kept.lock, kept.held))
+
+
+async def holds(bridge: Bridge, stored: Stored, kept: Kept, transaction_uid: str) -> bool:
+    """Whether a UPS under way is still held by who took it with this Transaction UID."""
+    if not kept.lock or kept.lock != digest(transaction_uid):
+        return False
+    owner = stored.json.get("owner")
+    context = RequestContext(OURSELVES, "vread", "ups")
+    for version in range(kept.held, stored.version):
+        try:
+            past = (await bridge.store.vread(context, "Task", stored.id, version)).json
+        except Refusal:
+            return False
+        if ups.STATE.get(str(past.get("status"))) != ups.IN_PROGRESS or past.get("owner") != owner:
+            return False
+    return ups.state_of(stored.json) == ups.IN_PROGRESS
+
+
+def digest(transaction_uid: str) -> str:
+    """Give what is kept of a Transaction UID."""
+    return hashlib.sha256(transaction_uid.encode()).hexdigest()
+
+
+def as_json(ds: Dataset) -> bytes:
+    """Write attributes as DICOM JSON (PS3.18 Annex F)."""
+    text = orjson.dumps(ds.to_json_dict(suppress_invalid_tags=True))
+    if len(text) > MOST_KEPT:
+        raise TooLarge(f"A UPS may have {MOST_KEPT} octets")
+    return text
+
+
+def from_json(text: bytes) -> Dataset:
+    """Read attributes from DICOM JSON that we wrote."""
+    with config.disable_value_validation():
+        return Dataset.from_json(orjson.loads(text))
+
+
+def _read(row: tuple[str, str, bytes, str, int]) -> Kept:
+    uid, task, kept, lock, held = row
+    return Kept(uid, task, from_json(kept), lock, held)

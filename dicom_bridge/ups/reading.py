@@ -1,0 +1,143 @@
+"""Reading: one UPS, or the worklist of those that match.
+
+References
+----------
+* PS3.4 Sections CC.2.7 (N-GET), CC.2.8 (C-FIND); PS3.18 Sections 11.5 (Retrieve), 11.9 (Search)
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from pydicom.dataset import Dataset
+
+from dicom_bridge.bridge import Bridge
+from dicom_bridge.mapping import ups
+from dicom_bridge.mapping.matching import dataset_matches, text
+from dicom_bridge.mapping.ups import Workitem
+from dicom_bridge.ups import keeping
+from dicom_bridge.ups.keeping import Kept
+from fhir_server.context import RequestContext
+from fhir_server.search import query
+from fhir_server.search.stored import Stored
+from resources import codes
+from resources.errors import Exhausted
+
+PAGE: Final = 500
+MOST: Final = 5000
+"""Steps that one query looks at."""
+
+Resource = dict[str, Any]
+
+
+async def retrieve(bridge: Bridge, context: RequestContext, uid: str) -> Dataset:
+    """Read one UPS, with all that we can say of it.
+
+    Raises
+    ------
+    NotFound
+        There is none, or none that the asker may see.
+    """
+    async with bridge.store.begin(context) as work:
+        task, kept = await keeping.find(work, uid)
+    (item,) = await items(bridge, context, [task], {task.id: kept})
+    return ups.written(item)
+
+
+async def search(bridge: Bridge, context: RequestContext, keys: Dataset) -> list[Dataset]:
+    """Read the UPSs that match, the soonest first.
+
+    Raises
+    ------
+    Exhausted
+        More steps than one query looks at.
+    """
+    tasks = await _tasks(bridge, context, keys)
+    kept = await keeping.beside(bridge.database, [task.id for task in tasks])
+    found = await items(bridge, context, tasks, kept)
+    written = [ups.written(item) for item in found]
+    matching = [ds for ds in written if dataset_matches(keys, ds)]
+    return sorted(matching, key=lambda ds: text(ds.ScheduledProcedureStepStartDateTime))
+
+
+async def items(
+    bridge: Bridge, context: RequestContext, tasks: Sequence[Stored], kept: dict[str, Kept]
+) -> list[Workitem]:
+    """Gather what UPSs are made of, as far as the asker may see it."""
+    named = list(dict.fromkeys(name for task in tasks for name in ups.referred(task.json)))
+    around = await _read(bridge, context, named)
+    behind = [
+        ups.local(one.get(member, {}))
+        for name, one in around.items()
+        for member in ("requester", "organization", "practitioner")
+    ]
+    around |= await _read(bridge, context, [name for name in behind if name not in around])
+    made = [
+        Workitem(
+            ups.uid_of(task.json),
+            task.json,
+            kept[task.id].attributes if task.id in kept else Dataset(),
+            around,
+        )
+        for task in tasks
+    ]
+    await keeping.name(
+        bridge.database,
+        {
+            item.uid: item.task["id"]
+            for item in made
+            if item.task["id"] not in kept
+            and ups.own_uid(item.task) is None
+            and not ups.is_derivable(item.task["id"])
+        },
+    )
+    return made
+
+
+async def _tasks(bridge: Bridge, context: RequestContext, keys: Dataset) -> list[Stored]:
+    """Find the Tasks among which those are that match: as few as the record can tell."""
+    state = text(keys.get("ProcedureStepState")).strip()
+    statuses = [status for status, name in ups.STATE.items() if state in ("", "*", name)]
+    if not statuses:
+        return []
+    pairs = [("status", ",".join(statuses)), ("_total", "none")]
+    patient = text(keys.get("PatientID")).strip()
+    if patient and not any(mark in patient for mark in "*?\\,|$"):
+        pairs.append(("patient.identifier", patient))
+    pairs += _named(text(keys.get("SOPInstanceUID")).strip(), await _known(bridge, keys))
+    found: list[Stored] = []
+    cursor: str | None = None
+    while True:
+        more = [("_cursor", cursor)] if cursor else []
+        asked = query.parse("Task", [*pairs, ("_count", str(PAGE)), *more], strict=True)
+        page = await bridge.store.search(context, asked)
+        found += [stored for stored in page.matches if ups.is_one(stored.json)]
+        cursor = page.next
+        if cursor is None:
+            return found
+        if len(found) > MOST:
+            raise Exhausted("Too many steps match: ask for a state, a day or a patient")
+
+
+async def _known(bridge: Bridge, keys: Dataset) -> str | None:
+    """Look up which Task is behind a single UID that is asked for."""
+    uid = text(keys.get("SOPInstanceUID")).strip()
+    rows = await bridge.database.run(keeping.BY_UID, (uid,)) if uid else []
+    return str(rows[0][1]) if rows else None
+
+
+def _named(uid: str, known: str | None) -> list[tuple[str, str]]:
+    if not uid or any(mark in uid for mark in "*?\\"):
+        return []
+    if known is not None:
+        return [("_id", known)]
+    if (id := ups.id_of(uid)) is not None:
+        return [("_id", id)]
+    return [("identifier", f"{codes.DICOM_UID}|urn:oid:{uid}")]
+
+
+async def _read(
+    bridge: Bridge, context: RequestContext, names: Iterable[str]
+) -> dict[str, Resource]:
+    wanted = [name for name in dict.fromkeys(names) if "/" in name]
+    found = await bridge.store.many(context, wanted) if wanted else {}
+    return {reference: dict(stored.json) for reference, stored in found.items()}
