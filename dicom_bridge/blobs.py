@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Final
 
 from dicom_bridge.relay import Relay
-from dicom_bridge.spool import NO_ROOM, Spool, read_meta
+from dicom_bridge.spool import NO_ROOM, FileMeta, Spool, read_meta
 from fhir_server.access.gate import Permit
 from resources.errors import Exhausted, Forbidden, NotDicom, NotFound
 
 GRACE_SECONDS: Final = 3600.0
 """How long a blob may be without a row: its sender may still be waiting for us."""
+DAMAGED: Final = "damaged"
 KEY: Final = re.compile(r"[0-9a-f]{64}")
 CHUNK: Final = 1 << 20
 
@@ -72,7 +73,7 @@ class Blobs:
             if not self._touched(place):
                 os.fsync(spool.fileno())
                 self._entries.ask(None)
-                _move(spool.path, place)
+                move(spool.path, place)
                 spool.close()
         except OSError as error:
             raise Exhausted(NO_ROOM) from error
@@ -144,12 +145,14 @@ class Blobs:
                 else:
                     aside.unlink()
                     removed += 1
-        for left in self._spool.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if left.stat().st_mtime <= before:
-                    left.unlink()
-                    removed += 1
-        return removed
+        return removed + self._sweep_spool(before)
+
+    def set_aside(self, key: str) -> None:
+        """Serve a damaged blob no more; it is kept in the folder `damaged` for who wants to see."""
+        aside = self.folder / DAMAGED / key
+        aside.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self._place(key).rename(aside)
 
     def recover(self, before: float) -> int:
         """Move to their place files that were complete when the machine went down; how many.
@@ -162,18 +165,28 @@ class Blobs:
         moved = 0
         for left in self._spool.iterdir():
             with contextlib.suppress(OSError, NotDicom):
-                if left.stat().st_mtime < before and (key := _digest_of(left)):
-                    _move(left, self._place(key))
+                if left.stat().st_mtime < before and (key := digest_of(left)):
+                    move(left, self._place(key))
                     _fsync_folder(self._place(key).parent)
                     moved += 1
         return moved
 
-    def is_sound(self, key: str, offset: int) -> bool:
-        """Whether the data set that begins at `offset` still has the digest it is named by."""
-        try:
-            return _digest(self._place(key), offset) == key
-        except FileNotFoundError:
-            return False
+    def is_sound(self, key: str, offset: int, transfer_syntax: str) -> bool:
+        """Whether a blob is still what it was: its data set has the digest it is named by.
+
+        The file meta information has no part in the digest; that it leads to the same data set,
+        read in the same way, is all that matters of it.
+        """
+        return is_sound(self._place(key), key, offset, transfer_syntax)
+
+    def _sweep_spool(self, before: float) -> int:
+        removed = 0
+        for left in self._spool.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if left.stat().st_mtime <= before:
+                    left.unlink()
+                    removed += 1
+        return removed
 
     def _sync_entries(self, waiting: list[None]) -> list[None]:
         """Make the entries of the spool folder durable, for all who wait for theirs."""
@@ -194,7 +207,8 @@ class Blobs:
         return True
 
 
-def _move(file: Path, place: Path) -> None:
+def move(file: Path, place: Path) -> None:
+    """Move a file to its place, whose folder is made if this is its first."""
     try:
         file.rename(place)
     except FileNotFoundError:
@@ -202,11 +216,32 @@ def _move(file: Path, place: Path) -> None:
         file.rename(place)
 
 
-def _digest_of(file: Path) -> str:
-    """The name that a spooled file gets; empty for one that has no data set."""
-    with file.open("rb") as head:
-        meta = read_meta(head.read(CHUNK))
+def digest_of(file: Path) -> str:
+    """The name that a file gets; empty for one that has no data set.
+
+    Raises
+    ------
+    NotDicom
+        It does not begin as PS3.10 Section 7.1 says.
+    """
+    meta = _meta(file)
     return _digest(file, meta.offset) if meta is not None else ""
+
+
+def is_sound(file: Path, key: str, offset: int, transfer_syntax: str) -> bool:
+    """Whether a file holds the data set of that digest, where and how it is said to be read."""
+    try:
+        meta = _meta(file)
+        if meta is None or (meta.offset, meta.transfer_syntax) != (offset, transfer_syntax):
+            return False
+        return _digest(file, offset) == key
+    except (OSError, NotDicom):
+        return False
+
+
+def _meta(file: Path) -> FileMeta | None:
+    with file.open("rb") as head:
+        return read_meta(head.read(CHUNK))
 
 
 def _digest(path: Path, offset: int) -> str:

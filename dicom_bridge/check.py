@@ -19,13 +19,20 @@ from resources import imaging_study
 PAGE: Final = 200
 
 ROWS: Final = """
-SELECT sop_uid, blob, dataset_offset FROM instance WHERE sop_uid > $1 ORDER BY sop_uid LIMIT $2
+SELECT sop_uid, blob, dataset_offset, transfer_syntax FROM instance
+WHERE sop_uid > $1 ORDER BY sop_uid LIMIT $2
 """
-CONFLICTS: Final = "SELECT sop_uid, blob, dataset_offset FROM instance_conflict"
+BESIDE: Final = """
+SELECT sop_uid, blob, dataset_offset, transfer_syntax FROM instance_conflict
+UNION ALL
+SELECT o.sop_uid, o.blob, o.dataset_offset, i.transfer_syntax
+FROM original o JOIN instance i USING (sop_uid)
+"""
 WITHOUT_ROW: Final = """
 SELECT k.blob FROM unnest($1::text[]) AS k(blob)
 WHERE NOT EXISTS (SELECT 1 FROM instance i WHERE i.blob = k.blob)
   AND NOT EXISTS (SELECT 1 FROM instance_conflict c WHERE c.blob = k.blob)
+  AND NOT EXISTS (SELECT 1 FROM original o WHERE o.blob = k.blob)
 """
 STUDIES: Final = """
 SELECT study_uid, imaging_study FROM study s
@@ -81,7 +88,7 @@ async def _missing(database: Database, blobs: Blobs, deep: bool) -> AsyncIterato
     async for rows in _pages(database, ROWS):
         for problem in await asyncio.to_thread(_of_rows, rows, blobs, deep):
             yield problem
-    for problem in await asyncio.to_thread(_of_rows, await database.run(CONFLICTS), blobs, deep):
+    for problem in await asyncio.to_thread(_of_rows, await database.run(BESIDE), blobs, deep):
         yield problem
 
 
@@ -113,9 +120,9 @@ def _next_page(keys: Iterator[str]) -> list[str]:
 
 def _of_rows(rows: list[Row], blobs: Blobs, deep: bool) -> list[str]:
     found = []
-    for sop_uid, blob, offset in rows:
+    for sop_uid, blob, offset, transfer_syntax in rows:
         if not blobs.exists(blob):
             found.append(f"the bytes of instance {sop_uid} are gone")
-        elif deep and not blobs.is_sound(blob, offset):
+        elif deep and not blobs.is_sound(blob, offset, transfer_syntax):
             found.append(f"the bytes of instance {sop_uid} have changed")
     return found

@@ -12,6 +12,8 @@ from typing import Final
 from dicom_bridge import holdings
 from dicom_bridge.blobs import Blobs
 from dicom_bridge.bridge import Bridge
+from dicom_bridge.bucket import Bucket
+from dicom_bridge.remote import RemoteBlobs
 from dicom_bridge.tls import Files
 from fhir_server import conformance, own_parameters
 from fhir_server.audit.ledger import Ledger
@@ -62,7 +64,7 @@ class Core:
             keep_days=settings.keep_days,
             holder=settings.holder,
         )
-        blobs = Blobs(Path(settings.blob_place))
+        blobs = blobs_of(settings)
         files = settings.dicom_tls_files
         bridge = Bridge(
             database,
@@ -74,6 +76,13 @@ class Core:
         )
         exports = Exports(database, settings.data_dir / "exports", settings.fhir_base)
         return cls(settings, database, ledger, store, bridge, exports)
+
+
+def blobs_of(settings: Settings) -> Blobs:
+    """Where this installation keeps pixels."""
+    if settings.blob_url.startswith("s3:"):
+        return RemoteBlobs(settings.blob_folder, Bucket(settings.blob_url), settings.blob_room)
+    return Blobs(settings.blob_folder)
 
 
 def policy_of(settings: Settings) -> Policy:

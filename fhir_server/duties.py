@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, NamedTuple
 
-from dicom_bridge import check, ingest
+from dicom_bridge import check, ingest, scrub
 from fhir_server import own_parameters
 from fhir_server.access.token import Keys
 from fhir_server.audit import anchor, seal
@@ -56,6 +56,11 @@ async def sweep_blobs(core: Core) -> int:
     return await check.sweep(core.database, core.bridge.blobs)
 
 
+async def scrub_blobs(core: Core) -> int:
+    """Read the blobs whose turn it is, and serve no more what has changed."""
+    return await scrub.scrub(core.bridge, now() // scrub.MINUTE, core.settings.scrub_days)
+
+
 async def work_exports(core: Core) -> int:
     """Do the bulk exports that were ordered."""
     return await core.exports.work()
@@ -101,6 +106,7 @@ DUTIES: Final = (
     Row("settle", "* * * * *", settle),
     Row("seal", "*/5 * * * *", seal_ledger),
     Row("sweep", "23 * * * *", sweep_blobs),
+    Row("scrub", "* * * * *", scrub_blobs),
     Row(orders.DUTY, "* * * * *", work_exports),
     Row("receipts", "* * * * *", take_receipts),
     Row("escalation", "* * * * *", escalate),

@@ -61,8 +61,21 @@ class Settings(BaseSettings):
     )
     blob_url: str = Field(
         "",
-        description="Folder where pixels are kept. Empty: `blobs` in the data folder.",
-        pattern=r"^[^:]*$",
+        description="Where pixels are kept: a folder, or `s3://bucket/prefix`, whose address and "
+        "credentials are the variables `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID` and "
+        "`AWS_SECRET_ACCESS_KEY`. Empty: `blobs` in the data folder.",
+        pattern=r"^([^:]*|s3://[a-z0-9][a-z0-9.-]*(/[^\s?#]*)?)$",
+    )
+    blob_room: int = Field(
+        50_000_000_000,
+        description="With `s3://`: how many bytes stay at hand in `blobs` of the data folder.",
+        ge=0,
+    )
+    scrub_days: int = Field(
+        30,
+        description="In how many days every stored instance is read and held against its digest; "
+        "one that has changed is not served any more. 0: never.",
+        ge=0,
     )
     public_url: str = Field(
         "",
@@ -313,9 +326,10 @@ class Settings(BaseSettings):
         return "strict" in (self.validation, self.rules)
 
     @property
-    def blob_place(self) -> str:
-        """Where pixels are kept."""
-        return self.blob_url or str(self.data_dir.resolve() / "blobs")
+    def blob_folder(self) -> Path:
+        """The folder where pixels are kept, or those of a bucket that are at hand."""
+        is_folder = self.blob_url and not self.blob_url.startswith("s3:")
+        return Path(self.blob_url) if is_folder else self.data_dir.resolve() / "blobs"
 
 
 def read(**options: Any) -> Settings:

@@ -115,15 +115,18 @@ async def test_bytes_that_came_again_are_young(blobs: Blobs) -> None:
 
 async def test_a_changed_blob_is_not_sound(blobs: Blobs) -> None:
     spool = spooled(blobs, part10(an_instance()))
-    offset = spool.require_whole().offset
+    meta = spool.require_whole()
     key = blobs.put(spool)
-    assert blobs.is_sound(key, offset)
+    assert blobs.is_sound(key, meta.offset, meta.transfer_syntax)
 
     with (await blobs.own(key)).open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\xff")
 
-    assert not blobs.is_sound(key, offset)
+    assert not blobs.is_sound(key, meta.offset, meta.transfer_syntax)
+    blobs.set_aside(key)
+    with pytest.raises(NotFound):
+        await blobs.own(key)
 
 
 @pytest.mark.requirement("R014.1")

@@ -1,0 +1,116 @@
+"""Scrub: every blob is read again, in turn, and one whose bits have changed is served no more.
+
+Blobs are named by digests, which are spread evenly: the names are cut into as many slices as there
+are minutes in a round, and a minute reads one. Nothing remembers how far it is, so nothing can
+forget; a round is one minute longer than whole days, so that a server which is down at the same
+time every day does not miss the same slice every time.
+
+A damaged blob is set aside and the organisation that sent it finds a Task: it can send the
+instance again, and then it is whole.
+
+References
+----------
+* /requirements R012 and R017.1: what is held is complete, and what is shown is what was made
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from typing import Final
+
+from dicom_bridge.blobs import Blobs
+from dicom_bridge.bridge import Bridge
+from fhir_server.access.principal import Principal
+from fhir_server.context import RequestContext, now
+from fhir_server.postgres.database import Row
+from resources import codes, content
+from resources.content import written_instant
+
+PAGE: Final = 64
+NAMES: Final = 1 << 64
+"""Slices are cut from the first 64 bits of a name."""
+MINUTE: Final = 60_000_000
+OURSELVES: Final = Principal.system("scrub")
+
+ROWS: Final = """
+SELECT i.blob, i.dataset_offset, i.transfer_syntax, i.sop_uid, s.imaging_study, i.organization
+FROM instance i LEFT JOIN study s USING (study_uid)
+WHERE i.blob > $1 AND i.blob < $2 ORDER BY i.blob LIMIT $3
+"""
+
+_log = logging.getLogger(__name__)
+
+
+async def scrub(bridge: Bridge, minute: int, days: int) -> int:
+    """Read the blobs whose turn it is, and say how many were damaged.
+
+    Parameters
+    ----------
+    minute
+        Counted from any moment.
+    days
+        In how many days every blob is read; 0 reads none.
+    """
+    if days == 0:
+        return 0
+    slices = days * 24 * 60 + 1
+    turn = minute % slices
+    damaged = await _read(bridge, _name(turn, slices), _name(turn + 1, slices))
+    told: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for *_, sop_uid, imaging_study, organization in damaged:
+        _log.error("the bytes of instance %s have changed", sop_uid)
+        told[imaging_study or "", organization].append(sop_uid)
+    for (imaging_study, organization), uids in told.items():
+        await _tell(bridge, imaging_study, organization, uids)
+    return len(damaged)
+
+
+async def _read(bridge: Bridge, after: str, before: str) -> list[Row]:
+    damaged: list[Row] = []
+    while rows := await bridge.database.run(ROWS, (after, before, PAGE)):
+        damaged += await asyncio.to_thread(_set_aside, bridge.blobs, rows)
+        after = str(rows[-1][0])
+    return damaged
+
+
+def _set_aside(blobs: Blobs, rows: list[Row]) -> list[Row]:
+    """Set aside what is damaged; which of it is lost for now.
+
+    What is not there at all is for `check` to tell.
+    """
+    found = []
+    for row in rows:
+        key, offset, transfer_syntax = row[:3]
+        if not blobs.is_sound(key, offset, transfer_syntax) and blobs.exists(key):
+            blobs.set_aside(key)
+            if blobs.exists(key):
+                _log.warning("the bytes of instance %s had changed and are mended", row[3])
+            else:
+                found.append(row)
+    return found
+
+
+async def _tell(bridge: Bridge, imaging_study: str, organization: str, uids: list[str]) -> None:
+    instant = now()
+    written = written_instant(instant)
+    task = {
+        "resourceType": "Task",
+        "status": "requested",
+        "intent": "order",
+        "priority": "urgent",
+        "code": codes.INSTANCE_DAMAGED.concept,
+        "description": f"No longer served until they are sent again: {', '.join(sorted(uids))}",
+        "authoredOn": written,
+        "lastModified": written,
+        "owner": {"reference": f"Organization/{organization}"},
+    }
+    if imaging_study:
+        task["focus"] = {"reference": f"ImagingStudy/{imaging_study}"}
+    context = RequestContext(OURSELVES, "create", "scrub", instant=instant)
+    async with bridge.store.begin(context) as work:
+        await work.create(content.made(task))
+
+
+def _name(turn: int, slices: int) -> str:
+    """Give the first name of a slice; past the last it is one that comes after every name."""
+    return f"{NAMES * turn // slices:016x}" if turn < slices else "g"
