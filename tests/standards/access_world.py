@@ -29,6 +29,7 @@ from fhir_server.core import Core, opened
 from fhir_server.main import build_http
 from fhir_server.settings import Settings
 from resources import codes, content
+from resources.agreement import AFFILIATION_CODE, SHARES
 from tests import build
 from tests.dicom_bridge.build import an_instance, part10
 
@@ -49,6 +50,10 @@ RELATED = "related"
 """Has to do with the patient, and neither wrote nor is named in anything of them."""
 KEPT_OUT = "kept-out"
 """Has to do with the patient, who dissents from what it would see."""
+PARTNER = "partner"
+"""Has nothing to do with the patient; the party shares with it what it creates."""
+LAPSED = "lapsed"
+"""With it the party shared once, will share some day, and works together; no more."""
 
 
 def about_the_patient() -> list[Json]:
@@ -151,6 +156,28 @@ def a_dissent() -> Json:
         "provision": {"type": "deny", "actor": [{"role": {"text": "x"}, "reference": kept_out}]},
     }  # fmt: skip
 
+
+def an_agreement(
+    organization: str, id: str, creator: str = PARTY, code: str = SHARES, **more: Any
+) -> Json:
+    """One organisation shares what it creates with another."""
+    return {
+        "resourceType": "OrganizationAffiliation", "id": id, "active": True,
+        "organization": {"reference": f"Organization/{creator}"},
+        "participatingOrganization": {"reference": f"Organization/{organization}"},
+        "code": [{"coding": [{"system": AFFILIATION_CODE, "code": code}]}], **more,
+    }  # fmt: skip
+
+
+AGREEMENTS = (
+    an_agreement(PARTNER, "shared"),
+    an_agreement(LAPSED, "ended", period={"start": "2020", "end": "2021-03-31"}),
+    an_agreement(LAPSED, "to-come", period={"start": "2300-01-01"}),
+    an_agreement(LAPSED, "inactive", active=False),
+    an_agreement(LAPSED, "work", code="reports-for"),
+    an_agreement(LAPSED, "passed-on", creator=PARTNER),
+    an_agreement(PARTY, "the-other-way", creator=LAPSED),
+)
 
 TYPES = sorted({one["resourceType"] for one in about_the_patient()})
 
@@ -282,12 +309,17 @@ async def _fill(settings: Settings, database_url: str) -> None:
             )
             for one in about_the_patient():
                 await work.create(content.made(one), one["id"])
-            for id, ods in ((KEPT_OUT, "ZZ999"), (RELATED, "ZZ998")):
+            others = (
+                (KEPT_OUT, "ZZ999"), (RELATED, "ZZ998"), (PARTNER, "ZZ997"), (LAPSED, "ZZ996"),
+            )  # fmt: skip
+            for id, ods in others:
                 await work.create(content.made(build.an_organization(id, ods)), id)
             await work.create(content.made(a_dissent()), "dissent")
+            for one in AGREEMENTS:
+                await work.create(content.made(one), one["id"])
         for ae, organization in (
             ("PARTY", PARTY), ("NOBODY", UNRELATED), ("ENDED", ENDED), ("KEPTOUT", KEPT_OUT),
-            ("RELATED", RELATED),
+            ("RELATED", RELATED), ("PARTNER", PARTNER), ("LAPSED", LAPSED),
         ):  # fmt: skip
             await peers.add(core.database, Peer(ae, "127.0.0.1", 11113, organization))
         spool = core.bridge.blobs.spool()
@@ -302,3 +334,9 @@ async def _fill(settings: Settings, database_url: str) -> None:
             " ($4, 'hidden', 'Task', 'now', $3)",
             (ENDED, KEPT_OUT, FOREVER, RELATED),
         )
+        await core.database.run(
+            "update current set organizations = array[$1] || organizations[2:]"
+            " where id = 'hidden' and type <> 'Binary'",
+            (PARTY,),
+        )
+        await core.database.run("update maker set organization = $1 where id = 'hidden'", (PARTY,))

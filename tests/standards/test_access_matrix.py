@@ -32,7 +32,9 @@ from tests.standards.access_world import (
     FOREVER,
     INSTANCE,
     KEPT_OUT,
+    LAPSED,
     NHS,
+    PARTNER,
     PARTY,
     SERIES,
     STUDY,
@@ -276,11 +278,14 @@ def dicomweb_probes() -> Iterator[Probe]:
 OFTEN = (
     (UNRELATED, "referrer", "user/*.cruds", None),
     (ENDED, "application", "system/*.cruds", None),
+    (LAPSED, "application", "system/*.cruds", None),
     (PARTY, "reporter", "patient/*.cruds launch/patient", "seen"),
 )
 RARELY = (
     *((UNRELATED, role, "user/*.cruds", None) for role in sorted({*roles.ROLES} - {"system"})),
     (ENDED, "operator", "user/*.cruds", None),
+    (LAPSED, "reporter", "user/*.cruds", None),
+    (PARTNER, "application", "patient/*.cruds", "seen"),
     (PARTY, "application", "patient/*.cruds", "seen"),
     (PARTY, "application", "user/Organization.rs", None),
     (UNRELATED, "application", "system/*.cruds?_id=seen", None),
@@ -457,6 +462,26 @@ def test_an_emergency_that_has_ended_or_is_nobodys_shows_nothing(
         assert WORD.encode() not in answer.content, probe
 
 
+def test_who_is_shared_with_is_shown_what_the_party_created_and_writes_nothing(
+    world: World,
+) -> None:
+    """But for the Provenance of acts, which the server created."""
+    client = world.client(PARTNER, "application", "system/*.cruds")
+
+    for probe in reading():
+        answer = told(client, probe)
+        shown = WORD in answer.text or WORD.encode() in answer.content or STUDY in answer.text
+        if probe.shows and "_has:Provenance" not in probe.address:
+            assert answer.status_code == 200, (probe, answer.text[:300])
+            assert shown or any(one in probe.address for one in OCTETS), probe
+    party = world.client(PARTY, "application", "system/*.cruds")
+    before = party.get("/fhir/_history?_count=1000").json()["entry"]
+    for probe in fhir_probes():
+        if probe.method != "GET":
+            assert told(client, probe).status_code != 201, probe
+    assert party.get("/fhir/_history?_count=1000").json()["entry"] == before
+
+
 EXPORTS = ("$export", "Patient/$export", f"$export?_type={','.join(TYPES[:3])},Patient")
 
 
@@ -478,8 +503,11 @@ def exported(world: World, client: httpx.Client) -> str:
     return found
 
 
-def test_an_export_shows_a_party_all_of_it(world: World) -> None:
-    told_of = exported(world, world.client(PARTY, "application", "system/*.rs"))
+@pytest.mark.parametrize("organization", [PARTY, PARTNER])
+def test_an_export_shows_a_party_and_who_is_shared_with_all_of_it(
+    world: World, organization: str
+) -> None:
+    told_of = exported(world, world.client(organization, "application", "system/*.rs"))
 
     for type in {*TYPES} - {"Binary"}:
         assert re.search(rf'"resourceType": ?"{type}"[^\n]*{WORD}', told_of), type
@@ -641,18 +669,21 @@ OF_PATIENTS: tuple[Json, ...] = (
 """PS3.4 Section C.6.1: what the Patient Root model asks beside."""
 
 
-def test_a_party_finds_and_gets_the_study_by_dicom(world: World) -> None:
+@pytest.mark.parametrize("ae_title", ["PARTY", "PARTNER"])
+def test_a_party_and_who_is_shared_with_find_and_get_the_study_by_dicom(
+    world: World, ae_title: str
+) -> None:
     for keys in LEVELS:
-        assert found(world, "PARTY", STUDY_ROOT, **keys), keys
+        assert found(world, ae_title, STUDY_ROOT, **keys), keys
     for keys in OF_PATIENTS:
-        assert found(world, "PARTY", PATIENT_ROOT, **keys), keys
+        assert found(world, ae_title, PATIENT_ROOT, **keys), keys
     for model in (STUDY_ROOT_GET, PATIENT_ROOT_GET):
-        assert retrieved(world, "PARTY", model) == 1
+        assert retrieved(world, ae_title, model) == 1
     for model in (STUDY_ROOT_MOVE, PATIENT_ROOT_MOVE):
-        assert moved(world, "PARTY", model) != moved(world, "PARTY", model, f"{STUDY}2")
+        assert moved(world, ae_title, model) != moved(world, ae_title, model, f"{STUDY}2")
 
 
-@pytest.mark.parametrize("ae_title", ["NOBODY", "ENDED", "KEPTOUT"])
+@pytest.mark.parametrize("ae_title", ["NOBODY", "ENDED", "KEPTOUT", "LAPSED"])
 def test_a_peer_that_has_nothing_to_do_with_the_patient_finds_nothing(
     world: World, ae_title: str
 ) -> None:
