@@ -1,7 +1,9 @@
 """Bridge: what every way in and out of DICOM works with, put together once by `main`."""
 
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import Any
 
 from dicom_bridge.blobs import Blobs
 from dicom_bridge.counting import Counting
@@ -26,6 +28,9 @@ class Bridge:
         Our own AE title.
     tls
         With what peers are met over TLS; None: they are not.
+    identify
+        Says who somebody is who gives a login and a passcode, or a token (`dimse.identity`); None:
+        whoever associates is only the peer.
     """
 
     database: Database
@@ -35,6 +40,7 @@ class Bridge:
     ae_title: str = "ISOCENTRE"
     executor: Executor | None = None
     tls: Files | None = None
+    identify: Callable[[str, str, str, str], Coroutine[Any, Any, Any]] | None = None
     counting: Counting = field(default_factory=Counting)
     crew: Crew = field(default_factory=Crew)
     intake: Intake = field(init=False)

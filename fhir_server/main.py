@@ -34,6 +34,7 @@ from fhir_server.access.withdrawn import Withdrawn
 from fhir_server.audit import anchor, syslog
 from fhir_server.audit.syslog import Receiver
 from fhir_server.core import Core, opened
+from fhir_server.identities import Identities
 from fhir_server.logs import Access
 from fhir_server.metrics import Meter
 from fhir_server.patience import PatientProtocol, PatientServer, prepare
@@ -47,6 +48,7 @@ from smart_apps.admin.routes import Admin
 from smart_apps.authorization.routes import OPENID_CONFIGURATION, SMART_CONFIGURATION
 from smart_apps.authorization.routes import routes as authorization_routes
 from smart_apps.authorization.server import SmartServer
+from smart_apps.authorization.signing_in import SignInDesk
 from smart_apps.authorization.tokens import Issuer
 from smart_apps.authorization.upstream import Upstream
 from smart_apps.origins import CrossOrigin, Origins
@@ -214,6 +216,11 @@ def dicom(settings: Settings, database_url: str, seat: Seat) -> None:
         async with opened(settings, database_url) as core:
             core.bridge.counting = Counting(meter.count)
             heeding = asyncio.create_task(own_parameters.heed(core.database))
+            withdrawn = Withdrawn()
+            following = asyncio.create_task(withdrawn.follow(core.database.url))
+            checker = TokenChecker(Keys.load(settings.data_dir), settings.url, withdrawn)
+            desk = SignInDesk(core.database, core.ledger)
+            core.bridge.identify = Identities(desk, checker, withdrawn).identify
             gc.collect()
             gc.freeze()
             await _until_told(
@@ -226,6 +233,7 @@ def dicom(settings: Settings, database_url: str, seat: Seat) -> None:
                     ready=lambda port: seat.ready(),
                 )
             )
+            following.cancel()
             heeding.cancel()
 
     uvloop.run(run())

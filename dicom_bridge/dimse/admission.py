@@ -2,7 +2,7 @@
 
 References
 ----------
-* PS3.8 Section 9.3.4 (A-ASSOCIATE-RJ: reasons), Table 9-21
+* PS3.8 Section 9.3.4 (A-ASSOCIATE-RJ: reasons), Table 9-21; PS3.7 Section D.3.3.7 (user identity)
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from dicom_bridge import counting, tls
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.dimse import peers
+from dicom_bridge.dimse import identity, peers
 from dicom_bridge.dimse.peers import Peer
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.dimse.sender import Sender
@@ -20,12 +20,12 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import Scopes
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
-from resources.errors import Refusal
+from resources.errors import Refusal, Unauthenticated
 
 LEAST_PDU: Final = 128
 """Maximum Length, in bytes, below which nothing useful can be sent to a peer (PS3.8 Annex D.1)."""
 
-REJECTED_PERMANENT, BY_USER, BY_PRESENTATION = 0x01, 0x01, 0x03
+REJECTED_PERMANENT, BY_USER, BY_ACSE, BY_PRESENTATION = 0x01, 0x01, 0x02, 0x03
 NO_REASON, UNKNOWN_CALLING, CONGESTION = 0x01, 0x03, 0x01
 """PS3.8 Table 9-21."""
 
@@ -71,7 +71,7 @@ class Admission:
         shown: bytes = getattr(association.dul.socket, "certificate", bytes)()
         is_known = peer is not None and self._is_trusted(peer, address, shown)
         if peer is not None and is_known and called == self._bridge.ae_title:
-            association.sender = Sender(peer, address)
+            self._admit(association, peer, address, is_safe=bool(shown) or peers.is_near(address))
             return
         reason = "called AE title" if called != self._bridge.ae_title else "calling AE title"
         with contextlib.suppress(Refusal):  # who is rejected is rejected, audited or not
@@ -80,6 +80,33 @@ class Admission:
             )
         if called == self._bridge.ae_title:
             self._reject(association, BY_USER, UNKNOWN_CALLING)
+
+    def _admit(self, association: Any, peer: Peer, address: str, *, is_safe: bool) -> None:
+        """Admit the peer, in the name of a person if it proves that.
+
+        Parameters
+        ----------
+        is_safe
+            Nobody reads what passes on the line: a passcode may.
+        """
+        item, identify = identity.asked(association), self._bridge.identify
+        if item is None or identify is None:
+            association.sender = Sender(peer, address)
+            return
+        try:
+            if not is_safe:
+                raise Unauthenticated("not over a line that others may read")
+            proved = identity.proved(identify, item, peer.organization, address)
+            association.sender = Sender(peer, address, self._portal.call(proved))
+        except Unauthenticated as refusal:
+            with contextlib.suppress(Refusal):
+                detail = f"association rejected: {refusal.reason}"
+                self._portal.call(self._audit(peer.ae, peer, address, detail))
+            self._reject(association, BY_ACSE, NO_REASON)
+        except Refusal:
+            self._reject(association, BY_PRESENTATION, CONGESTION)
+        else:
+            identity.answer(association, item)
 
     def _is_trusted(self, peer: Peer, address: str, shown: bytes) -> bool:
         """Whether the line proves who calls: its certificate, or a place that is trusted.

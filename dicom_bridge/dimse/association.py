@@ -132,7 +132,11 @@ class AcceptedAssociation(Association):
     def _serve_request(self, msg: Any, context_id: int) -> None:
         """Serve a request; whatever becomes of it, the data set it brought is not left behind."""
         try:
-            if not msg.is_valid_request:
+            sender = getattr(self, "sender", None)
+            if sender is not None and not sender.is_current:
+                _log.info("an association ends: its user has to prove anew who it is")
+                self.abort()
+            elif not msg.is_valid_request:
                 _log.warning("an association ends: a message that asks for nothing")
                 self.abort()
             elif manners.fits(msg, self._accepted_cx.get(context_id)):

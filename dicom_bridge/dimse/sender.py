@@ -10,10 +10,12 @@ from functools import partial
 
 from dicom_bridge import ingest
 from dicom_bridge.bridge import Bridge
+from dicom_bridge.dimse.identity import Person
 from dicom_bridge.dimse.peers import Peer
 from dicom_bridge.dimse.portal import Portal
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
+from resources.errors import Forbidden
 
 
 @dataclass
@@ -22,14 +24,29 @@ class Sender:
 
     peer: Peer
     address: str
+    person: Person | None = None
+    """In whose name the peer asks, if it proved that."""
     principal: Principal = field(init=False)
     studies: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.principal = self.peer.principal
+        self.principal = self.person.principal if self.person else self.peer.principal
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what the association was admitted for still counts."""
+        return self.person is None or self.person.counts
 
     def context(self, interaction: str) -> RequestContext:
-        """The context of one request of this peer."""
+        """The context of one request of this peer.
+
+        Raises
+        ------
+        Forbidden
+            What proved in whose name it asks has ended.
+        """
+        if not self.is_current:
+            raise Forbidden("the proof of who is asking has ended", "", "login")
         return RequestContext(self.principal, interaction, origin=self.address)
 
     def sends(self, study_uid: str, bridge: Bridge, portal: Portal) -> None:

@@ -35,20 +35,28 @@ class SignInDesk:
         self, login: str, password: str, origin: str, instant: int
     ) -> tuple[str | None, str]:
         """Give the new cookie of the browser, or None and the reason to show."""
+        acting, reason = await self.proved(login, password, origin, instant)
+        return (await self._opened(acting, instant) if acting else None), reason
+
+    async def proved(
+        self, login: str, password: str, origin: str, instant: int
+    ) -> tuple[list[users.User], str]:
+        """Give who it is, once for each role, or nobody and the reason to show."""
         whose = login, origin, instant
         too_often = await attempts.are_too_many(self._database, *whose)
         if too_often or await attempts.note(self._database, *whose):
             known = await users.acting(self._database, login)
             await self._note(known[0] if known else None, origin, instant, "too many attempts")
-            return None, TOO_OFTEN
+            return [], TOO_OFTEN
         acting = await users.acting(self._database, login)
         kept = acting[0].password if acting else _nobody()
         fits = await to_thread.run_sync(passwords.matches, password, kept, limiter=self._limiter)
         if not acting or not fits:
             await self._note(acting[0] if acting else None, origin, instant, "wrong password")
-            return None, WRONG
+            return [], WRONG
         await attempts.forget(self._database, login, origin, instant)
-        return await self._opened(acting, origin, instant), ""
+        await self._note(acting[0], origin, instant, "")
+        return acting, ""
 
     async def vouched_for(self, login: str, origin: str, instant: int) -> str | None:
         """Give the new cookie for somebody another provider vouches for, if they log in here."""
@@ -56,13 +64,12 @@ class SignInDesk:
         if not acting:
             await self._note(None, origin, instant, "nobody here by that name")
             return None
-        return await self._opened(acting, origin, instant)
-
-    async def _opened(self, acting: list[users.User], origin: str, instant: int) -> str:
-        role = acting[0].practitioner_role if len(acting) == 1 else ""
-        cookie = await sign_ins.open(self._database, acting[0].login, role, instant)
         await self._note(acting[0], origin, instant, "")
-        return cookie
+        return await self._opened(acting, instant)
+
+    async def _opened(self, acting: list[users.User], instant: int) -> str:
+        role = acting[0].practitioner_role if len(acting) == 1 else ""
+        return await sign_ins.open(self._database, acting[0].login, role, instant)
 
     async def _note(self, user: users.User | None, origin: str, instant: int, failure: str) -> None:
         """Audit an attempt. What was typed as a login is not kept: it may be a password."""
