@@ -170,19 +170,6 @@ class AvailabilityRow(SQLModel, table=True):
     due: int = Field(sa_type=BigInteger)
 
 
-class ClaimRow(SQLModel, table=True):
-    """A Task that is held over DICOM, by whoever knows the Transaction UID (0008,1195)."""
-
-    __tablename__ = "claim"
-
-    task: str = Field(sa_type=KeyText, primary_key=True)
-    """Id of the Task."""
-    transaction_uid: str = Field(sa_type=KeyText)
-    owner: str = Field(sa_type=KeyText)
-    """Task.owner since the claim: when it is another's, the claim is over."""
-    taken: int = Field(sa_type=BigInteger)
-
-
 class PerformedStepRow(SQLModel, table=True):
     """A General Purpose Performed Procedure Step, as its performer tells of it."""
 

@@ -1,4 +1,4 @@
-"""Peers over TLS and peers that are told of availability; claims and steps over DICOM."""
+"""Peers over TLS and peers that are told of availability; general purpose steps that are performed."""
 
 from alembic import op
 
@@ -25,14 +25,6 @@ TABLES = (
     )
     """,
     """
-    CREATE TABLE claim (
-        task text COLLATE "C" PRIMARY KEY,
-        transaction_uid text COLLATE "C" NOT NULL,
-        owner text COLLATE "C" NOT NULL,
-        taken bigint NOT NULL
-    )
-    """,
-    """
     CREATE TABLE performed_step (
         uid text COLLATE "C" PRIMARY KEY,
         task text COLLATE "C" NOT NULL,
@@ -52,6 +44,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop them."""
-    for name in ("performed_step", "claim", "availability"):
+    for name in ("performed_step", "availability"):
         op.execute(f"DROP TABLE {name}")
     op.execute("ALTER TABLE peer DROP COLUMN subject, DROP COLUMN tls, DROP COLUMN informed")
