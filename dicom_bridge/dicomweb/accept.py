@@ -8,14 +8,15 @@ References
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
+from dicom_bridge.pixels import syntaxes
 from resources.errors import Invalid
 
-EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
-IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
-DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+DEFLATED: Final = syntaxes.DEFLATED
+EXPLICIT_LITTLE: Final = syntaxes.EXPLICIT_LITTLE
+IMPLICIT_LITTLE: Final = syntaxes.IMPLICIT_LITTLE
 
 DICOM: Final = "application/dicom"
 DICOM_JSON: Final = "application/dicom+json"
@@ -133,47 +134,68 @@ class Chosen(NamedTuple):
 
     type: str
     multipart: bool
+    syntax: str = ""
+    """The transfer syntax to be made; empty: as stored."""
 
 
-def choose_instances(ranges: list[MediaRange], syntaxes: frozenset[str]) -> Chosen | None:
+def choose_instances(ranges: list[MediaRange], stored: frozenset[str]) -> Chosen | None:
     """Pick how instances stored in these transfer syntaxes are sent; None: none acceptable.
 
-    They leave as they are stored. A range with a transfer-syntax other than ``*`` is therefore
-    acceptable only if all are stored in it. One without the parameter means Explicit VR Little
-    Endian by PS3.18 Table 8.7.3-2; it is read as "as stored" here, since the part says which
-    transfer syntax it has, and a study refused helps nobody.
+    A range without transfer-syntax means Explicit VR Little Endian by PS3.18 Table 8.7.3-2; it is
+    read as "as stored" here, since the part says which transfer syntax it has, and a study
+    refused helps nobody. A transfer syntax that is asked for is made where that loses nothing.
     """
-    for one in ranges:
-        if one.syntax not in {"", "*"} and syntaxes != {one.syntax}:
-            continue
-        if one.type == "*/*" or one.part == DICOM or (one.type == RELATED and not one.part):
-            return Chosen(DICOM, multipart=True)
-        if one.type in {DICOM, "application/*"}:
-            return Chosen(DICOM, multipart=False)
-    return None
+    return _best((one, _instances(one, stored)) for one in ranges)
 
 
-def choose_frames(ranges: list[MediaRange], syntax: str) -> Chosen | None:
+def choose_frames(ranges: list[MediaRange], stored: str) -> Chosen | None:
     """Pick how frames stored in a transfer syntax are sent; None: none acceptable.
 
-    Nothing is decoded here, so octet-stream without transfer-syntax, which means uncompressed
-    pixels, is acceptable for native pixels only.
+    Here the default of PS3.18 Table 8.7.3-5 holds: octet-stream without transfer-syntax is
+    uncompressed pixels.
     """
-    stored = FRAME_TYPES.get(syntax, OCTETS)
-    for one in ranges:
-        wrapped = one.type == RELATED
-        kind = one.part if wrapped else one.type
-        if kind in {"", "*/*"}:
-            if one.syntax in {"", "*", syntax}:
-                return Chosen(stored, multipart=True)
-            continue
-        if kind not in {OCTETS, stored}:
-            continue
-        asked = one.syntax or DEFAULT_SYNTAX.get(kind, "")
-        native = asked == EXPLICIT_LITTLE and syntax in NATIVE
-        if asked in {"*", syntax} or native:
-            return Chosen(kind, multipart=wrapped)
+    return _best((one, _frames(one, stored)) for one in ranges)
+
+
+def _best(choices: Iterable[tuple[MediaRange, Chosen | None]]) -> Chosen | None:
+    """Pick by quality, and among equals what is stored before what is to be made."""
+    found = [(one.quality, chosen) for one, chosen in choices if chosen is not None]
+    if not found:
+        return None
+    return max(found, key=lambda each: (each[0], not each[1].syntax))[1]
+
+
+def _instances(one: MediaRange, stored: frozenset[str]) -> Chosen | None:
+    if one.type == "*/*" or one.part == DICOM or (one.type == RELATED and not one.part):
+        multipart = True
+    elif one.type in {DICOM, "application/*"}:
+        multipart = False
+    else:
+        return None
+    if one.syntax in {"", "*"} or stored == {one.syntax}:
+        return Chosen(DICOM, multipart)
+    if all(syntaxes.convertible(each, one.syntax) for each in stored):
+        return Chosen(DICOM, multipart, one.syntax)
     return None
+
+
+def _frames(one: MediaRange, stored: str) -> Chosen | None:
+    wrapped = one.type == RELATED
+    kind = one.part if wrapped else one.type
+    own = FRAME_TYPES.get(stored, OCTETS)
+    asked = one.syntax
+    if kind in {"", "*/*"}:
+        if asked in {"", "*", stored}:
+            return Chosen(own, multipart=True)
+        kind, wrapped = FRAME_TYPES.get(asked, OCTETS), True
+    if kind in {OCTETS, own}:
+        meant = asked or DEFAULT_SYNTAX.get(kind, "")
+        native = meant == EXPLICIT_LITTLE and stored in NATIVE
+        if meant in {"*", stored} or native:
+            return Chosen(kind, wrapped)
+    wanted = asked if asked not in {"", "*"} else DEFAULT_SYNTAX.get(kind, "")
+    fits = kind in {OCTETS, FRAME_TYPES.get(wanted, OCTETS)} and wanted != IMPLICIT_LITTLE
+    return Chosen(kind, wrapped, wanted) if fits and syntaxes.convertible(stored, wanted) else None
 
 
 _MEDIA: Final = re.compile(r"[a-z0-9!#$&^_.+*-]{1,64}/[a-z0-9!#$&^_.+*-]{1,64}")

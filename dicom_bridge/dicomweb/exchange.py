@@ -8,6 +8,7 @@ from starlette.requests import Request
 from dicom_bridge import instance, retrieval
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dicomweb.accept import MediaRange, acceptable
+from dicom_bridge.holdings import Held
 from fhir_server.access.token import TokenChecker
 from fhir_server.context import RequestContext
 
@@ -76,6 +77,13 @@ class Call:
             uids["StudyInstanceUID"],
             uids.get("SeriesInstanceUID"),
             uids.get("SOPInstanceUID"),
+        )
+
+    def location(self, held: Held) -> str:
+        """Say where an instance is retrieved."""
+        return (
+            f"{self.web.base_url}/studies/{held.study_uid}/series/{held.series_uid}"
+            f"/instances/{held.sop_uid}"
         )
 
     def acceptable(self) -> list[MediaRange]:

@@ -21,7 +21,7 @@ from dicom_bridge.dicomweb import accept, payload
 from dicom_bridge.dicomweb.exchange import Call
 from dicom_bridge.dicomweb.problems import NotAcceptable
 from dicom_bridge.holdings import Held
-from dicom_bridge.pixels.crew import Task
+from dicom_bridge.pixels.tasks import Picture
 from dicom_bridge.pixels.wanted import FORMATS, FUNCTIONS, LINEAR, MOST_SIDE, Viewport, Window
 from resources.errors import Invalid, NotFound
 
@@ -70,7 +70,7 @@ async def _picture(
 ) -> Response:
     type = _media_type(call, moving=moving)
     window = _window(call)
-    task = Task(
+    task = Picture(
         await call.web.bridge.blobs.path(held.blob, found.permit),
         numbers,
         type,

@@ -1,8 +1,9 @@
 """WADO-RS: retrieve instances, metadata, frames and bulk data.
 
-Instances leave byte for byte as they are stored. All files are looked up before the first byte
-is sent and the length is stated, so that a study is complete or visibly not (no success is ever
-partial).
+Instances leave byte for byte as they are stored, unless another transfer syntax is asked for. All
+files are looked up before the first byte is sent and the length is stated, so that a study is
+complete or visibly not (no success is ever partial). Of what is transcoded on its way, the length
+cannot be stated: if that fails after the first instance, the connection breaks off.
 
 References
 ----------
@@ -22,7 +23,7 @@ from typing import Final
 from starlette.responses import Response
 
 from dicom_bridge import bulk, frames, retrieval
-from dicom_bridge.dicomweb import accept, payload
+from dicom_bridge.dicomweb import accept, payload, transcoded
 from dicom_bridge.dicomweb.accept import Chosen
 from dicom_bridge.dicomweb.exchange import Call
 from dicom_bridge.dicomweb.problems import NotAcceptable
@@ -45,6 +46,8 @@ async def instances(call: Call) -> Response:
     chosen = accept.choose_instances(call.acceptable(), syntaxes)
     if chosen is None or (not chosen.multipart and len(found.instances) > 1):
         raise NotAcceptable("The instances are kept in another transfer syntax", "Accept")
+    if chosen.syntax:
+        return await transcoded.instances(call, found, chosen)
     blobs = [one.blob for one in found.instances]
     paths = await call.web.bridge.blobs.paths(blobs, found.permit)
     pieces = [_whole(call, *each) for each in zip(found.instances, paths, strict=True)]
@@ -85,6 +88,8 @@ async def frame_list(call: Call) -> Response:
     chosen = accept.choose_frames(call.acceptable(), held.transfer_syntax)
     if chosen is None or (not chosen.multipart and len(numbers) > 1):
         raise NotAcceptable("The frames are kept in another transfer syntax", "Accept")
+    if chosen.syntax:
+        return await transcoded.frame_list(call, found, chosen, numbers)
     taken = await _frames(call, held, found.permit, numbers)
     return _frame_response(call, held, chosen, numbers, taken)
 
@@ -124,14 +129,8 @@ _layouts: OrderedDict[str, Layout] = OrderedDict()
 
 def _whole(call: Call, held: Held, path: Path) -> payload.Piece:
     type = f"{accept.DICOM}; transfer-syntax={held.transfer_syntax}"
-    return payload.Piece(type, _location(call, held), path, 0, held.dataset_offset + held.size)
-
-
-def _location(call: Call, held: Held) -> str:
-    return (
-        f"{call.web.base_url}/studies/{held.study_uid}/series/{held.series_uid}"
-        f"/instances/{held.sop_uid}"
-    )
+    length = held.dataset_offset + held.size
+    return payload.Piece(type, call.location(held), path, 0, length)
 
 
 def _frame_response(
@@ -143,7 +142,7 @@ def _frame_response(
     type = f"{chosen.type}; transfer-syntax={syntax}"
     if not chosen.multipart:
         return payload.Pieces(taken[:1], len(taken[0]), type)
-    where = _location(call, held)
+    where = call.location(held)
     parts = [
         (type, f"{where}/frames/{number}", content)
         for number, content in zip(numbers, taken, strict=True)

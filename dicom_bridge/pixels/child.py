@@ -11,65 +11,93 @@ References
 import resource
 import sys
 import time
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from dicom_bridge.pixels import decoding, rendering
-from dicom_bridge.pixels.limits import MEMORY, MOST_FRAMES, REFUSALS, SECONDS
+from dicom_bridge.pixels import decoding, rendering, tasks, transcoding
+from dicom_bridge.pixels.limits import (
+    MEMORY,
+    MOST_FRAMES,
+    OCTETS_WHOLE,
+    REFUSALS,
+    SECONDS,
+    SECONDS_WHOLE,
+)
+from dicom_bridge.pixels.tasks import Frames, Picture, Task, Whole
 from dicom_bridge.pixels.wanted import Viewport, Wanted, Window
-from resources.errors import Refusal, Unsupported
+from resources.errors import Exhausted, Refusal, Unsupported
 
 
-def serve(tasks: BinaryIO, answers: BinaryIO) -> None:
+def serve(lines: BinaryIO, answers: BinaryIO) -> None:
     """Answer tasks until there are no more."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for line in tasks:
-        _be_quick()
-        head, content = _done(orjson.loads(line))
-        answers.write(orjson.dumps({**head, "length": len(content)}) + b"\n" + content)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (OCTETS_WHOLE, OCTETS_WHOLE))
+    for line in lines:
+        task = tasks.read(line)
+        _be_quick(SECONDS_WHOLE if isinstance(task, Whole) else SECONDS)
+        head, pieces = _done(task)
+        head["lengths"] = [len(piece) for piece in pieces]
+        answers.write(orjson.dumps(head) + b"\n")
+        answers.writelines(pieces)
         answers.flush()
 
 
-def _be_quick() -> None:
+def _be_quick(seconds: int) -> None:
     """Let the kernel end us when this task takes too long."""
-    limit = int(time.process_time()) + SECONDS
+    limit = int(time.process_time()) + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
-def _done(task: dict[str, Any]) -> tuple[dict[str, str], bytes]:
+def _done(task: Task) -> tuple[dict[str, Any], list[bytes]]:
     try:
-        return {}, render(task)
+        return {}, _pieces(task)
     except Refusal as refusal:
         kind = type(refusal).__name__
         named = kind if kind in REFUSALS else Unsupported.__name__
-        return {"refusal": named, "reason": refusal.reason, "at": refusal.at}, b""
+        return {"refusal": named, "reason": refusal.reason, "at": refusal.at}, []
     except MemoryError:
-        return {"refusal": "Unsupported", "reason": "The pixels take too much memory"}, b""
+        return {"refusal": "Unsupported", "reason": "The pixels take too much memory"}, []
     except Exception as error:  # whatever decoders make of hostile bytes, which are kept
         print(type(error).__name__, file=sys.stderr)
-        return {"refusal": "Unsupported", "reason": "The pixels cannot be decoded"}, b""
+        return {"refusal": "Unsupported", "reason": "The pixels cannot be decoded"}, []
 
 
-def render(task: dict[str, Any]) -> bytes:
-    """Render the frames that a task names (`crew.Task`)."""
-    path = Path(task["path"])
-    ds = decoding.description(path)
+def _pieces(task: Task) -> list[bytes]:
+    match task:
+        case Picture():
+            return [render(task)]
+        case Frames():
+            return transcoding.frame_list(task.path, task.offset, list(task.frames), task.syntax)
+        case Whole():
+            _write_whole(task)
+            return []
+
+
+def _write_whole(task: Whole) -> None:
+    try:
+        transcoding.whole(task.path, task.offset, task.syntax, task.into)
+    except OSError as error:
+        raise Exhausted("There is no room to transcode the instance") from error
+
+
+def render(task: Picture) -> bytes:
+    """Render the frames that a task names."""
+    ds = decoding.description(task.path)
     count = int(ds.get("NumberOfFrames") or 1)
     wanted = Wanted(
-        task["type"],
-        task["quality"],
-        Window(*task["window"]) if task["window"] else None,
-        Viewport(*task["viewport"]) if task["viewport"] else None,
+        task.type,
+        task.quality,
+        Window(*task.window) if task.window else None,
+        Viewport(*task.viewport) if task.viewport else None,
     )
-    numbers = task["frames"] or list(range(1, count + 1))
+    numbers = task.frames or list(range(1, count + 1))
     if wanted.type != "image/gif":
-        numbers = numbers[:1] if task["frames"] else [(count + 1) // 2]
+        numbers = numbers[:1] if task.frames else [(count + 1) // 2]
     if len(numbers) > MOST_FRAMES:
         raise Unsupported(f"More than {MOST_FRAMES} frames are not shown as one picture")
-    frames = [decoding.frame(path, ds, number) for number in numbers]
+    frames = [decoding.frame(task.path, ds, number) for number in numbers]
     return rendering.rendered(frames, ds, numbers[0], wanted)
 
 

@@ -10,40 +10,26 @@ import logging
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
+from dicom_bridge.pixels import tasks
 from dicom_bridge.pixels.limits import REFUSALS
+from dicom_bridge.pixels.tasks import Frames, Picture, Task, Whole
 from resources.errors import Exhausted, Unsupported
 
 SIZE: Final = max(1, (os.cpu_count() or 2) // 2)
 """Children of one process."""
 SECONDS: Final = 30.0
-"""How long a task may take, with all that stands before it in its child."""
+"""How long a task may take."""
+SECONDS_WHOLE: Final = 120.0
+"""How long transcoding a whole instance may take."""
 WAITING: Final = 64
 """Tasks that may wait for a child."""
 IDLE_SECONDS: Final = 60.0
 
 _log = logging.getLogger(__name__)
-
-
-class Task(NamedTuple):
-    """What is to be rendered: a file, which frames (empty: all), and how."""
-
-    path: Path
-    frames: Sequence[int]
-    type: str
-    quality: int
-    window: Sequence[Any] | None
-    viewport: Sequence[Any] | None
-
-    @property
-    def line(self) -> bytes:
-        """The task as a child reads it."""
-        return orjson.dumps({**self._asdict(), "path": str(self.path)}) + b"\n"
 
 
 class Crew:
@@ -55,7 +41,7 @@ class Crew:
         self._waiting = 0
         self._letting_go: asyncio.TimerHandle | None = None
 
-    async def render(self, task: Task) -> bytes:
+    async def render(self, task: Picture) -> bytes:
         """Let a child render.
 
         Raises
@@ -65,6 +51,18 @@ class Crew:
         Exhausted
             Too many wait already.
         """
+        (picture,) = await self._done(task)
+        return picture
+
+    async def frames(self, task: Frames) -> list[bytes]:
+        """Let a child give frames in another transfer syntax; it raises as `render` does."""
+        return await self._done(task)
+
+    async def transcode(self, task: Whole) -> None:
+        """Let a child write an instance in another transfer syntax; it raises as `render` does."""
+        await self._done(task)
+
+    async def _done(self, task: Task) -> list[bytes]:
         if self._waiting >= WAITING:
             raise Exhausted("Too many pictures are wanted at once")
         self._waiting += 1
@@ -82,11 +80,11 @@ class Crew:
         for child in children:
             await _end(child)
 
-    async def _by_a_child(self, task: Task) -> bytes:
+    async def _by_a_child(self, task: Task) -> list[bytes]:
         child = self._idle.pop() if self._idle else await _begun()
         try:
-            async with asyncio.timeout(SECONDS):
-                head, content = await _answer(child, task)
+            async with asyncio.timeout(SECONDS_WHOLE if isinstance(task, Whole) else SECONDS):
+                head, pieces = await _answer(child, task)
         except TimeoutError as error:
             await _end(child)
             raise Unsupported("The pixels take too long to decode") from error
@@ -101,7 +99,7 @@ class Crew:
         self._let_go_later()
         if "refusal" in head:
             raise REFUSALS[head["refusal"]](head["reason"], head.get("at", ""))
-        return content
+        return pieces
 
     def _let_go_later(self) -> None:
         if self._letting_go is not None:
@@ -121,13 +119,13 @@ async def _begun() -> Process:
     return await asyncio.create_subprocess_exec(*line, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
 
 
-async def _answer(child: Process, task: Task) -> tuple[dict[str, Any], bytes]:
+async def _answer(child: Process, task: Task) -> tuple[dict[str, Any], list[bytes]]:
     assert child.stdin is not None
     assert child.stdout is not None
-    child.stdin.write(task.line)
+    child.stdin.write(tasks.written(task))
     await child.stdin.drain()
     head: dict[str, Any] = orjson.loads(await child.stdout.readuntil(b"\n"))
-    return head, await child.stdout.readexactly(head["length"])
+    return head, [await child.stdout.readexactly(length) for length in head["lengths"]]
 
 
 async def _end(child: Process) -> None:
