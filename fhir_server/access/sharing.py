@@ -46,3 +46,24 @@ def seen(alias: str, organization: str, instant: str) -> str:
         f" when {alias}.type = 'Patient' and {creator} = '' then {alias}.terms && {keeping}"
         f" else {creator} = any({sharing}) end)"
     )
+
+
+def overseen(alias: str, organization: str) -> str:
+    """Write the condition that a row of the ledger tells what came of sharing.
+
+    Who shares, or did, is told what those it shares with did with what it created, for as long as
+    the ledger is kept.
+
+    Parameters
+    ----------
+    alias
+        Of the row of `audit`.
+    organization
+        SQL of the organisation that asks.
+    """
+    partners = f"array(select s.organization from sharing as s where s.creator = {organization})"
+    return (
+        f"({alias}.organization = any({partners}) and exists (select from current as c"
+        f" where c.type = {alias}.type and c.id = {alias}.id"
+        f" and c.organizations[1] = {organization}))"
+    )

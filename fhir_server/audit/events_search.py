@@ -1,9 +1,10 @@
 """Read and search the ledger as AuditEvents.
 
 Who may see a row: the system; and, if scope and role let them see AuditEvents at all, those whose
-organisation the agent acted for, or whose organisation has to do with the patient concerned. What
-concerns no organisation (a failed sign-in of nobody known, a rejected association of a stranger, a
-start and a stop) is seen by auditors and administrators of the one that holds the installation.
+organisation the agent acted for, or whose organisation has to do with the patient concerned, or
+shares with the agent's what it created and the agent looked at. What concerns no organisation (a
+failed sign-in of nobody known, a rejected association of a stranger, a start and a stop) is seen by
+auditors and administrators of the one that holds the installation.
 
 To look at the ledger is an event too (DICOM PS3.15 Section A.5.3.2, "Audit Log Used"): its row is
 durable before the answer, which does not have it yet.
@@ -16,7 +17,7 @@ References
 from dataclasses import replace
 from typing import Any, Final
 
-from fhir_server.access import gate
+from fhir_server.access import gate, sharing
 from fhir_server.access.gate import Reach
 from fhir_server.audit import asked, criteria, ledger, render
 from fhir_server.audit.render import Line
@@ -37,7 +38,8 @@ CARETAKERS: Final = frozenset({"auditor", "administrator"})
 
 OF_NOBODY: Final = """
 (a.organization is null and a.patient is null
- and (a.role <> 'system' or a.interaction in ('start', 'stop')))
+ and (a.role <> 'system'
+  or a.interaction in ('start', 'stop', 'configuration', 'user-configuration')))
 """
 """Rows that concern no organisation; what the system does by itself for others stays out."""
 
@@ -132,7 +134,8 @@ def seen(reach: Reach, context: RequestContext, params: Parameters, holder: str 
     condition = (
         f"(a.organization = {organization} or exists (select from relation as r"
         f" where r.organization = {organization} and r.patient = a.patient"
-        f" and r.until > {instant}))"
+        f" and r.until > {instant})"
+        f" or {sharing.overseen('a', organization)})"
     )
     if holder and reach.organization == holder and context.principal.role in CARETAKERS:
         condition = f"({condition} or {OF_NOBODY})"
