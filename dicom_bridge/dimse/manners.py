@@ -20,6 +20,7 @@ from pynetdicom.dimse_primitives import (
     C_STORE,
     N_ACTION,
     N_CREATE,
+    N_GET,
     N_SET,
 )
 from pynetdicom.service_class import (
@@ -28,20 +29,31 @@ from pynetdicom.service_class import (
     StorageServiceClass,
     VerificationServiceClass,
 )
-from pynetdicom.service_class_n import ProcedureStepServiceClass, StorageCommitmentServiceClass
+from pynetdicom.service_class_n import (
+    ProcedureStepServiceClass,
+    StorageCommitmentServiceClass,
+    UnifiedProcedureStepServiceClass,
+)
 from pynetdicom.sop_class import uid_to_service_class
 
 NO_SUCH_SOP_CLASS: Final = 0x0118
+PUSH: Final = "1.2.840.10008.5.1.4.34.6.1"
+"""What a UPS is an instance of, whichever SOP class is negotiated (PS3.4 Section CC.3.1)."""
 
 SERVICES: Final[dict[type[Any], tuple[type[Any], ...]]] = {
     C_ECHO: (VerificationServiceClass,),
     C_STORE: (StorageServiceClass,),
-    C_FIND: (QueryRetrieveServiceClass, BasicWorklistManagementServiceClass),
+    C_FIND: (
+        QueryRetrieveServiceClass,
+        BasicWorklistManagementServiceClass,
+        UnifiedProcedureStepServiceClass,
+    ),
     C_GET: (QueryRetrieveServiceClass,),
     C_MOVE: (QueryRetrieveServiceClass,),
-    N_ACTION: (StorageCommitmentServiceClass,),
-    N_CREATE: (ProcedureStepServiceClass,),
-    N_SET: (ProcedureStepServiceClass,),
+    N_ACTION: (StorageCommitmentServiceClass, UnifiedProcedureStepServiceClass),
+    N_CREATE: (ProcedureStepServiceClass, UnifiedProcedureStepServiceClass),
+    N_GET: (UnifiedProcedureStepServiceClass,),
+    N_SET: (ProcedureStepServiceClass, UnifiedProcedureStepServiceClass),
 }
 """DIMSE service -> the service classes that use it and that we offer."""
 
@@ -56,10 +68,11 @@ def fits(request: Any, context: Any) -> bool:
     """
     if context is None:
         return False
-    of = "Requested" if isinstance(request, N_ACTION | N_SET) else "Affected"
+    of = "Requested" if isinstance(request, N_ACTION | N_GET | N_SET) else "Affected"
     named, negotiated = str(getattr(request, f"{of}SOPClassUID")), str(context.abstract_syntax)
-    services = SERVICES.get(type(request), ())
-    return named == negotiated and uid_to_service_class(negotiated) in services
+    service = uid_to_service_class(negotiated)
+    agrees = named == negotiated or (service is UnifiedProcedureStepServiceClass and named == PUSH)
+    return agrees and service in SERVICES.get(type(request), ())
 
 
 def refused(request: C_STORE) -> C_STORE:

@@ -6,7 +6,7 @@ References
 ----------
 * PS3.7 Annex D (association negotiation)
 * PS3.4 Annexes A (Verification), B (Storage), C (Query/Retrieve), F (Modality Performed
-  Procedure Step), J (Storage Commitment), K (Basic Worklist)
+  Procedure Step), J (Storage Commitment), K (Basic Worklist), CC (Unified Procedure Step)
 """
 
 import asyncio
@@ -36,6 +36,8 @@ from dicom_bridge.dimse import (
     reactor,
     retrieve,
     store,
+    ups,
+    ups_find,
     worklist,
 )
 from dicom_bridge.dimse.admission import Admission
@@ -106,6 +108,11 @@ SERVICES: Final[list[Service]] = [
     Service((mpps.SOP_CLASS,), PLAIN, evt.EVT_N_SET, mpps.handle_set),
     Service((commitment.PUSH_MODEL,), PLAIN, evt.EVT_N_ACTION, commitment.handle_action),
     Service((worklist.MODALITY_WORKLIST,), PLAIN, evt.EVT_C_FIND, worklist.handle_worklist),
+    Service(ups.EVERY, PLAIN, evt.EVT_N_CREATE, ups.handle_create),
+    Service(ups.EVERY, PLAIN, evt.EVT_N_SET, ups.handle_set),
+    Service(ups.EVERY, PLAIN, evt.EVT_N_GET, ups.handle_get),
+    Service(ups.EVERY, PLAIN, evt.EVT_N_ACTION, ups.handle_action),
+    Service(ups.EVERY, PLAIN, evt.EVT_C_FIND, ups_find.handle_find),
 ]
 """One row a service class: adding one is adding a row."""
 

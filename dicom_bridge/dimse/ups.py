@@ -71,7 +71,10 @@ def handle_create(event: Any, bridge: Bridge, portal: Portal) -> Answer:
         checked = require_uid(str(uid), "SOPInstanceUID")
         return creating.create(bridge, context, checked, event.attribute_list)
 
-    return _answered(event, portal, work), named
+    status = _answered(event, portal, work)
+    if named is not None and status == statuses.MODIFIED.status:
+        status = statuses.SUCCESS.status  # pynetdicom tells of the UID with success alone
+    return status, named
 
 
 def handle_set(event: Any, bridge: Bridge, portal: Portal) -> Answer:

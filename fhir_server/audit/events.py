@@ -56,6 +56,8 @@ AUTHENTICATION: Final = Code(codes.DCM, "110114", "User Authentication")
 START: Final = Code(codes.DCM, "110120", "Application Start")
 STOP: Final = Code(codes.DCM, "110121", "Application Stop")
 NODE: Final = Code(codes.DCM, "110126", "Node Authentication")
+SECURITY: Final = Code(codes.DCM, "110129", "Security Configuration")
+PERSON: Final = Code(codes.DCM, "110137", "User Security Attributes Changed")
 LOGIN: Final = Code(codes.DCM, "110122", "Login")
 
 _ROWS: Final = (
@@ -85,6 +87,9 @@ _ROWS: Final = (
     Event("C-GET",            TRANSFERRED, None,                   "R", False),
     Event("C-MOVE",           TRANSFERRED, None,                   "R", False),
     Event("MPPS",             PROCEDURE,   None,                   "U", True),
+    Event("UPS",              PROCEDURE,   None,                   "U", True),
+    Event("UPS C-FIND",       QUERY,       None,                   "E", True),
+    Event("UPS-RS",           PROCEDURE,   None,                   "U", True),
     Event("storage-commitment", ACTIVITY,  None,                   "E", True),
     Event("WADO-RS",          ACCESSED,    None,                   "R", False),
     Event("export",           EXPORT,      None,                   "R", False),
@@ -93,6 +98,8 @@ _ROWS: Final = (
     Event("association",      ALERT,       NODE,                   "E", True),
     Event("audit-log",        LOG_USED,    None,                   "R", False),
     Event("login",            AUTHENTICATION, LOGIN,               "E", True),
+    Event("configuration",    ALERT,       SECURITY,               "E", True),
+    Event("user-configuration", ALERT,     PERSON,                 "E", True),
     Event("alert",            ALERT,       None,                   "E", True),
     Event("start",            ACTIVITY,    START,                  "E", True),
     Event("stop",             ACTIVITY,    STOP,                   "E", True),
