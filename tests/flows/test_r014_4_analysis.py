@@ -21,6 +21,7 @@ from tests.server import running
 pytestmark = pytest.mark.requirement("R014.4")
 
 REPORT = "AuditEvent/$audit-report"
+REST = "rest"
 NORTHMOOR, HARBOUR, WESTVALE = (f"Organization/{id}" for id in ("northmoor", "harbour", "westvale"))
 
 
@@ -114,16 +115,39 @@ def test_an_addendum_is_counted_as_one(clinic: Clinic) -> None:
     assert after["addended"] == before["addended"] + 1
 
 
+SHOWN = {
+    (REST, "read"), (REST, "vread"), (REST, "history-instance"), (REST, "operation"),
+    ("110103", ""), ("110104", ""), ("110106", ""),
+}  # fmt: skip
+"""FHIR restful-interaction, DICOM PS3.16 CID 400: instances accessed, transferred; export."""
+
+
+def is_an_access(event: dict[str, Any]) -> bool:
+    """Whether somebody was shown what is about a patient: not who looked at the log about them."""
+    (subtype,) = [one["code"] for one in event.get("subtype", ())] or [""]
+    type = REST if event["type"]["code"] == "rest" else event["type"]["code"]
+    about = [one.get("what", {}).get("reference", "") for one in event["entity"]]
+    came_in = type == "110104" and event["action"] != "R"
+    return (
+        (type, subtype) in SHOWN
+        and not came_in
+        and any(reference.startswith("Patient/") for reference in about)
+    )
+
+
 def test_accesses_are_those_that_a_search_of_the_audit_finds(busy: Clinic) -> None:
     """Of rows about patients, by one's own organisation; of others' only those to one's own."""
+    busy.get("reporter", f"{busy.patient}/$everything?_count=1")
     client = busy.server.client("auditor", "northmoor", scope="user/AuditEvent.rs")
+    assert client.get(f"AuditEvent?patient={busy.patient}&_count=1").status_code == 200
     found: Counter[str] = Counter()
-    address = "AuditEvent?action=R&outcome=0&organization=northmoor&_count=1000"
-    for entry in client.get(address).json()["entry"]:
+    address = "AuditEvent?outcome=0&organization=northmoor&_count=1000"
+    bundle = client.get(address).json()
+    assert not [link for link in bundle["link"] if link["relation"] == "next"]
+    for entry in bundle["entry"]:
         event = entry["resource"]
-        about = [one["what"]["reference"] for one in event["entity"] if "reference" in one["what"]]
         who = next(one for one in event["agent"] if one.get("requestor"))
-        if any(one.startswith("Patient/") for one in about):
+        if is_an_access(event):
             found[who["who"]["reference"]] += 1
 
     report = counted(busy, "auditor", "measure=accessed&by=person&by=organization")
@@ -251,13 +275,25 @@ def test_what_cannot_be_counted_is_refused(busy: Clinic, query: str) -> None:
     assert answer.json()["resourceType"] == "OperationOutcome"
 
 
-def test_the_report_is_in_the_audit_itself(busy: Clinic) -> None:
+@pytest.mark.standard("PS3.15 A.5.3.2")
+def test_to_count_is_to_use_the_audit_log_and_is_audited_as_that(busy: Clinic) -> None:
     counted(busy, "safety", "measure=reported")
 
-    (event,) = busy.search("auditor", "AuditEvent?agent=PractitionerRole/safety&_count=1")
+    address = "AuditEvent?agent=PractitionerRole/safety&type=110101&_count=1"
+    (event,) = busy.search("auditor", address)
 
     asked = [base64.b64decode(one["query"]) for one in event["entity"] if "query" in one]
     assert asked == [b"$audit-report"]
+    assert (event["type"]["code"], event["action"], event["outcome"]) == ("110101", "R", "0")
+
+
+def test_the_names_in_a_report_are_read_and_no_use_of_the_log(busy: Clinic) -> None:
+    counted(busy, "safety", "measure=requested")
+
+    address = "AuditEvent?agent=PractitionerRole/safety&entity=Organization/harbour&_count=1"
+    (event,) = busy.search("auditor", address)
+
+    assert event["subtype"][0]["code"] == "read"
 
 
 def test_json_of_a_person_never_lists_patients(busy: Clinic) -> None:

@@ -1,15 +1,18 @@
 """AuditEvent/$audit-report: what was done in a period, counted (R014.4).
 
 Who may search AuditEvents may count them. Without dates it counts the month so far; without
-measures all of them; without `by`, by organisation.
+measures all of them; without `by`, by organisation. To count is to use the audit log, and stands in
+it as that.
 
 References
 ----------
 * R014.4 of the requirements: analysis for information governance, finance and charging
 * FHIR R4 operations; MeasureReport; docs/governance.md, "Counting"
+* DICOM PS3.15 Section A.5.3.2, "Audit Log Used"
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -51,7 +54,7 @@ async def answer(server: Server, request: Request, given: Given) -> Result:
     lines = await server.store.count(request.context, asked)
     if len(lines) > MOST_ROWS:
         raise TooLarge(f"That would be more than {MOST_ROWS} counts.", code="too-costly")
-    called = await names(server.store, request.context, lines)
+    called = await names(server.store, replace(request.context, interaction="read"), lines)
     request.handed_over = False
     report = Report(asked.low, asked.high, asked.by, lines, called)
     given_format = next((value for name, value in request.pairs() if name == "_format"), None)

@@ -8,7 +8,7 @@ References
 * HL7 Bulk Data Access 2.0, for $export
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from fhir_server.access import gate
@@ -51,6 +51,9 @@ _BUNDLE: Final = (Taken("return", "Bundle", 1),)
 
 METHODS: Final = ("GET", "POST")
 """FHIR R4 operations: "If the operation does not affect state, it may be invoked using GET"."""
+
+AUDITED: Final[Mapping[str, str]] = {"export": "export", "audit-report": "audit-log"}
+"""Operations that the ledger calls by what DICOM has an event for; see `audit.events`."""
 
 OPERATIONS: Final = (
     Operation("validate", ("type", "instance"), None, None, validate.TAKES, validate.answer,
@@ -169,7 +172,7 @@ def interaction(request: Request, parts: Sequence[str]) -> Interaction:
 
 def _audited(row: Operation) -> str:
     """Name the interaction as the ledger does: an export is one, whatever asks for it."""
-    return "export" if row.name == "export" else "operation"
+    return AUDITED.get(row.name, "operation")
 
 
 def _is_for(row: Operation, type: str) -> bool:
