@@ -18,6 +18,7 @@ from fhir_server.search import query
 from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
 from resources import codes, content
+from resources.agreement import AFFILIATION_CODE
 from resources.content import written_instant
 from resources.errors import Forbidden, Invalid, NotFound, Stale, Unprocessable
 from tests import build
@@ -421,6 +422,7 @@ class World:
         self.grants: list[tuple[str, str, int]] = []
         self.dissents: list[tuple[str, str, int, int]] = []
         self.meetings: list[tuple[set[str], set[str], int]] = []
+        self.agreements: list[tuple[str, str, int, int]] = []
 
     def sees(self, who: RequestContext, id: str) -> bool:
         patient, creator, is_restricted, _ = self.notes[id]
@@ -429,7 +431,23 @@ class World:
             return patient == who.principal.patient and instant < who.principal.emergency.until
         if creator == own:
             return True
-        related = (
+        dissents = any(
+            about == patient and whom in ("", own) and since <= instant < until
+            for about, whom, since, until in self.dissents
+        )
+        shared = any(
+            (giver, taker) == (creator, own) and since <= instant < until
+            for giver, taker, since, until in self.agreements
+        )
+        seen = shared or self.knows(who, patient)
+        return seen and not is_restricted and not dissents
+
+    def knows(self, who: RequestContext, patient: str) -> bool:
+        """The patient themselves are seen by who has to do with them, shared with or not."""
+        own, instant = str(who.principal.organization), who.instant
+        if who.principal.emergency is not None:
+            return patient == who.principal.patient
+        return (
             (own, patient) in self.related
             or any(
                 (organization, about) == (own, patient) and instant < until
@@ -440,11 +458,6 @@ class World:
                 for taking_part, agenda, until in self.meetings
             )
         )
-        dissents = any(
-            about == patient and whom in ("", own) and since <= instant < until
-            for about, whom, since, until in self.dissents
-        )
-        return related and not is_restricted and not dissents
 
 
 async def made(house: Store, world: World) -> None:
@@ -510,6 +523,28 @@ async def met(house: Store, world: World) -> None:
         world.meetings.append((taking_part, agenda, NOW if ending == "an error" else NOW + MONTH))
 
 
+async def agreed(house: Store, world: World) -> None:
+    """Who shares with whom: for some hours, no more, or in words that do not share."""
+    pick = world.random
+    pairs = [(one, other) for one in ORGANIZATIONS for other in ORGANIZATIONS if one != other]
+    for n, (giver, taker) in enumerate(pick.sample(pairs, 8)):
+        since, until = (NOW + hour * HOUR for hour in sorted(pick.sample(range(-4, 6), 2)))
+        kind = pick.choice(["shares-with", "shares-with", "ended", "reports-for"])
+        code = kind if kind == "reports-for" else "shares-with"
+        said = {
+            "resourceType": "OrganizationAffiliation", "id": f"a{n}",
+            "organization": {"reference": f"Organization/{giver}"},
+            "participatingOrganization": {"reference": f"Organization/{taker}"},
+            "code": [{"coding": [{"system": AFFILIATION_CODE, "code": code}]}],
+            "period": {"start": written_instant(since), "end": written_instant(until)},
+        }  # fmt: skip
+        await write(house, by(giver), said)
+        if kind == "ended":
+            await write(house, by(giver), {**said, "active": False, "_if_match": 1})
+        if kind == "shares-with":
+            world.agreements.append((giver, taker, since, until))
+
+
 ENDINGS = ("to come", "over", "an error")
 
 
@@ -533,9 +568,10 @@ async def told_by_other_ways(
     matching = sorted(id for id in of_the_patient if world.notes[id][3] == text)
     chained = f"subject:Patient._id={patient}&code={text}"
     has = f"_id={patient}&_has:Observation:patient:code={text}"
+    known = world.knows(who, patient)
 
-    assert await finds(house, who, chained) == matching, who
-    assert await finds(house, who, has, "Patient") == [patient] * bool(matching), who
+    assert await finds(house, who, chained) == matching * known, who
+    assert await finds(house, who, has, "Patient") == [patient] * bool(matching * known), who
     ordered: list[str] = []
     cursor: list[tuple[str, str]] = []
     while True:
@@ -561,6 +597,7 @@ async def test_two_thousand_questions_are_answered_as_the_plain_rules_say(house:
     ]  # fmt: skip
     await write(house, system(), *services)
     await met(house, world)
+    await agreed(house, world)
     pick, shown, hidden = world.random, 0, 0
     for n in range(2000):
         who = somebody(pick)

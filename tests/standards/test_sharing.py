@@ -347,7 +347,7 @@ def _related(organization: str, patient: str) -> Sequence[Json]:
 
 async def audited(store: Store, who: RequestContext) -> int:
     """How many are told to have read the shared note; it was one."""
-    asked = query.parse("AuditEvent", [("entity", "Observation/shared"), ("organization", f"Organization/{TAKER}")],
-                        strict=True)  # fmt: skip
-    page = await store.search(who, asked)
+    by_whom = ("organization", f"Organization/{TAKER}")
+    pairs = [("entity", "Observation/shared"), by_whom]
+    page = await store.search(who, query.parse("AuditEvent", pairs, strict=True))
     return len(page.matches)
