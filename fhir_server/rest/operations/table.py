@@ -48,6 +48,8 @@ _BACKPORT: Final = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefin
 _OURS: Final = "https://isocentre.example/fhir/OperationDefinition"
 
 _BUNDLE: Final = (Taken("return", "Bundle", 1),)
+_ORDERED: Final = (Taken("return", "OperationOutcome", 1),)
+"""An export is told where to look; what it comes to is no FHIR resource, but its manifest."""
 
 METHODS: Final = ("GET", "POST")
 """FHIR R4 operations: "If the operation does not affect state, it may be invoked using GET"."""
@@ -113,12 +115,14 @@ OPERATIONS: Final = (
               "Tell whether reports are acknowledged in time",
               acknowledgement_status.FORMATS, gives=acknowledgement_status.GIVES),
     Operation("export", ("system",), frozenset(), None, export.TAKES, export.answer,
-              f"{_BULK}/export", "Write all that one sees to files"),
+              f"{_BULK}/export", "Write all that one sees to files", gives=_ORDERED),
     Operation("export", ("type",), frozenset({"Patient"}), None, export.TAKES, export.answer,
-              f"{_BULK}/patient-export", "Write all that is about patients to files"),
+              f"{_BULK}/patient-export", "Write all that is about patients to files",
+              gives=_ORDERED),
     Operation("export", ("instance",), frozenset({"Group"}), ("r", "Group"), export.TAKES,
               export.answer,
-              f"{_BULK}/group-export", "Write all that is about the patients of a group to files"),
+              f"{_BULK}/group-export", "Write all that is about the patients of a group to files",
+              gives=_ORDERED),
     Operation("status", ("type", "instance"), frozenset({"Subscription"}), ("r", "Subscription"),
               subscription_status.TAKES, subscription_status.answer,
               f"{_BACKPORT}/backport-subscription-status", "Tell how subscriptions are",
