@@ -5,6 +5,7 @@ RFC 6749 Section 2; SMART App Launch 2.2, "Registering a SMART App" and "Client 
 
 import json
 import re
+import secrets
 from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,21 +14,29 @@ from joserfc.jwk import KeySet
 
 from fhir_server.access import scopes
 from fhir_server.access.principal import Principal
+from fhir_server.access.withdrawn import of_client
 from fhir_server.context import now
-from fhir_server.postgres.database import Database, Row, Texts
+from fhir_server.postgres.database import Database, Row, Texts, Transaction
 from resources.errors import Invalid, NotFound
 
 Kind = Literal["public", "jwks", "secret"]
 
-_COLUMNS: Final = "id, kind, scope, organization, redirect_uris, jwks, secret, launch_url"
+_COLUMNS: Final = (
+    "id, kind, scope, organization, redirect_uris, jwks, secret, launch_url, jwks_uri, disabled,"
+    " epoch"
+)
 FIND: Final = f"SELECT {_COLUMNS} FROM client WHERE id = $1"
 ALL: Final = f"SELECT {_COLUMNS} FROM client ORDER BY id"
 ADD: Final = f"""
-INSERT INTO client ({_COLUMNS}, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO client ({_COLUMNS}, created)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, scope = excluded.scope,
     organization = excluded.organization, redirect_uris = excluded.redirect_uris,
-    jwks = excluded.jwks, secret = excluded.secret, launch_url = excluded.launch_url
+    jwks = excluded.jwks, secret = excluded.secret, launch_url = excluded.launch_url,
+    jwks_uri = excluded.jwks_uri
 """
+"""Whether it is disabled, and its epoch, stay as they are (see `registry`)."""
+EPOCH_OCTETS: Final = 8
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PLAIN: Final = re.compile(r"[!$-;=?-\[\]_a-z~]{1,2000}")
 """A URI in the characters of RFC 3986 Section 2, without ``#``."""
@@ -52,6 +61,13 @@ class Client(NamedTuple):
         What `passwords.derive` made of its secret, if `kind` is ``secret``.
     launch_url
         Where an EHR launch of it begins, if it can be launched.
+    jwks_uri
+        Where its public keys are, if `kind` is ``jwks`` and they are not in `jwks`.
+    disabled
+        Since when it may do nothing, in microseconds since 1970 UTC.
+    epoch
+        Stands in its tokens, and changes when those that it has are to count no more; made when
+        the client is added.
     """
 
     id: str
@@ -62,6 +78,14 @@ class Client(NamedTuple):
     jwks: str | None = None
     secret: str | None = None
     launch_url: str | None = None
+    jwks_uri: str | None = None
+    disabled: int | None = None
+    epoch: str = ""
+
+    @property
+    def withdrawable(self) -> str:
+        """The id by which all its tokens of this epoch are withdrawn."""
+        return of_client(self.id, self.epoch)
 
     def principal(self, scope: str) -> Principal:
         """Give who the client is to the gate when it asks for itself, without a person."""
@@ -71,7 +95,7 @@ class Client(NamedTuple):
         )
 
 
-async def find(database: Database, id: str) -> Client:
+async def find(database: Database | Transaction, id: str) -> Client:
     """Give the client of this id.
 
     Raises
@@ -85,6 +109,20 @@ async def find(database: Database, id: str) -> Client:
     return _client(rows[0])
 
 
+async def enabled(database: Database, id: str) -> Client:
+    """Give the client of this id, if it may do anything.
+
+    Raises
+    ------
+    NotFound
+        None is registered, or it is disabled.
+    """
+    found = await find(database, id)
+    if found.disabled is not None:
+        raise NotFound(f"the client {found.id} is disabled")
+    return found
+
+
 async def every(database: Database) -> list[Client]:
     """Give all clients, by id."""
     return [_client(row) for row in await database.run(ALL)]
@@ -95,8 +133,8 @@ def _client(row: Row) -> Client:
     return Client(id, kind, scope, organization, tuple(redirect_uris), *more)
 
 
-async def add(database: Database, client: Client) -> None:
-    """Register a client, or change its registration.
+async def add(database: Database | Transaction, client: Client) -> None:
+    """Register a client, or change its registration; that does not enable one that is disabled.
 
     Raises
     ------
@@ -104,7 +142,8 @@ async def add(database: Database, client: Client) -> None:
         Its id, scopes, redirect URIs or keys are not what the standards allow.
     """
     check(client)
-    await database.run(ADD, (*client[:4], Texts(client.redirect_uris), *client[5:], now()))
+    kept = client._replace(epoch=client.epoch or secrets.token_hex(EPOCH_OCTETS))
+    await database.run(ADD, (*kept[:4], Texts(kept.redirect_uris), *kept[5:], now()))
 
 
 def check(client: Client) -> None:

@@ -49,6 +49,7 @@ class Origins:
             self._known = frozenset(
                 _origin(uri)
                 for client in await clients.every(self._database)
+                if client.disabled is None
                 for uri in (*client.redirect_uris, client.launch_url or "")
             ) - {""}
             if origin not in self._known:

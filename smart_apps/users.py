@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from fhir_server.access import roles, scopes
 from fhir_server.access.principal import Principal
 from fhir_server.context import now
-from fhir_server.postgres.database import Database
+from fhir_server.postgres.database import Database, Transaction
 from resources import codes
 from resources.errors import Invalid, NotFound
 from smart_apps import password_rules, passwords
@@ -90,7 +90,9 @@ async def find(database: Database, login: str, practitioner_role: str = "") -> U
     return found[0]
 
 
-async def acting(database: Database, login: str, practitioner_role: str = "") -> list[User]:
+async def acting(
+    database: Database | Transaction, login: str, practitioner_role: str = ""
+) -> list[User]:
     """Give the user of this login once for each role they act in."""
     return [User(*row) for row in await database.run(FIND, (login, practitioner_role))]
 
@@ -101,7 +103,7 @@ async def by_role(database: Database, practitioner_role: str) -> User | None:
     return User(*rows[0]) if rows else None
 
 
-async def add(database: Database, user: User) -> None:
+async def add(database: Database | Transaction, user: User) -> None:
     """Add a login, or change its password; add the role, or change it.
 
     Raises
@@ -120,7 +122,7 @@ async def add(database: Database, user: User) -> None:
     )
 
 
-async def change_password(database: Database, login: str, password: str) -> None:
+async def change_password(database: Database | Transaction, login: str, password: str) -> None:
     """Give a login another password.
 
     Raises
@@ -135,7 +137,7 @@ async def change_password(database: Database, login: str, password: str) -> None
         raise NotFound(f"nobody logs in as {login}")
 
 
-async def remove(database: Database, login: str, practitioner_role: str) -> None:
+async def remove(database: Database | Transaction, login: str, practitioner_role: str) -> None:
     """Take a role away from a login; what it authorised in that role counts no more."""
     await database.run(REMOVE, (login, practitioner_role))
 

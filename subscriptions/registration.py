@@ -193,7 +193,7 @@ class Registration:
             None if who is None else who.organization or "",
             context.instant if status in _SENT else None, after.get("error"), context.instant,
             period(asked.ending)[0] if asked.ending else None,
-            None if who is None else next(iter(who.withdrawable[1:]), ""),
+            None if who is None else who.authorized,
         )  # fmt: skip
         terms = Texts(index_terms(wanted)) if is_live else Texts()
         return [(_KEEP, row), (_DROP_TERMS, (id,)), (_KEEP_TERMS, (id, terms))]

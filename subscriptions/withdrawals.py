@@ -1,7 +1,7 @@
 """Withdrawals: a subscription ends with the authorisation that it was made under.
 
 Whoever takes an app's access away takes its subscriptions away too: they are switched off as soon
-as the authorisation is withdrawn; so they are when the client is removed or may do less, when the
+as the authorisation is withdrawn; so they are when the client is removed, disabled or may do less, when the
 person acts in that role no more, and when their organisation, or each agreement that it worked
 under, has ended. A token that merely ends, as all do, ends no subscription.
 
@@ -39,6 +39,8 @@ REASONS: Final = {
     "The client that made it is not registered for this any more.": """
         subject = 'Client/' || client and not exists (
             select from client as c where c.id = s.client and c.organization = s.organization)""",
+    "The client that made it is disabled.": """
+        exists (select from client as c where c.id = s.client and c.disabled is not null)""",
     "Who made it does not act in that role any more.": """
         subject like 'PractitionerRole/%' and (not exists (
             select from login_role as r where 'PractitionerRole/' || r.practitioner_role = s.subject

@@ -17,8 +17,8 @@ from dicom_bridge import tls
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse
 from fhir_server.context import now
-from fhir_server.postgres.database import Database
-from resources.errors import Invalid
+from fhir_server.postgres.database import Database, Transaction
+from resources.errors import Invalid, NotFound
 
 SCOPES: Final = parse("system/*.cruds")
 
@@ -92,7 +92,7 @@ async def every(database: Database) -> list[Peer]:
     return [Peer(*row) for row in await database.run(ALL)]
 
 
-async def add(database: Database, peer: Peer) -> None:
+async def add(database: Database | Transaction, peer: Peer) -> None:
     """Allow a peer, or change what is known of it.
 
     Raises
@@ -104,6 +104,18 @@ async def add(database: Database, peer: Peer) -> None:
     if not 0 < peer.port < 1 << 16:
         raise Invalid("a port is a number from 1 to 65535", at="port")
     await database.run(ADD, (*peer, now()))
+
+
+async def remove(database: Database | Transaction, ae: str) -> None:
+    """Forget a peer.
+
+    Raises
+    ------
+    NotFound
+        There is none of that AE title.
+    """
+    if not await database.run(REMOVE, (ae.strip(),)):
+        raise NotFound("no peer is called that")
 
 
 def require_ae_title(ae: str) -> str:

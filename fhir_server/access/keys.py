@@ -149,10 +149,17 @@ def every(data_dir: Path) -> list[Key]:
     return _read(path_in(data_dir))
 
 
-def roll(data_dir: Path, *, at_once: bool = False) -> Key:
+def roll(
+    data_dir: Path, *, at_once: bool = False, before: Callable[[Key], None] = lambda key: None
+) -> Key:
     """Make a new key, which signs as soon as it can be known everywhere, or at once.
 
     What the keys before it have signed is accepted until it ends by itself.
+
+    Parameters
+    ----------
+    before
+        Called with the key before it is kept; what it raises leaves everything as it was.
     """
     with _changing(data_dir) as (keys, write):
         at = int(time.time())
@@ -165,12 +172,18 @@ def roll(data_dir: Path, *, at_once: bool = False) -> Key:
             for key in begun or keys
         ]
         made = Key(_generated(), begins, None)
+        before(made)
         write([*kept, made])
         return made
 
 
-def retire(data_dir: Path, kid: str) -> None:
+def retire(data_dir: Path, kid: str, *, before: Callable[[Key], None] = lambda key: None) -> None:
     """End a key: no token that it signed is accepted any more.
+
+    Parameters
+    ----------
+    before
+        As `roll` takes it.
 
     Raises
     ------
@@ -186,6 +199,7 @@ def retire(data_dir: Path, kid: str) -> None:
             raise NotFound(f"no key has the id {kid}")
         if found is _signing(keys, at) or found.ends is None:
             raise Conflict("this key signs: roll the keys first, and wait until the new one does")
+        before(found)
         write([key._replace(ends=min(key.ends or at, at)) if key is found else key for key in keys])
 
 

@@ -30,7 +30,10 @@ class Principal:
     expires
         Seconds since 1970 UTC; 0 means never (peers, the system).
     withdrawable
-        Ids by which its token may be withdrawn: the token's own, and its authorisation's.
+        Ids by which its token may be withdrawn: the token's own, that of its client's epoch, and
+        its authorisation's.
+    authorized
+        Id of the authorisation that its token comes from, if a person gave one.
     emergency
         The emergency access that it was given to `patient`, if it was.
     purpose
@@ -45,6 +48,7 @@ class Principal:
     client: str = ""
     expires: int = 0
     withdrawable: tuple[str, ...] = ()
+    authorized: str = ""
     emergency: Emergency | None = None
     purpose: str = ""
 

@@ -24,7 +24,7 @@ from fhir_server.access.emergency import Emergency
 from fhir_server.access.keys import ALGORITHM, TYPE, Keys
 from fhir_server.access.limits import Limits
 from fhir_server.access.principal import Principal
-from fhir_server.access.withdrawn import Withdrawn
+from fhir_server.access.withdrawn import Withdrawn, of_client
 from resources.errors import Invalid, Unauthenticated
 
 LONGEST: Final = 16_384
@@ -51,6 +51,7 @@ def mint(
     patient: str | None = None,
     fhir_user: str | None = None,
     authorized: str | None = None,
+    epoch: str = "",
     emergency: Emergency | None = None,
     purpose: str = "",
     lifetime: int = 300,
@@ -66,6 +67,8 @@ def mint(
         ``PractitionerRole/x`` for a user, ``Client/x`` for a client of its own.
     authorized
         Id of the authorisation that it comes from, with which it can be withdrawn.
+    epoch
+        That of the client, with which all its tokens can be withdrawn.
     emergency
         The emergency access to `patient` that it gives.
     purpose
@@ -91,6 +94,7 @@ def mint(
         "patient": patient,
         "fhirUser": fhir_user,
         "authorized": authorized,
+        "client_epoch": epoch or None,
         "emergency": None if emergency is None else emergency.claim,
         "extensions": purposes.claim(purpose) if purpose else None,
     }
@@ -198,7 +202,8 @@ class TokenChecker:
     def _principal(self, claims: dict[str, Any]) -> Principal:
         """Read the claims that say who is asking."""
         words = {name: claims.get(name) for name in ("sub", "client_id", "scope", "role", "jti")}
-        optional = {name: claims.get(name) for name in ("organization", "patient", "authorized")}
+        names = ("organization", "patient", "authorized", "client_epoch")
+        optional = {name: claims.get(name) for name in names}
         if not all(isinstance(value, str) and value for value in words.values()):
             raise _refused()
         if not all(value is None or isinstance(value, str) for value in optional.values()):
@@ -222,7 +227,12 @@ class TokenChecker:
             patient=optional["patient"],
             client=str(words["client_id"]),
             expires=claims["exp"],
-            withdrawable=tuple(filter(None, (str(words["jti"]), optional["authorized"]))),
+            withdrawable=(
+                str(words["jti"]),
+                of_client(str(words["client_id"]), optional["client_epoch"] or ""),
+                *filter(None, [optional["authorized"]]),
+            ),
+            authorized=optional["authorized"] or "",
             emergency=emergency,
             purpose=purpose,
         )

@@ -1,8 +1,9 @@
 """Withdrawn: tokens that count no more although they have not ended, known in every process.
 
-A token is named by its ``jti``, or by the authorisation that it comes from. Whoever withdraws one
-writes a row and notifies; each process that checks tokens listens, and knows within moments. It
-reads all rows again when it begins and whenever its connection was lost.
+A token is named by its ``jti``, by the authorisation that it comes from, or by the epoch of the
+client that it was given to (`of_client`). Whoever withdraws one writes a row and notifies; each
+process that checks tokens listens, and knows within moments. It reads all rows again when it begins
+and whenever its connection was lost.
 
 RFC 7009 (token revocation); RFC 9700 Section 4.14. PostgreSQL documentation: LISTEN, NOTIFY.
 """
@@ -40,6 +41,17 @@ SELECT pg_notify('withdrawn', authorized) FROM found
 ALL: Final = "SELECT id FROM withdrawn WHERE expires > %s"
 
 _log = logging.getLogger(__name__)
+
+
+def of_client(client: str, epoch: str) -> str:
+    """Give the id by which all tokens of a client that bear this epoch are withdrawn.
+
+    Examples
+    --------
+    >>> of_client("app", "5f0c")
+    'client:app:5f0c'
+    """
+    return f"client:{client}:{epoch}"
 
 
 class Withdrawn:

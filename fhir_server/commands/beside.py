@@ -1,6 +1,8 @@
 """Beside: how a command works next to a server on the same data folder, or without one."""
 
 import asyncio
+import os
+import pwd
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,8 +12,9 @@ import click
 
 from fhir_server import installation, logs
 from fhir_server.access.principal import Principal
+from fhir_server.audit import configuration
 from fhir_server.context import RequestContext
-from fhir_server.postgres.database import Database
+from fhir_server.postgres.database import Database, Transaction
 from fhir_server.settings import Settings, read
 
 Answer = TypeVar("Answer")
@@ -56,6 +59,29 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[Answe
 def as_operator(interaction: str) -> RequestContext:
     """Give the context of what an operator does at the command line."""
     return RequestContext(Principal.system("command"), interaction, "command line")
+
+
+async def note(
+    change: Transaction, detail: str, interaction: str = configuration.SECURITY, **named: str
+) -> None:
+    """Tell the ledger, in one transaction with it, what an operator changes, and who that is here.
+
+    Parameters
+    ----------
+    named
+        `type` and `id` of the resource that it concerns, if it concerns one.
+    """
+    told = f"{detail}, by {_account()} at the command line"
+    await configuration.note(change, as_operator(interaction), told, **named)
+
+
+def _account() -> str:
+    """Give the account of this machine that the command runs as."""
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def out(text: object) -> None:

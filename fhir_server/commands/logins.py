@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from fhir_server.audit import ledger
-from fhir_server.commands.beside import as_operator, data_dir_option, settings_of
+from fhir_server.audit.configuration import PEOPLE
+from fhir_server.commands.beside import as_operator, data_dir_option, note, settings_of
 from fhir_server.commands.cores import with_core
 from fhir_server.core import Core
 from smart_apps import users
@@ -34,7 +34,10 @@ def add_user(
 
     async def add(core: Core) -> None:
         found = await core.store.read(as_operator("read"), "PractitionerRole", practitioner_role)
-        await users.add(core.database, users.made(login, password, found.json, role))
+        made = users.made(login, password, found.json, role)
+        async with core.database.transaction() as change:
+            await note(change, "login added or changed", PEOPLE, **_role(practitioner_role))
+            await users.add(change, made)
 
     with_core(settings_of(data_dir), add)
 
@@ -46,20 +49,15 @@ def add_user(
 def change_password(data_dir: Path | None, login: str, password: str) -> None:
     """Change the password of a login; all that it has signed in to and authorised ends."""
 
-    async def change(core: Core) -> None:
-        await users.change_password(core.database, login, password)
-        await sign_ins.close_all(core.database, login)
-        await authorizations.withdraw_all(core.database, login)
-        for each in await users.acting(core.database, login):
-            row = ledger.entry(
-                as_operator("login"),
-                type="PractitionerRole",
-                id=each.practitioner_role,
-                detail="password changed",
-            )
-            await core.ledger.append(row)
+    async def changed(core: Core) -> None:
+        async with core.database.transaction() as change:
+            await users.change_password(change, login, password)
+            await sign_ins.close_all(change, login)
+            await authorizations.withdraw_all(change, login)
+            for each in await users.acting(change, login):
+                await note(change, "password changed", PEOPLE, **_role(each.practitioner_role))
 
-    with_core(settings_of(data_dir), change)
+    with_core(settings_of(data_dir), changed)
 
 
 @user.command("remove")
@@ -71,15 +69,14 @@ def remove_user(data_dir: Path | None, login: str, practitioner_role: str) -> No
 
     async def remove(core: Core) -> None:
         await users.find(core.database, login, practitioner_role)
-        await users.remove(core.database, login, practitioner_role)
-        await sign_ins.close_all(core.database, login)
-        await authorizations.withdraw_all(core.database, login, practitioner_role)
-        row = ledger.entry(
-            as_operator("login"),
-            type="PractitionerRole",
-            id=practitioner_role,
-            detail="login taken away",
-        )
-        await core.ledger.append(row)
+        async with core.database.transaction() as change:
+            await note(change, "login taken away", PEOPLE, **_role(practitioner_role))
+            await users.remove(change, login, practitioner_role)
+            await sign_ins.close_all(change, login)
+            await authorizations.withdraw_all(change, login, practitioner_role)
 
     with_core(settings_of(data_dir), remove)
+
+
+def _role(practitioner_role: str) -> dict[str, str]:
+    return {"type": "PractitionerRole", "id": practitioner_role}

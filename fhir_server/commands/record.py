@@ -9,7 +9,13 @@ from fhir_server import installation
 from fhir_server.access.token import Keys
 from fhir_server.audit import anchor, seal
 from fhir_server.audit.seal import Fault, Seal
-from fhir_server.commands.beside import data_dir_option, record_of, settings_of, with_database
+from fhir_server.commands.beside import (
+    data_dir_option,
+    note,
+    record_of,
+    settings_of,
+    with_database,
+)
 from fhir_server.commands.cores import with_core
 from fhir_server.context import now
 from fhir_server.core import Core
@@ -68,8 +74,14 @@ def restored(data_dir: Path | None) -> None:
     settings = record_of(data_dir)
     if installation.is_served(settings.data_dir):
         raise Conflict("A server runs on this data folder: stop it first.")
-    number = with_database(settings, changes.renew)
-    click.echo(f"Log {number} begins.")
+
+    async def begin(database: Database) -> int:
+        async with database.transaction() as change:
+            number = await changes.renew(change)
+            await note(change, f"log {number} begun: the database came back from a dump")
+            return number
+
+    click.echo(f"Log {with_database(settings, begin)} begins.")
 
 
 @click.group()

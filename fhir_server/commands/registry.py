@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dicom_bridge.dimse import peers
-from fhir_server.commands.beside import as_operator, data_dir_option, settings_of
+from fhir_server.commands.beside import as_operator, data_dir_option, note, settings_of
 from fhir_server.commands.cores import with_core
 from fhir_server.core import Core
 from fhir_server.search import query
@@ -64,10 +64,12 @@ def add_client(
             launch_url=launch_url,
         )
         known = id in {one.id for one in await clients.every(core.database)}
-        if not known:
-            return await registry.register(core.database, made)
-        await registry.change(core.database, made)
-        return await registry.rotate(core.database, id) if kind == "secret" else None
+        async with core.database.transaction() as change:
+            await note(change, f"client {id} {'changed' if known else 'registered'}")
+            if not known:
+                return await registry.register(change, made)
+            await registry.change(change, made)
+            return await registry.rotate(change, id) if kind == "secret" else None
 
     if secret := with_core(settings_of(data_dir), add):
         click.echo(secret)
@@ -82,7 +84,8 @@ def list_clients(data_dir: Path | None) -> None:
         return await clients.every(core.database)
 
     for one in with_core(settings_of(data_dir), every):
-        click.echo("\t".join((one.id, one.kind, one.organization, one.scope)))
+        state = () if one.disabled is None else ("disabled",)
+        click.echo("\t".join((one.id, one.kind, one.organization, one.scope, *state)))
 
 
 @client.command("rotate")
@@ -92,9 +95,39 @@ def rotate_client(data_dir: Path | None, id: str) -> None:
     """Give a client a new secret, printed once; the old one is worth nothing."""
 
     async def rotate(core: Core) -> str:
-        return await registry.rotate(core.database, id)
+        async with core.database.transaction() as change:
+            await note(change, f"client {id} given a new secret")
+            return await registry.rotate(change, id)
 
     click.echo(with_core(settings_of(data_dir), rotate))
+
+
+@client.command("disable")
+@data_dir_option
+@click.option("--id", "id", required=True, help="The client id.")
+def disable_client(data_dir: Path | None, id: str) -> None:
+    """Let a client do nothing until it is enabled; all its tokens end at once."""
+
+    async def disable(core: Core) -> None:
+        async with core.database.transaction() as change:
+            await note(change, f"client {id} disabled")
+            await registry.disable(change, id)
+
+    with_core(settings_of(data_dir), disable)
+
+
+@client.command("enable")
+@data_dir_option
+@click.option("--id", "id", required=True, help="The client id.")
+def enable_client(data_dir: Path | None, id: str) -> None:
+    """Let a client ask for tokens again; those that it had stay withdrawn."""
+
+    async def enable(core: Core) -> None:
+        async with core.database.transaction() as change:
+            await note(change, f"client {id} enabled")
+            await registry.enable(change, id)
+
+    with_core(settings_of(data_dir), enable)
 
 
 @client.command("remove")
@@ -104,7 +137,9 @@ def remove_client(data_dir: Path | None, id: str) -> None:
     """Remove a client, and withdraw what people have let it do."""
 
     async def remove(core: Core) -> None:
-        await registry.remove(core.database, id)
+        async with core.database.transaction() as change:
+            await note(change, f"client {id} removed")
+            await registry.remove(change, id)
 
     with_core(settings_of(data_dir), remove)
 
@@ -134,7 +169,9 @@ def approve_request(
 
     async def approve(core: Core) -> None:
         party = await _organization(core, organization)
-        await registration.approve(core.database, id, party, scope, launch_url)
+        async with core.database.transaction() as change:
+            await note(change, f"client {id} approved")
+            await registration.approve(change, id, party, scope, launch_url)
 
     with_core(settings_of(data_dir), approve)
 
@@ -146,7 +183,9 @@ def refuse_request(data_dir: Path | None, id: str) -> None:
     """Forget an application that asks to be a client."""
 
     async def refuse(core: Core) -> None:
-        await registration.refuse(core.database, id)
+        async with core.database.transaction() as change:
+            await note(change, f"client {id} refused")
+            await registration.refuse(change, id)
 
     with_core(settings_of(data_dir), refuse)
 
@@ -165,17 +204,36 @@ def peer() -> None:
 @click.option(
     "--tls-cert",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Its certificate, PEM.",
+    help="Its certificate, PEM: it must show this one.",
 )
+@click.option("--tls-subject", help="Subject of its certificates, as CN=CT1,O=Example (RFC 4514).")
+@click.option("--tls", is_flag=True, help="It comes over TLS or not at all.")
+@click.option("--informed", is_flag=True, help="It is told which instances are available.")
 def add_peer(
-    data_dir: Path | None, ae: str, host: str, port: int, organization: str, tls_cert: Path | None
+    data_dir: Path | None,
+    ae: str,
+    host: str,
+    port: int,
+    organization: str,
+    tls_cert: Path | None,
+    tls_subject: str | None,
+    *,
+    tls: bool,
+    informed: bool,
 ) -> None:
     """Allow a DICOM peer, and make it a destination."""
     certificate = _fingerprint(tls_cert) if tls_cert else None
 
+    def made(party: str) -> peers.Peer:
+        return peers.Peer(
+            ae, host, port, party, certificate, tls_subject, tls=tls, informed=informed
+        )
+
     async def add(core: Core) -> None:
         party = await _organization(core, organization)
-        await peers.add(core.database, peers.Peer(ae, host, port, party, certificate))
+        async with core.database.transaction() as change:
+            await note(change, f"peer {ae} added or changed")
+            await peers.add(change, made(party))
 
     with_core(settings_of(data_dir), add)
 

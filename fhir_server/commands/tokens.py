@@ -8,10 +8,11 @@ from fhir_server.access import purposes, scopes
 from fhir_server.access.keys import LONGEST_TOKEN_SECONDS
 from fhir_server.access.principal import Principal
 from fhir_server.access.token import Keys, mint
-from fhir_server.commands.beside import data_dir_option, settings_of, with_database
+from fhir_server.commands.beside import data_dir_option, note, settings_of, with_database
 from fhir_server.postgres.database import Database
 from resources.errors import Invalid
 from smart_apps import clients, users
+from smart_apps.clients import Client
 
 
 @click.command()
@@ -35,19 +36,23 @@ def token(
 ) -> None:
     """Print an access token."""
 
-    async def who(database: Database) -> Principal:
-        registered = await clients.find(database, client_id)
+    async def who(database: Database) -> tuple[Client, Principal]:
+        registered = await clients.enabled(database, client_id)
         if not scopes.parse(scope).within(scopes.parse(registered.scope)):
             raise Invalid(f"{client_id} is registered for no more than: {registered.scope}")
-        if login is None:
-            return registered.principal(scope)
-        return (await users.find(database, login)).principal(scope, client_id)
+        user = None if login is None else await users.find(database, login)
+        given = user.principal(scope, client_id) if user else registered.principal(scope)
+        role = {"type": "PractitionerRole", "id": user.practitioner_role} if user else {}
+        async with database.transaction() as change:
+            await note(change, f"token of client {client_id} made: {scope}, {lifetime} s", **role)
+        return registered, given
 
     asked = scopes.parse(scope)
     if patient is None and any(grant.context == "patient" for grant in asked.grants):
         raise Invalid("patient/ scopes need --patient.")
+    purpose = purposes.check(purpose) if purpose else ""
     settings = settings_of(data_dir)
-    principal = with_database(settings, who)
+    client, principal = with_database(settings, who)
     made = mint(
         Keys.load(settings.data_dir),
         settings.url,
@@ -57,7 +62,8 @@ def token(
         organization=principal.organization,
         role=principal.role,
         patient=patient,
-        purpose=purposes.check(purpose) if purpose else "",
+        epoch=client.epoch,
+        purpose=purpose,
         lifetime=lifetime,
     )
     click.echo(made)

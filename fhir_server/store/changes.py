@@ -24,7 +24,7 @@ References
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from fhir_server.postgres.database import Database, Integers
+from fhir_server.postgres.database import Database, Integers, Transaction
 from fhir_server.search.stored import Stored
 
 
@@ -105,7 +105,7 @@ async def versions(database: Database, keys: Sequence[int]) -> dict[int, Stored]
     return {key: Stored._make((*columns, body or b"")) for key, *columns, body in rows}
 
 
-async def renew(database: Database) -> int:
+async def renew(database: Database | Transaction) -> int:
     """Begin a new log, after a restore from a dump and before anything is written to it.
 
     The audit ledger's chain goes on in the new log as well. `renew_log` (migration 0034) does it as

@@ -6,6 +6,8 @@ answer to the form that made it, and is nowhere afterwards.
 
 from typing import Final, get_args
 
+from fhir_server.postgres.database import Transaction
+from resources.content import written_instant
 from resources.errors import NotFound, Refusal
 from smart_apps import clients, registry
 from smart_apps.admin import markup
@@ -23,6 +25,21 @@ KINDS: Final = {
 }
 assert set(KINDS) == set(get_args(Kind))
 
+DONE: Final = {
+    "change": "client changed",
+    "rotate": "client secret changed",
+    "disable": "client disabled",
+    "enable": "client enabled",
+    "remove": "client removed",
+}
+"""What a form may wish, and how the ledger has it."""
+
+DISABLING: Final = (
+    "It can do nothing until it is enabled: no token is given to it, and those that it has end"
+    " within a second."
+)
+ENABLING: Final = "Enabled, it asks for new tokens, and people for their consent anew."
+
 
 async def listed(desk: Desk, visit: Visit) -> Answer:
     """List the clients of the organisation."""
@@ -34,7 +51,7 @@ async def listed(desk: Desk, visit: Visit) -> Answer:
     rows = [
         (
             link(f"{ADDRESS}/{one.id}", one.id),
-            one.kind,
+            one.kind if one.disabled is None else f"{one.kind}, disabled",
             one.scope,
             joined(*(markup.element("div", uri) for uri in one.redirect_uris)),
         )
@@ -60,11 +77,11 @@ async def registers(desk: Desk, visit: Visit) -> Answer:
     """Register it, or say why not."""
     try:
         made = _client(visit, visit.field("id"))
-        secret = await registry.register(desk.database, made)
+        async with desk.change(visit, f"client {made.id}", "client registered") as change:
+            secret = await registry.register(change, made)
     except Refusal as refusal:
         body = _form(visit, None, visit.fields)
         return Page("Register a client", body, refusal.reason, 400)
-    await desk.note(visit, f"client {made.id}", detail="client registered")
     return _done(made.id, "Registered", secret)
 
 
@@ -75,29 +92,34 @@ async def shows(desk: Desk, visit: Visit) -> Answer:
 
 
 async def changes(desk: Desk, visit: Visit) -> Answer:
-    """Change it, give it a new secret, or remove it."""
+    """Change it, give it a new secret, disable or enable it, or remove it."""
     client = await _own(desk, visit)
     wish = visit.field("do")
+    if wish not in DONE:
+        wish = "change"
+    if wish == "remove" and visit.field("sure") != "yes":
+        body = _manage(visit, client, _fields(client))
+        told = "Tick the box to say that it is to be removed."
+        return Page(f"Client {client.id}", body, told, 400)
     try:
-        if wish == "rotate":
-            secret: str | None = await registry.rotate(desk.database, client.id)
-            done = "client secret changed"
-        elif wish == "remove":
-            if visit.field("sure") != "yes":
-                body = _manage(visit, client, _fields(client))
-                told = "Tick the box to say that it is to be removed."
-                return Page(f"Client {client.id}", body, told, 400)
-            await registry.remove(desk.database, client.id)
-            await desk.note(visit, f"client {client.id}", detail="client removed")
-            return Onward(ADDRESS)
-        else:
-            secret = await registry.change(desk.database, _client(visit, client.id))
-            done = "client changed"
+        async with desk.change(visit, f"client {client.id}", DONE[wish]) as change:
+            secret = await _do(wish, change, client, visit)
     except Refusal as refusal:
-        body = _manage(visit, client, visit.fields)
+        fields = visit.fields if wish == "change" else _fields(client)
+        body = _manage(visit, client, fields)
         return Page(f"Client {client.id}", body, refusal.reason, 400)
-    await desk.note(visit, f"client {client.id}", detail=done)
-    return _done(client.id, "Changed", secret)
+    return Onward(ADDRESS) if wish == "remove" else _done(client.id, "Changed", secret)
+
+
+async def _do(wish: str, change: Transaction, client: Client, visit: Visit) -> str | None:
+    """Do what a form wishes, a key of `DONE`; give the new secret, if there is one."""
+    if wish == "rotate":
+        return await registry.rotate(change, client.id)
+    if wish == "change":
+        return await registry.change(change, _client(visit, client.id))
+    only = {"disable": registry.disable, "enable": registry.enable, "remove": registry.remove}
+    await only[wish](change, client.id)
+    return None
 
 
 async def _own(desk: Desk, visit: Visit) -> Client:
@@ -175,7 +197,7 @@ def _manage(visit: Visit, client: Client, fields: object) -> Markup:
     )
     removing = joined(
         markup.element("h2", "Remove"),
-        markup.element("p", "What people have let it do ends. Its own tokens end in five minutes."),
+        markup.element("p", "What people have let it do ends, and so do its own tokens."),
         markup.form(
             address,
             visit.token,
@@ -185,7 +207,25 @@ def _manage(visit: Visit, client: Client, fields: object) -> Markup:
         ),
     )
     return joined(
-        _form(visit, client, fields), rotating if client.kind == "secret" else "", removing
+        _form(visit, client, fields),
+        rotating if client.kind == "secret" else "",
+        _disabling(visit, client),
+        removing,
+    )
+
+
+def _disabling(visit: Visit, client: Client) -> Markup:
+    """Offer to disable it, or to enable it again."""
+    title, wish, said = "Disable", "disable", DISABLING
+    if client.disabled is not None:
+        since = written_instant(client.disabled).replace("T", " ")[:16]
+        title, wish, said = "Enable", "enable", f"It is disabled since {since} UTC. {ENABLING}"
+    return joined(
+        markup.element("h2", title),
+        markup.element("p", said),
+        markup.form(
+            f"{ADDRESS}/{client.id}", visit.token, markup.button(title, "do", wish, class_="other")
+        ),
     )
 
 

@@ -6,7 +6,8 @@ signed in asks as themselves through the gate; every page that is given is in th
 OWASP ASVS 5.0 V3.4, V3.5 (headers, CSRF), V7 (sessions); R014.1 of the requirements.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -14,10 +15,10 @@ from starlette.responses import Response
 
 from fhir_server.access.principal import Principal
 from fhir_server.access.relationship import OPEN_TYPES
-from fhir_server.audit import ledger
+from fhir_server.audit import configuration, ledger
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
-from fhir_server.postgres.database import Database
+from fhir_server.postgres.database import Database, Transaction
 from fhir_server.store.store import Store
 from smart_apps.admin.markup import Markup
 from smart_apps.users import User
@@ -94,12 +95,19 @@ class Visit:
 
 
 class Desk:
-    """What the pages work with."""
+    """What the pages work with.
 
-    def __init__(self, database: Database, store: Store, ledger: Ledger) -> None:
+    Parameters
+    ----------
+    base_url
+        Our FHIR base.
+    """
+
+    def __init__(self, database: Database, store: Store, ledger: Ledger, base_url: str) -> None:
         self.database = database
         self.store = store
         self.ledger = ledger
+        self.base_url = base_url
 
     async def note(self, visit: Visit, what: str, *, detail: str = "", outcome: int = 0) -> None:
         """Put into the ledger what somebody looked at or did here."""
@@ -107,6 +115,14 @@ class Desk:
             visit.context("operation"), outcome=outcome, query=what, detail=detail or None
         )
         await self.ledger.append(row)
+
+    @asynccontextmanager
+    async def change(self, visit: Visit, what: str, detail: str) -> AsyncIterator[Transaction]:
+        """Change who may do what in the block, and put it into the ledger; or neither."""
+        async with self.database.transaction() as change:
+            yield change
+            context = visit.context(configuration.SECURITY)
+            await configuration.note(change, context, detail, query=what)
 
     async def names(self, references: Iterable[str]) -> dict[str, str]:
         """What organisations and people are called.

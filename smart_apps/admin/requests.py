@@ -28,17 +28,17 @@ async def decides(desk: Desk, visit: Visit) -> Answer:
     id, wish = visit.field("id"), visit.field("do")
     try:
         if wish == "approve":
-            await registration.approve(
-                desk.database,
-                id,
-                visit.user.organization,
-                " ".join(visit.field("scope").split()),
-                visit.field("launch") or None,
-            )
-            await desk.note(visit, f"client {id}", detail="client approved")
+            async with desk.change(visit, f"client {id}", "client approved") as change:
+                await registration.approve(
+                    change,
+                    id,
+                    visit.user.organization,
+                    " ".join(visit.field("scope").split()),
+                    visit.field("launch") or None,
+                )
         elif wish == "refuse":
-            await registration.refuse(desk.database, id)
-            await desk.note(visit, f"client {id}", detail="client refused")
+            async with desk.change(visit, f"client {id}", "client refused") as change:
+                await registration.refuse(change, id)
     except Refusal as refusal:
         return await _page(desk, visit, refusal.reason)
     return Onward(ADDRESS)

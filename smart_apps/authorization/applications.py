@@ -136,7 +136,7 @@ class Applications:
             body = json.loads(await exchange.read(request))
             if not isinstance(body, dict):
                 raise Invalid("the body is a JSON object")
-            client = await clients.find(self._database, str(body.pop("client", "")))
+            client = await clients.enabled(self._database, str(body.pop("client", "")))
             launched = launches.checked(body)
             handle = await self._keep_launch(context, launched)
         except Unauthenticated as refusal:

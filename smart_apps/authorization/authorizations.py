@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from fhir_server.access import withdrawn
 from fhir_server.access.keys import LONGEST_TOKEN_SECONDS
 from fhir_server.context import now
-from fhir_server.postgres.database import Database
+from fhir_server.postgres.database import Database, Transaction
 from smart_apps.authorization import secret
 
 SECOND: Final = 1_000_000
@@ -189,13 +189,15 @@ async def peek_refresh(database: Database, token: str) -> tuple[Authorized, int]
     return (_authorized(columns), expires) if good else None
 
 
-async def withdraw(database: Database, id: str) -> None:
+async def withdraw(database: Database | Transaction, id: str) -> None:
     """Withdraw an authorisation: its refresh tokens at once, its access tokens everywhere."""
     await database.run(WITHDRAW, (id, now()))
     await withdraw_token(database, id)
 
 
-async def withdraw_all(database: Database, login: str, practitioner_role: str = "") -> None:
+async def withdraw_all(
+    database: Database | Transaction, login: str, practitioner_role: str = ""
+) -> None:
     """Withdraw all that a person has authorised, or all of it in one role."""
     for id, *_ in await database.run(OF_LOGIN, (login, practitioner_role)):
         await withdraw(database, id)
@@ -208,8 +210,8 @@ async def withdraw_online(database: Database, login: str, signed_in: int) -> Non
             await withdraw(database, id)
 
 
-async def withdraw_token(database: Database, id: str) -> None:
-    """Withdraw one access token by its jti."""
+async def withdraw_token(database: Database | Transaction, id: str) -> None:
+    """Withdraw one access token by its jti, or all that have another id by which they may be."""
     await database.run(withdrawn.WITHDRAW, (id, now() + LONGEST_TOKEN_SECONDS * SECOND))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from fhir_server.access import scopes
 from fhir_server.context import now
-from fhir_server.postgres.database import Database, Row, Texts
+from fhir_server.postgres.database import Database, Row, Texts, Transaction
 from resources.errors import Exhausted, Invalid, NotFound
 from smart_apps import clients, passwords
 from smart_apps.authorization.registered import METHODS
@@ -162,7 +162,7 @@ def read(metadata: Mapping[str, Any]) -> tuple[Registration, str | None]:
     return asked, secret
 
 
-async def waiting(database: Database) -> list[Registration]:
+async def waiting(database: Database | Transaction) -> list[Registration]:
     """List what waits for an administrator, the oldest first."""
     rows = await database.run(WAITING, (now() - WAITS,))
     return [_waiting(row) for row in rows]
@@ -174,7 +174,11 @@ def _waiting(row: Row) -> Registration:
 
 
 async def approve(
-    database: Database, id: str, organization: str, scope: str = "", launch_url: str | None = None
+    database: Database | Transaction,
+    id: str,
+    organization: str,
+    scope: str = "",
+    launch_url: str | None = None,
 ) -> None:
     """Make a client of it.
 
@@ -201,7 +205,7 @@ async def approve(
     await database.run(DROP, (id,))
 
 
-async def refuse(database: Database, id: str) -> None:
+async def refuse(database: Database | Transaction, id: str) -> None:
     """Forget it.
 
     Raises

@@ -103,9 +103,9 @@ class SmartServer(AuthorizationServer):  # type: ignore[misc] # authlib has no t
         return found
 
     def query_client(self, client_id: str) -> Registered | None:
-        """Look a client up (called in a thread)."""
+        """Look a client up that may do something (called in a thread)."""
         try:
-            return Registered(from_thread.run(clients.find, self.database, client_id))
+            return Registered(from_thread.run(clients.enabled, self.database, client_id))
         except NotFound:
             return None
 
@@ -143,7 +143,7 @@ class SmartServer(AuthorizationServer):  # type: ignore[misc] # authlib has no t
         if user is None:
             return self.issuer.for_client(client.client, scope or "")
         granted = scope or user.authorized.scope
-        answer = self.issuer.for_user(user, granted)
+        answer = self.issuer.for_user(client.client, user, granted)
         lasting = set(user.authorized.scope.split()) & {"offline_access", "online_access"}
         if include_refresh_token and lasting:
             offline = "offline_access" in lasting

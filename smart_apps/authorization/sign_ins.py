@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import Scopes
-from fhir_server.postgres.database import Database
+from fhir_server.postgres.database import Database, Transaction
 from smart_apps.authorization import secret
 
 HOURS: Final = 12
@@ -75,7 +75,7 @@ async def close(database: Database, cookie: str) -> None:
     await database.run(CLOSE, (secret.digest(cookie),))
 
 
-async def close_all(database: Database, login: str) -> None:
+async def close_all(database: Database | Transaction, login: str) -> None:
     """Sign somebody out of every browser."""
     await database.run(CLOSE_ALL, (login,))
 

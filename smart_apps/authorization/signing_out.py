@@ -78,7 +78,7 @@ class SigningOut:
         """Where the client wants the browser to go, if the client has registered that."""
         uri = asked.get("post_logout_redirect_uri", "")
         try:
-            client = await clients.find(self._database, _client_id(asked))
+            client = await clients.enabled(self._database, _client_id(asked))
         except NotFound:
             return ""
         if uri not in client.redirect_uris:

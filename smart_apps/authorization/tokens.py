@@ -65,11 +65,12 @@ class Issuer(NamedTuple):
             scope=scope,
             organization=client.organization,
             role="application",
+            epoch=client.epoch,
             lifetime=SYSTEM_SECONDS,
         )
         return _response(access, scope, SYSTEM_SECONDS)
 
-    def for_user(self, granted: Granted, scope: str) -> dict[str, Any]:
+    def for_user(self, client: Client, granted: Granted, scope: str) -> dict[str, Any]:
         """Give the token response of a client that a person has authorised."""
         user, authorized = granted
         context = {name: value for name, value in authorized.context.items() if name != HIDDEN}
@@ -87,6 +88,7 @@ class Issuer(NamedTuple):
             patient=context.get("patient"),
             fhir_user=fhir_user,
             authorized=authorized.id,
+            epoch=client.epoch,
             emergency=opened,
             lifetime=seconds,
         )

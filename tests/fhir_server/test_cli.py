@@ -1,8 +1,11 @@
 import json
 import logging
+import os
+import pwd
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from joserfc.jwk import ECKey
 
@@ -364,3 +367,110 @@ def test_an_application_that_waits_is_listed_and_approved_or_refused(
     listed = {line.split()[0]: line for line in run("client", "list")[1].splitlines()}
     assert "user/Task.rs" in listed[first]
     assert second not in listed
+
+
+def told(folder: Path) -> list[tuple[str, str, str]]:
+    """What the ledger has of changes of who may do what: interaction, object, what was done."""
+    sql = """select interaction, coalesce(type || '/' || id, ''), detail from audit
+        where interaction in ('configuration', 'user-configuration') order by n"""
+    rows = with_database(settings_of(folder), lambda database: database.run(sql))
+    return [(interaction, whose, detail) for interaction, whose, detail in rows]
+
+
+@pytest.mark.requirement("R014.1")
+@pytest.mark.standard("PS3.15 A.5.3.11")
+def test_what_an_operator_changes_of_who_may_do_something_is_in_the_ledger(
+    run: Run, folder: Path, loaded: dict[str, list[dict[str, str]]]
+) -> None:
+    ods, role = loaded["organizations"][0]["ods"], loaded["users"][0]["practitioner_role"]
+    before = len(told(folder))
+    whose = ("--login", "new", "--practitioner-role", role)
+    password = ("--password", "violin gravel noon")
+    of = ("--organization", ods)
+
+    printed = [
+        run(*command)
+        for command in (
+            ("keys", "roll"),
+            ("peer", "add", "--ae", "NEW", "--host", "127.0.0.1", "--port", "104", *of),
+            ("client", "add", "--id", "new", "--secret", "--scope", "system/*.rs", *of),
+            ("client", "rotate", "--id", "new"),
+            ("client", "disable", "--id", "new"),
+            ("client", "enable", "--id", "new"),
+            ("token", "--client", "new", "--scope", "system/*.rs"),
+            ("client", "remove", "--id", "new"),
+            ("user", "add", *whose, *password),
+            ("user", "password", "--login", "new", *password),
+            ("user", "remove", *whose),
+            ("restored",),
+        )
+    ]
+
+    assert [(status, complained) for status, _, complained in printed] == [(0, "")] * len(printed)
+    rows = told(folder)[before:]
+    who = f", by {pwd.getpwuid(os.getuid()).pw_name} at the command line"
+    assert all(detail.endswith(who) for _, _, detail in rows)
+    assert [(kind, whose, detail.removesuffix(who)) for kind, whose, detail in rows[1:-1]] == [
+        ("configuration", "", "peer NEW added or changed"),
+        ("configuration", "", "client new registered"),
+        ("configuration", "", "client new given a new secret"),
+        ("configuration", "", "client new disabled"),
+        ("configuration", "", "client new enabled"),
+        ("configuration", "", "token of client new made: system/*.rs, 300 s"),
+        ("configuration", "", "client new removed"),
+        ("user-configuration", f"PractitionerRole/{role}", "login added or changed"),
+        ("user-configuration", f"PractitionerRole/{role}", "password changed"),
+        ("user-configuration", f"PractitionerRole/{role}", "login taken away"),
+    ]
+    assert rows[0][2].startswith("signing key ")
+    assert rows[-1][2].startswith("log ")
+    secrets = [printed[at][1] for at in (2, 3, 6)] + ["violin gravel noon"]
+    assert not any(secret in str(rows) for secret in secrets)
+
+
+@pytest.fixture
+def deaf(folder: Path) -> Iterator[None]:
+    """The ledger takes no row of such a change."""
+    with embedded(folder, settings=QUICK) as url, psycopg.connect(url, autocommit=True) as owner:
+        owner.execute("""alter table audit add constraint deaf
+            check (interaction not like '%configuration') not valid""")
+        yield
+        owner.execute("alter table audit drop constraint deaf")
+
+
+@pytest.mark.requirement("R014.1")
+def test_what_cannot_be_told_to_the_ledger_is_not_done(
+    run: Run, folder: Path, loaded: dict[str, list[dict[str, str]]], deaf: None
+) -> None:
+    ods, user = loaded["organizations"][0]["ods"], loaded["users"][0]
+    role = ("--practitioner-role", user["practitioner_role"])
+    password = ("--password", "violin gravel noon")
+    tables = ("client", "login", "login_role", "peer", "log", "authorized", "withdrawn", "sign_in")
+
+    def everything() -> object:
+        rows = [
+            with_database(
+                settings_of(folder), lambda database, t=table: database.run(f"select * from {t}")
+            )
+            for table in tables
+        ]
+        return rows, (folder / "keys" / "signing.json").read_text()
+
+    before = everything()
+    for command in (
+        ("keys", "roll", "--now"),
+        ("peer", "add", "--ae", "NEWER", "--host", "h", "--port", "104", "--organization", ods),
+        ("client", "add", "--id", "newer", "--secret", "--scope", "user/*.rs",
+         "--organization", ods),
+        ("client", "disable", "--id", "demo-app"),
+        ("client", "remove", "--id", "demo-app"),
+        ("token", "--client", "demo-app", "--scope", "user/*.rs", "--user", user["login"]),
+        ("user", "add", "--login", "newer", *role, *password),
+        ("user", "password", "--login", user["login"], *password),
+        ("user", "remove", "--login", user["login"], *role),
+        ("restored",),
+    ):  # fmt: skip
+        status, printed, complained = run(*command)
+        assert (status, printed) == (1, ""), command
+        assert complained
+        assert everything() == before, command

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.standard("RFC 7009")]
 
 
 def by_app(authorized: str = "a1", token: str = "t1") -> Principal:
-    return replace(somebody(), withdrawable=(token, authorized) if authorized else (token,))
+    return replace(somebody(), withdrawable=(token,), authorized=authorized)
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +85,7 @@ async def test_it_is_heard_of_at_once(database: Database) -> None:
 
 async def person(database: Database) -> None:
     await users.add(database, User("ann", "x", "ann", "lead", "referrer"))
+    await clients.add(database, Client("app", "public", "user/*.cruds", "lead"))
 
 
 ANN = replace(
@@ -112,6 +113,14 @@ async def change_client(database: Database, store: Store) -> None:
     await registry.change(database, Client("test", "public", "system/Flag.rs", "lead"))
 
 
+async def disable_client(database: Database, store: Store) -> None:
+    await registry.disable(database, "test")
+
+
+async def disable_app(database: Database, store: Store) -> None:
+    await registry.disable(database, "app")
+
+
 async def remove_person(database: Database, store: Store) -> None:
     await users.remove(database, "ann", "ann")
 
@@ -130,6 +139,8 @@ async def end_agreement(database: Database, store: Store) -> None:
 
 ENDINGS = {
     "a client that is removed": (remove_client, {"client"}, "not registered"),
+    "a client that is disabled": (disable_client, {"client"}, "disabled"),
+    "an app that is disabled": (disable_app, {"person"}, "disabled"),
     "a client that may do less": (change_client, {"client"}, "registered for less"),
     "a person who is removed": (remove_person, {"person"}, "does not act"),
     "a role that is ended": (end_role, {"person"}, "does not act"),

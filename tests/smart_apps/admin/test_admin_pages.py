@@ -223,7 +223,7 @@ def test_a_client_is_registered_given_a_new_secret_and_removed(office: Office) -
     page = browser.get("/admin/clients/portal")
     assert first not in page.text
 
-    rotated = send(browser, page, {"do": "rotate"}, -2)
+    rotated = send(browser, page, {"do": "rotate"}, -3)
     second = secret_of(rotated)
     assert not knows(office, "portal", first)
     assert knows(office, "portal", second)
@@ -232,6 +232,14 @@ def test_a_client_is_registered_given_a_new_secret_and_removed(office: Office) -
     assert changed.status_code == 200
     assert "secret" not in changed.text
     assert "user/Task.rs" in browser.get("/admin/clients/portal").text
+    assert knows(office, "portal", second)
+
+    assert send(browser, page, {"do": "disable"}, -2).status_code == 200
+    assert not knows(office, "portal", second)
+    assert "secret, disabled" in browser.get("/admin/clients").text
+    assert send(browser, page, {"do": "disable"}, -2).status_code == 400
+    assert "It is disabled since" in browser.get("/admin/clients/portal").text
+    assert send(browser, page, {"do": "enable"}, -2).status_code == 200
     assert knows(office, "portal", second)
 
     unsure = send(browser, page, {"do": "remove"})
@@ -245,6 +253,8 @@ def test_a_client_is_registered_given_a_new_secret_and_removed(office: Office) -
         "client registered",
         "client secret changed",
         "client changed",
+        "client disabled",
+        "client enabled",
         "client removed",
     ]
 
