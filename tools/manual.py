@@ -13,6 +13,7 @@ from openapi import __main__ as openapi
 from openapi.fhir import TITLES
 from resources import codes, search_parameters, topics
 from resources.models import TYPES
+from tools import conformance
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -94,7 +95,11 @@ def _modifiers(kind: str) -> str:
     return " ".join(f"`:{name}`" for name in sorted(modifiers.BY_KIND[kind]))
 
 
-PAGES = {"settings.md": settings.manual, "fhir.md": fhir}
+PAGES = {
+    "settings.md": settings.manual,
+    "fhir.md": fhir,
+    "dicom-conformance.md": conformance.statement,
+}
 
 
 def main() -> None:
