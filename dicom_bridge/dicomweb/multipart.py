@@ -212,9 +212,11 @@ def new_boundary() -> str:
     return secrets.token_hex(16)
 
 
-def opening(boundary: str, content_type: str, location: str = "", *, first: bool = False) -> bytes:
-    """Write the delimiter and header that stand before a part."""
-    line = f"Content-Location: {location}\r\n" if location else ""
+def opening(
+    boundary: str, content_type: str, location: str = "", *, more: str = "", first: bool = False
+) -> bytes:
+    """Write the delimiter and header that stand before a part; `more` are further lines of it."""
+    line = (f"Content-Location: {location}\r\n" if location else "") + more
     lead = "" if first else "\r\n"
     return f"{lead}--{boundary}\r\nContent-Type: {content_type}\r\n{line}\r\n".encode("latin-1")
 

@@ -7,7 +7,7 @@ References
 * PS3.18 Section 8.6.1.2 (payloads), 8.7.1 (multipart media types); RFC 2387
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -41,16 +41,32 @@ class Pieces(Response):
         The pieces, or where they come from.
     length
         Octets of all of them.
+    more
+        Further fields of the header.
     """
 
-    def __init__(self, body: AsyncIterator[Octets] | Sequence[Octets], length: int, type: str):
-        super().__init__(headers={"Content-Length": str(length), "Content-Type": type, **PRIVATE})
+    def __init__(
+        self,
+        body: AsyncIterator[Octets] | Sequence[Octets],
+        length: int,
+        type: str,
+        *,
+        status: int = 200,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        own = {"Content-Length": str(length), "Content-Type": type, **PRIVATE}
+        super().__init__(status_code=status, headers={**own, **(more or {})})
         self._pieces = body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the head, and then each piece as the connection takes it."""
-        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(head)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
+        )
         if isinstance(self._pieces, Sequence):
             for piece in self._pieces:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -78,12 +94,6 @@ def related(pieces: Sequence[Piece], type: str) -> Response:
         yield end
 
     return Pieces(body(), length, _type(boundary, type))
-
-
-def single(piece: Piece) -> Response:
-    """Answer one run of a file by itself, streamed."""
-    chunks = retrieval.stream(piece.path, piece.start, piece.length)
-    return Pieces(chunks, piece.length, piece.type)
 
 
 def related_bytes(parts: Sequence[tuple[str, str, Octets]]) -> Response:

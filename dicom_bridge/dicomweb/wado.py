@@ -14,7 +14,7 @@ References
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Final
 from starlette.responses import Response
 
 from dicom_bridge import bulk, frames, retrieval
-from dicom_bridge.dicomweb import accept, payload, transcoded
+from dicom_bridge.dicomweb import accept, payload, ranges, transcoded
 from dicom_bridge.dicomweb.accept import Chosen
 from dicom_bridge.dicomweb.exchange import Call
 from dicom_bridge.dicomweb.problems import NotAcceptable
@@ -53,7 +53,7 @@ async def instances(call: Call) -> Response:
     pieces = [_whole(call, *each) for each in zip(found.instances, paths, strict=True)]
     if chosen.multipart:
         return payload.related(pieces, accept.DICOM)
-    return payload.single(pieces[0])
+    return _single(call, pieces[0], blobs[0])
 
 
 async def metadata(call: Call) -> Response:
@@ -114,11 +114,27 @@ async def bulk_data(call: Call) -> Response:
     if is_pixels and held.transfer_syntax != accept.DEFLATED:
         run = await loop.run_in_executor(None, _pixel_run, path, held)
         piece = payload.Piece(accept.OCTETS, where, path, *run)
-        return payload.related([piece], accept.OCTETS) if wrapped else payload.single(piece)
+        if wrapped:
+            return payload.related([piece], accept.OCTETS)
+        return _single(call, piece, f"{held.blob}.{place}")
     value = await loop.run_in_executor(None, _value, path, held, place)
     if wrapped:
         return payload.related_bytes([(accept.OCTETS, where, value)])
-    return Response(value, headers=payload.PRIVATE, media_type=accept.OCTETS)
+
+    async def read(start: int, length: int) -> AsyncIterator[payload.Octets]:
+        yield value[start : start + length]
+
+    tag = f"{held.blob}.{place}"
+    return ranges.answer(call.request.headers, tag, accept.OCTETS, len(value), read)
+
+
+def _single(call: Call, piece: payload.Piece, tag: str) -> Response:
+    """Answer one run of a file by itself, or parts of it."""
+
+    def read(start: int, length: int) -> AsyncIterator[payload.Octets]:
+        return retrieval.stream(piece.path, piece.start + start, length)
+
+    return ranges.answer(call.request.headers, tag, piece.type, piece.length, read)
 
 
 RELATIVE: Final = b'"BulkDataURI":"bulk/'
