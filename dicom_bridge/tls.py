@@ -91,6 +91,25 @@ def subject_of(certificate: bytes) -> str:
         return ""
 
 
+def spelled(subject: str) -> str:
+    """Spell a subject as `subject_of` does.
+
+    Raises
+    ------
+    Invalid
+        It is none.
+
+    Examples
+    --------
+    >>> spelled("CN=CT1,O=Example")
+    'CN=CT1,O=Example'
+    """
+    try:
+        return x509.Name.from_rfc4514_string(subject).rfc4514_string()
+    except ValueError as error:
+        raise Invalid("that is no subject of a certificate (RFC 4514)", at="subject") from error
+
+
 def fingerprint_of(certificate: bytes) -> str:
     """Give the SHA-256 fingerprint of a certificate (DER), hexadecimal."""
     return hashlib.sha256(certificate).hexdigest()

@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "audit":   "record:audit",
     "client":  "registry:client",
     "user":    "logins:user",
-    "peer":    "registry:peer",
+    "peer":    "peering:peer",
     "token":   "tokens:token",
     "keys":    "signing:keys",
     "demo":    "demonstration:demo",

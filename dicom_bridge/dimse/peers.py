@@ -98,11 +98,13 @@ async def add(database: Database | Transaction, peer: Peer) -> None:
     Raises
     ------
     Invalid
-        The title is no AE title (PS3.5 Section 6.2, AE) or the port no port.
+        The title is no AE title (PS3.5 Section 6.2, AE), the port no port or the subject none.
     """
     require_ae_title(peer.ae)
     if not 0 < peer.port < 1 << 16:
         raise Invalid("a port is a number from 1 to 65535", at="port")
+    if peer.subject is not None:
+        peer = peer._replace(subject=tls.spelled(peer.subject))
     await database.run(ADD, (*peer, now()))
 
 

@@ -201,10 +201,11 @@ async def _to_send(
 ) -> list[StoredInstance]:
     """Find what all of them may have, and bring its bytes to where they can be read."""
     found = await _of_all(bridge, contexts, event)
-    return [one for each in found for one in await _stored(bridge, each, originator)]
+    return [one for each in found for one in await stored(bridge, each, originator)]
 
 
-async def _stored(bridge: Bridge, found: Retrieved, originator: str | None) -> list[StoredInstance]:
+async def stored(bridge: Bridge, found: Retrieved, originator: str | None) -> list[StoredInstance]:
+    """Give what was found as it is sent: from its files."""
     paths = await bridge.blobs.paths([one.blob for one in found.instances], found.permit)
     return [
         StoredInstance(
