@@ -135,8 +135,8 @@ def _attributes(keywords: Iterable[str]) -> str:
     return ", ".join(f"{keyword} {Tag(tag)}" for tag, keyword in ordered)
 
 
-def _by_name(uid: str) -> str:
-    return str(UID(uid).name)
+def _by_name(uid: str) -> tuple[str, str]:
+    return UID(uid).name, uid
 
 
 def _rows(rows: Iterable[Iterable[object]]) -> str:
