@@ -1,6 +1,7 @@
 """Commitments: what peers want to be sure of before they delete their own copy.
 
-A request is kept before it is answered, so that its report is made whatever dies meanwhile. We
+A request is kept before it is answered, so that its report is made whatever dies meanwhile; the row
+of the ledger that tells of it is kept with it, and the report has one of its own. We
 commit ourselves to an instance whose row and bytes are here, durably, as they are when its sender
 hears success of a C-STORE; of one that the peer may not know of we say that there is none.
 
@@ -74,9 +75,19 @@ class Report(NamedTuple):
 
 
 async def keep(
-    database: Database, peer: str, transaction_uid: str, items: Sequence[Item], now: int, due: int
+    database: Database,
+    context: RequestContext,
+    peer: str,
+    transaction_uid: str,
+    items: Sequence[Item],
+    due: int,
 ) -> bool:
     """Keep a request; False if this transaction of this peer is known already.
+
+    Parameters
+    ----------
+    due
+        When it is to be reported at the latest, microseconds since 1970.
 
     Raises
     ------
@@ -86,8 +97,20 @@ async def keep(
     if not 0 < len(items) <= MOST_ITEMS:
         raise Invalid(f"Between 1 and {MOST_ITEMS} instances", "ReferencedSOPSequence")
     pairs = orjson.dumps([tuple(item) for item in items])
-    kept = await database.run(KEEP, (peer, transaction_uid, pairs, now, due))
+    async with database.transaction() as transaction:
+        row = (peer, transaction_uid, pairs, context.instant, due)
+        kept = await transaction.run(KEEP, row)
+        if kept:
+            entry = ledger.entry(
+                context, query=_said(transaction_uid), hits=len(items), detail="asked for"
+            )
+            await transaction.run(ledger.INSERT, ledger.arrays([entry]))
     return bool(kept)
+
+
+def _said(transaction_uid: str) -> str:
+    """What joins the rows of a request and of its report."""
+    return f"TransactionUID={transaction_uid}"
 
 
 async def take(database: Database, now: int) -> Asked | None:
@@ -120,8 +143,9 @@ async def again(database: Database, asked: Asked, now: int) -> bool:
     return True
 
 
-async def report(bridge: Bridge, context: RequestContext, items: Sequence[Item]) -> Report:
+async def report(bridge: Bridge, context: RequestContext, asked: Asked) -> Report:
     """Say to which instances we commit ourselves, to who is behind the context."""
+    items = asked.items
     wanted = {item.sop_uid for item in items}
     rows = await bridge.database.run(HELD, (Texts(wanted),))
     held = {row[0]: row[1:] for row in rows}
@@ -140,7 +164,10 @@ async def report(bridge: Bridge, context: RequestContext, items: Sequence[Item])
         else:
             committed.append(item)
     detail = f"{len(committed)} committed, {len(failed)} not"
-    await bridge.ledger.append(ledger.entry(context, hits=len(committed), detail=detail))
+    entry = ledger.entry(
+        context, query=_said(asked.transaction_uid), hits=len(committed), detail=detail
+    )
+    await bridge.ledger.append(entry)
     return Report(committed, failed)
 
 

@@ -18,7 +18,6 @@ from dicom_bridge.dimse.find import failed
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.instance import require_uid
 from dicom_bridge.mapping.matching import text
-from fhir_server.context import now
 from resources.errors import Invalid, Refusal
 
 PUSH_MODEL: Final = "1.2.840.10008.1.20.1"
@@ -45,12 +44,11 @@ def handle_action(event: Any, bridge: Bridge, portal: Portal) -> tuple[int | Dat
     association = event.assoc
     try:
         transaction_uid, items = read(event.action_information)
-        instant = now()
-        due = instant + int(PATIENCE_SECONDS * SECOND)
+        context = association.sender.context("storage-commitment")
+        due = context.instant + int(PATIENCE_SECONDS * SECOND)
+        ae = association.sender.peer.ae
         kept = portal.call(
-            commitments.keep(
-                bridge.database, association.sender.peer.ae, transaction_uid, items, instant, due
-            )
+            commitments.keep(bridge.database, context, ae, transaction_uid, items, due)
         )
     except Refusal as refusal:
         status = failed(refusal)

@@ -88,7 +88,7 @@ class Reporter:
         if peer is None:  # it may not call us any more, nor do we call it
             return True
         context = RequestContext(peer.principal, "storage-commitment", origin=peer.host)
-        report = await commitments.report(self._bridge, context, asked.items)
+        report = await commitments.report(self._bridge, context, asked)
         told = written(asked.transaction_uid, report, self._bridge.ae_title)
         try:
             if line is not None and await asyncio.to_thread(_tell, line, *told):

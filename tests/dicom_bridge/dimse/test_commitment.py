@@ -223,3 +223,38 @@ async def test_a_request_that_asks_for_nothing_or_twice_or_for_something_else_is
     ]
 
     assert statuses == [0x0115, 0x0115, 0x0115, 0x0123, 0x0000, 0x0131]
+
+
+@pytest.mark.standard("IHE BALP")
+@pytest.mark.requirement("R014.1")
+async def test_that_it_was_asked_for_is_in_the_audit_before_it_is_reported(
+    archive: Archive, listener: Listener
+) -> None:
+    study = a_series(2)
+    await hold(archive.bridge, *study)
+    listener.open()
+
+    await archive.call(ask, archive, request("1.2.3.9", *named(*study)), listener, stay=False)
+    await archive.call(listener.heard.wait, 10)
+
+    rows = await archive.bridge.database.run(
+        "select detail, outcome, organization, hits, query from audit"
+        " where interaction = 'storage-commitment' order by n"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("asked for", 0, "lead", 2, "TransactionUID=1.2.3.9"),
+        ("2 committed, 0 not", 0, "lead", 2, "TransactionUID=1.2.3.9"),
+    ]
+
+
+async def test_what_cannot_be_audited_is_not_accepted(archive: Archive, listener: Listener) -> None:
+    await archive.bridge.database.run("alter table audit rename to unknown")
+
+    status = await archive.call(
+        ask, archive, request("1.2.3.10", ("1.2.840.10008.5.1.4.1.1.2", "1.2.3")), listener,
+        stay=False,
+    )  # fmt: skip
+
+    await archive.bridge.database.run("alter table unknown rename to audit")
+    assert status != 0x0000
+    assert await archive.bridge.database.run("select from commitment") == []
