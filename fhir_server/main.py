@@ -151,7 +151,7 @@ def build_http(
         *authorization,
         *fhir,
         *web,
-        *Admin(core.database, core.store, core.ledger, secure=https).routes(),
+        *Admin(core.database, core.store, core.ledger, settings.fhir_base, secure=https).routes(),
         *health.routes(core.database),
         Route("/metrics", _metrics(settings.data_dir)),
         Route("/audit/heads", _heads(settings.data_dir)),

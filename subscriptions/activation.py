@@ -16,6 +16,8 @@ import logging
 from typing import Final
 
 from fhir_server.access.principal import Principal
+from fhir_server.audit import ledger
+from fhir_server.audit.ledger import Entry
 from fhir_server.context import RequestContext, now
 from fhir_server.search.stored import Stored
 from fhir_server.store.store import Store
@@ -47,20 +49,51 @@ async def stop(store: Store, subscriber: Subscriber, reason: str, *, alert: bool
     await _change(store, subscriber, changes, alert=reason if alert else "")
 
 
-async def _change(
-    store: Store, subscriber: Subscriber, changes: dict[str, str | None], alert: str = ""
+async def change(
+    store: Store,
+    subscriber: Subscriber,
+    changes: dict[str, str | None],
+    *,
+    alert: str = "",
+    note: Entry | None = None,
 ) -> None:
-    """Write the next version, unless there is another than the one that was looked at."""
+    """Write the next version of the one that was looked at; it stays its maker's.
+
+    Parameters
+    ----------
+    alert
+        What the organisation is told, by a Task; empty for nothing.
+    note
+        What the ledger says besides, of who had it done.
+
+    Raises
+    ------
+    Stale
+        There is another version by now.
+    NotFound
+        It has been deleted.
+    """
     context = RequestContext(OURSELVES, "update", "subscriptions", subscriber.id, now())
-    with contextlib.suppress(Stale, NotFound):
-        async with store.begin(context) as work:
-            stored: Stored = await work.read("Subscription", subscriber.id)
-            if stored.version != subscriber.version:
-                return
+    async with store.begin(context) as work:
+        stored: Stored = await work.read("Subscription", subscriber.id)
+        is_the_one = stored.version == subscriber.version
+        if is_the_one:
             changed = content.replaced(content.read(stored.text), changes)
             await work.update("Subscription", subscriber.id, changed, if_match=stored.version)
             if alert and subscriber.organization:
                 await work.create(content.made(_alert(subscriber, alert, context.instant)))
+            if note is not None:
+                work.add(ledger.INSERT, ledger.arrays([note]))
+    if not is_the_one:
+        raise Stale("The subscription was changed meanwhile.")
+
+
+async def _change(
+    store: Store, subscriber: Subscriber, changes: dict[str, str | None], alert: str = ""
+) -> None:
+    """Write the next version, unless there is another than the one that was looked at."""
+    with contextlib.suppress(Stale, NotFound):
+        await change(store, subscriber, changes, alert=alert)
 
 
 def _alert(subscriber: Subscriber, reason: str, instant: int) -> dict[str, object]:

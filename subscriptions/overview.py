@@ -1,7 +1,6 @@
 """Overview: how far the subscriptions of an organisation are, in numbers.
 
-A Subscription is its maker's alone (`access.gate.PERSONAL`): of those of others an administrator is
-told how many there are and how late they are, and not which they are or where they are sent.
+How each of them is, `oversight` shows.
 """
 
 from typing import Final, NamedTuple

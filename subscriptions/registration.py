@@ -59,7 +59,9 @@ on conflict (id) do update set
   content = excluded.content, heartbeat = excluded.heartbeat, timeout = excluded.timeout,
   max_count = excluded.max_count, principal = coalesce($15, subscription.principal),
   organization = coalesce($16, subscription.organization),
-  authorized = coalesce($21, subscription.authorized), attempts = 0, due = excluded.due,
+  authorized = coalesce($21, subscription.authorized), due = excluded.due,
+  attempts = case when $3 <> 'error' then 0 when subscription.status = 'error'
+             then subscription.attempts else subscription.attempts + 1 end,
   last_error = excluded.last_error, ending = excluded.ending,
   started = case when $3 = 'off' then 0 when subscription.started > 0 then subscription.started
             else excluded.started end,

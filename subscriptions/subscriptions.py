@@ -31,14 +31,32 @@ MOST: Final = 1000
 SEVERAL: Final = f"select {COLUMNS} from subscription where id = any($1::text[]) order by id"
 
 RESEND: Final = """
-update subscription set delivered = least(delivered, $2), due = $3, attempts = 0,
-  lease_until = null, holder = ''
+update subscription as s set attempts = 0, due = $3, lease_until = null, holder = '',
+  delivered = least(delivered, greatest($2, coalesce(
+    (select min(number) - 1 from subscription_event where subscription = s.id), events)))
 where id = $1 and status = 'active' returning events - delivered
 """
+"""From a number on, or from the first that is still kept."""
 
 SINCE: Final = """
 select min(number) - 1 from subscription_event where subscription = $1 and instant >= $2
 """
+
+
+async def send_again(database: Database, subscriber: Subscriber, before: int, instant: int) -> int:
+    """Have the events after a number sent again; give how many.
+
+    Raises
+    ------
+    Conflict
+        Nothing is sent to this subscription now.
+    """
+    if subscriber.channel == "websocket":
+        raise Conflict("What a websocket has missed is asked for with $events.")
+    rows = await database.run(RESEND, (subscriber.id, before, instant))
+    if not rows:
+        raise Conflict("Nothing is sent to this subscription: it is not active.")
+    return int(rows[0][0])
 
 
 class Subscriptions:
@@ -117,16 +135,11 @@ class Subscriptions:
             Nothing is sent to this subscription now.
         """
         subscriber = await self._subscriber(context, id)
-        if subscriber.channel == "websocket":
-            raise Conflict("What a websocket has missed is asked for with $events.")
         before = (number or 1) - 1
         if number is None and since is not None:
             ((found,),) = await self._database.run(SINCE, (id, since))
             before = subscriber.events if found is None else found
-        rows = await self._database.run(RESEND, (id, before, context.instant))
-        if not rows:
-            raise Conflict("Nothing is sent to this subscription: it is not active.")
-        return int(rows[0][0])
+        return await send_again(self._database, subscriber, before, context.instant)
 
     async def binding_token(self, context: RequestContext, ids: Sequence[str]) -> Bound:
         """Make a token by which a socket is bound to subscriptions (`binding.token`)."""

@@ -20,6 +20,7 @@ from resources.errors import Forbidden, Invalid
 from smart_apps.admin import markup, plots
 from smart_apps.admin.desk import EVERYBODY, Answer, Desk, Page, Place, Visit
 from smart_apps.admin.markup import Markup, joined
+from smart_apps.admin.times import lasting
 
 ADDRESS: Final = "/admin/analysis"
 FILE: Final = "/admin/analysis.csv"
@@ -194,7 +195,7 @@ async def _acknowledgements(desk: Desk, visit: Visit, span: Span) -> Markup:
     rows.sort(reverse=True)
     names = await desk.names([owner for _, owner, *_ in rows[:SLOWEST]])
     shown = [
-        (_hours(waited), names.get(owner, owner), focus, priority, status)
+        (lasting(waited), names.get(owner, owner), focus, priority, status)
         for waited, owner, focus, priority, status in rows[:SLOWEST]
     ]
     headings = ("Time", "Whose", "Report", "Priority", "Status")
@@ -206,20 +207,6 @@ def _instant(text: object) -> int:
         return date.period(str(text))[0]
     except ValueError:
         return now()
-
-
-def _hours(microseconds: int) -> str:
-    """Write how long something took.
-
-    Examples
-    --------
-    >>> _hours(90 * 60 * 1_000_000), _hours(50 * 3600 * 1_000_000)
-    ('1 h 30 min', '2 d 2 h')
-    """
-    minutes = max(microseconds, 0) // 60_000_000
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
 PLACES: Final = (

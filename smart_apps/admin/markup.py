@@ -62,7 +62,14 @@ def link(address: str, words: object) -> Markup:
 
 def table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Markup:
     """Write a table whose first column names the rows; it scrolls by itself where it is wide."""
-    head = joined(*(element("th", each, scope="col") for each in headings))
+    rows = list(rows)
+    numbers = [all(isinstance(row[n], int) for row in rows) for n in range(len(headings))]
+    head = joined(
+        *(
+            element("th", each, scope="col", class_="number" if is_number else None)
+            for each, is_number in zip(headings, numbers, strict=True)
+        )
+    )
     body = [
         element(
             "tr",

@@ -1,15 +1,16 @@
 """The queue: what waits to be sent, to be matched and to be done, in numbers.
 
-The subscriptions are those of the administrator's organisation, counted; each is its maker's alone.
+The subscriptions are those of the administrator's organisation, counted; the page before this one
+shows each.
 """
 
 from typing import Final
 
 from fhir_server.context import now
-from resources.content import written_instant
-from smart_apps.admin import markup
+from smart_apps.admin import markup, subscriptions
 from smart_apps.admin.desk import ADMINISTRATOR, Answer, Desk, Page, Place, Visit
 from smart_apps.admin.markup import joined
+from smart_apps.admin.times import lasting, moment
 from subscriptions import overview
 
 ADDRESS: Final = "/admin/queue"
@@ -29,8 +30,8 @@ async def shows(desk: Desk, visit: Visit) -> Answer:
             one.status,
             one.number,
             one.waiting,
-            "" if one.oldest is None else f"{max(instant - one.oldest, 0) // 1_000_000} s",
-            "" if one.due is None else written_instant(one.due),
+            "" if one.oldest is None else lasting(instant - one.oldest),
+            moment(one.due),
         )
         for one in groups
     ]
@@ -44,6 +45,7 @@ async def shows(desk: Desk, visit: Visit) -> Answer:
             ("Status", "Number", "Events waiting", "Oldest waits for", "Next tried"),
             sent,
         ),
+        markup.element("p", markup.link(subscriptions.ADDRESS, "Each of them")),
         markup.table("Lines of a log not yet looked at", ("Who follows it", "Lines"), behind),
         markup.table(
             "Jobs that wait, run or have failed, of the whole server",

@@ -18,6 +18,7 @@ from fhir_server.postgres.database import Database
 from fhir_server.store.store import Store
 from resources.errors import Forbidden, Refusal
 from smart_apps.admin import (
+    acknowledgements,
     analysis,
     answers,
     audit,
@@ -27,6 +28,7 @@ from smart_apps.admin import (
     overview,
     queue,
     requests,
+    subscriptions,
 )
 from smart_apps.admin.desk import Answer, Desk, Onward, Page, Place, Visit
 from smart_apps.admin.entrance import ROLE, SIGN_IN, SIGN_OUT, ElsewhereError, Entrance
@@ -39,9 +41,11 @@ PLACES: Final[tuple[Place, ...]] = (
     *overview.PLACES,
     *audit.PLACES,
     *analysis.PLACES,
+    *acknowledgements.PLACES,
     *emergencies.PLACES,
     *clients.PLACES,
     *requests.PLACES,
+    *subscriptions.PLACES,
     *queue.PLACES,
 )
 """All pages, in the order of the menu."""
@@ -56,12 +60,16 @@ class Admin:
 
     Parameters
     ----------
+    base_url
+        Our FHIR base.
     secure
         As `Entrance` takes it.
     """
 
-    def __init__(self, database: Database, store: Store, ledger: Ledger, *, secure: bool) -> None:
-        self._desk = Desk(database, store, ledger)
+    def __init__(
+        self, database: Database, store: Store, ledger: Ledger, base_url: str, *, secure: bool
+    ) -> None:
+        self._desk = Desk(database, store, ledger, base_url)
         self._entrance = Entrance(database, store, ledger, secure=secure)
 
     def routes(self) -> list[Route]:

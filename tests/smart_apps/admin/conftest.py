@@ -9,7 +9,7 @@ import pytest
 
 from fhir_server import emergencies
 from fhir_server.access.principal import Principal
-from fhir_server.access.scopes import EVERYTHING
+from fhir_server.access.scopes import EVERYTHING, parse
 from fhir_server.context import RequestContext
 from fhir_server.core import Core
 from fhir_server.emergencies import Wish
@@ -19,6 +19,7 @@ from smart_apps.users import User
 from tests.build import a_role
 from tests.smart_apps.authorization.browser import Forms, Site
 from tests.smart_apps.authorization.conftest import PASSWORD, serving
+from tests.subscriptions.wanting import subscription
 
 PEOPLE = (
     ("boss", "lead", "administrator"),
@@ -62,6 +63,16 @@ class Office:
 
         return asyncio.run(done())
 
+    @property
+    def base(self) -> str:
+        """The FHIR base."""
+        return self.site.settings.fhir_base
+
+    async def write(self, core: Core, json: dict[str, Any]) -> None:
+        """Write a resource as the server."""
+        async with core.store.begin(RequestContext(Principal.system("test"), "create")) as work:
+            await work.create(content.made(json))
+
     def ledger(self, what: str) -> list[tuple[Any, ...]]:
         """Who did something on these pages, in order: subject, outcome, detail."""
         sql = "select subject, outcome, detail from audit where query = $1 order by instant, n"
@@ -86,7 +97,8 @@ def send(
 def office(
     cluster: str, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Office]:
-    with serving(cluster, template, tmp_path_factory.mktemp("admin"), "admin_pages") as site:
+    folder, hosts = tmp_path_factory.mktemp("admin"), "127.0.0.0/8"
+    with serving(cluster, template, folder, "admin_pages", subscription_hosts=hosts) as site:
         office = Office(site)
         office.run(_people)
         yield office
@@ -100,6 +112,17 @@ async def _people(core: Core) -> None:
             await work.create(content.made(a_role(id, practitioner="dr", organization=place)), id)
     for login, place, role in PEOPLE:
         await users.add(core.database, User(login, kept, f"{login}-{role}", place, role))
+
+    await subscribe(core, "https://hooks.example/a-secret-path", "app")
+
+
+async def subscribe(core: Core, endpoint: str, id: str) -> None:
+    """An application of the first organisation asks to be told of a patient's Tasks."""
+    who = Principal("Client/app", "lead", "application", parse("system/*.cruds"), None, "app")
+    json = subscription("Task?status=ready&patient=Patient/p1")
+    json["channel"] |= {"endpoint": endpoint, "header": ["Authorization: Bearer a-secret"]}
+    async with core.store.begin(RequestContext(who, "create")) as work:
+        await work.create(content.made(json), id)
 
 
 async def emergency(core: Core) -> str:
