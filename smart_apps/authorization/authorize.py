@@ -46,6 +46,9 @@ from smart_apps.users import User
 
 NOT_THERE: Final = "There is no such launch, or it is too old: open the application once more."
 NOT_YOURS: Final = "Somebody else has opened this application: sign out, or open it yourself."
+ANOTHER_ROLE: Final = "You act in another role now than when this page was shown. Look again."
+ACTING: Final = "acting"
+"""Field of a form: the PractitionerRole that the person acted in when it was shown."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +120,15 @@ class Authorize:
             page = pages.sign_in(form, client.id, step.problem, self._upstream)
             return Page(page, 401 if step.problem else 200)
         launch = await self._launch(asked, grant, signed_in)
+        acting = await users.acting(self._database, signed_in.login)
+        several = launch is None and len(acting) > 1
         user = await self._user(step.cookie, signed_in, launch)
-        if user is None:
+        asks_again = several and _prompts(asked, "select_account") and step.fields is None
+        if user is None or asks_again:
             _require_page(asked, grant, "interaction_required")
-            acting = await users.acting(self._database, signed_in.login)
             return Page(pages.choose_role(form, await asking.roles(self._store, acting)))
+        if several:
+            form = form._replace(acting=await self._role_of(user))
         fields = step.fields or {}
         context: dict[str, Any] = dict(launch.context) if launch else {}
         wish: Wish | None = None
@@ -146,17 +153,21 @@ class Authorize:
                 _require_page(asked, grant, "interaction_required")
                 return Page(_choice(form, picked, kept))
             context = picked
+        kept |= {ACTING: user.practitioner_role}
+        if fields.get(ACTING, user.practitioner_role) != user.practitioner_role:
+            step = replace(step, decision="", problem=ANOTHER_ROLE)  # said of another role
         granted = await self._granted(asked, client, user, signed_in, context)
         if step.decision == "deny":
             await self._note(granted, asked, "denied", ledger.MINOR_FAILURE)
             return await self._server.authorize(asked, grant, None)
         if step.decision != "allow":
-            asks = _prompts(asked, "consent") or wish is not None
+            asks = _prompts(asked, "consent") or wish is not None or bool(step.problem)
+            asks = asks or (several and not _prompts(asked, "none"))
             if asks or not await authorizations.is_remembered(self._database, granted.authorized):
                 _require_page(asked, grant, "consent_required")
                 if wish is not None:
-                    kept = emergency_desk.kept(fields)
-                return Page(await self._consent(form, client, granted, asked, kept))
+                    kept = emergency_desk.kept(fields) | {ACTING: user.practitioner_role}
+                return Page(await self._consent(form, client, granted, asked, kept, step.problem))
         if wish is not None:
             granted = await self._desk.opened(granted, asked, wish)
         answer = await self._server.authorize(asked, grant, granted)
@@ -186,6 +197,11 @@ class Authorize:
         if acting[0].practitioner_role != signed_in.practitioner_role:
             await sign_ins.choose(self._database, cookie, acting[0].practitioner_role)
         return acting[0]
+
+    async def _role_of(self, user: User) -> str:
+        """Say a role and its organisation in words."""
+        ((_, role, organization),) = await asking.roles(self._store, [user])
+        return f"{role}, {organization}"
 
     async def _may_choose(self, user: User, patient: str, origin: str) -> bool:
         return bool(patient) and await asking.sees(
@@ -223,16 +239,21 @@ class Authorize:
         return Granted(user, authorized)
 
     async def _consent(
-        self, form: Form, client: Client, granted: Granted, asked: Asked, kept: Mapping[str, str]
+        self,
+        form: Form,
+        client: Client,
+        granted: Granted,
+        asked: Asked,
+        kept: Mapping[str, str],
+        problem: str,
     ) -> bytes:
         user = granted.user
-        ((_, role, organization),) = await asking.roles(self._store, [user])
-        told = {"Application": client.id, "You act as": f"{role}, {organization}"}
+        told = {"Application": client.id, "You act as": await self._role_of(user)}
         if emergency_desk.FIELD in kept:
             told |= emergency_desk.told(kept)
         elif patient := kept.get("patient", ""):
             told["Patient"] = await asking.name_of(self._store, user, patient, asked.origin)
-        return pages.consent(form, told, granted.authorized.scope, kept)
+        return pages.consent(form, told, granted.authorized.scope, kept, problem)
 
     async def _note(self, granted: Granted, asked: Asked, what: str, outcome: int) -> None:
         """Audit what a person has let a client do, or has not."""

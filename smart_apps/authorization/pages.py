@@ -27,6 +27,8 @@ SCOPES: Final = {
     "offline_access": "go on when you are not there",
     "online_access": "go on while you are signed in",
 }
+ANOTHER: Final = "another"
+"""Field of a form that asks for another role."""
 LETTERS: Final = {"c": "add", "r": "read", "u": "change", "d": "delete", "s": "search"}
 
 
@@ -39,10 +41,13 @@ class Form(NamedTuple):
         The authorisation request, as a query string.
     token
         Ties it to the browser (`sign_ins.form_token`).
+    acting
+        In which role somebody acts who might act in another; empty for the rest.
     """
 
     request: str
     token: str
+    acting: str = ""
 
     def to(self, step: str, inside: str) -> str:
         """Write a form that posts to a step."""
@@ -51,6 +56,14 @@ class Form(NamedTuple):
             f'<input type="hidden" name="request" value="{escape(self.request)}">'
             f'<input type="hidden" name="token" value="{escape(self.token)}">{inside}</form>'
         )
+
+    def to_another_role(self) -> str:
+        """Say in which role the person acts, and let them act in another."""
+        if not self.acting:
+            return ""
+        change = f'<button class="other" name="{ANOTHER}" value="yes">Act in another role</button>'
+        told = f"<p>You act as <strong>{escape(self.acting)}</strong>.</p>"
+        return f"<h2>Your role</h2>{told}{self.to('role', change)}"
 
 
 def sign_in(form: Form, client: str, problem: str = "", upstream: str = "") -> bytes:
@@ -112,7 +125,7 @@ def choose_patient(
     if offers_emergency:
         ask = '<button class="other" name="emergency" value="yes">Ask for emergency access</button>'
         body += f"<h2>Somebody you may not see?</h2>{form.to('patient', ask)}"
-    return page("Which patient?", body, problem)
+    return page("Which patient?", body + form.to_another_role(), problem)
 
 
 def choose(
@@ -141,7 +154,8 @@ def choose(
         f'<button class="other" name="{escape(field)}" value="{escape(without)}">'
         "None of these</button>"
     )
-    return page(question, form.to("patient", f"{_hidden(kept)}{buttons}{on}"))
+    body = form.to("patient", f"{_hidden(kept)}{buttons}{on}")
+    return page(question, body + form.to_another_role())
 
 
 def ask_for_emergency(
@@ -175,7 +189,9 @@ def ask_for_emergency(
     return page("Emergency access", told + form.to("patient", inside), problem)
 
 
-def consent(form: Form, asked: Mapping[str, str], scope: str, kept: Mapping[str, str]) -> bytes:
+def consent(
+    form: Form, asked: Mapping[str, str], scope: str, kept: Mapping[str, str], problem: str = ""
+) -> bytes:
     """Ask whether a client may do what it asks for.
 
     Parameters
@@ -196,10 +212,8 @@ def consent(form: Form, asked: Mapping[str, str], scope: str, kept: Mapping[str,
         '<button name="decision" value="allow">Allow</button>'
         '<button class="other" name="decision" value="deny">Do not allow</button>'
     )
-    return page(
-        "May this application act for you?",
-        f"<dl>{rows}</dl><h2>It asks to</h2><ul>{wishes}</ul>{form.to('consent', inside)}",
-    )
+    asks = f"<dl>{rows}</dl><h2>It asks to</h2><ul>{wishes}</ul>{form.to('consent', inside)}"
+    return page("May this application act for you?", asks + form.to_another_role(), problem)
 
 
 def sign_out(form: Form, login: str) -> bytes:

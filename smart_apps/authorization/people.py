@@ -18,7 +18,6 @@ from fhir_server.audit.ledger import MINOR_FAILURE, Ledger, entry
 from fhir_server.context import RequestContext
 from fhir_server.store.store import Store
 from resources.errors import Exhausted, Forbidden, Invalid, Refusal, Throttled, TooLarge
-from smart_apps import users
 from smart_apps.authorization import exchange, pages, secret, sign_ins
 from smart_apps.authorization.authorize import Authorize, Step
 from smart_apps.authorization.exchange import Asked
@@ -78,13 +77,17 @@ class People:
         return self._on(asked, new)
 
     async def role(self, request: Request) -> Response:
-        """Take the choice of a role."""
+        """Take the choice of a role, or the wish to act in another."""
         asked, fields, cookie = await self._form(request)
         signed_in = await sign_ins.find(self._database, cookie, asked.instant)
-        chosen = fields.get("practitioner_role", "")
-        if signed_in and chosen and await users.acting(self._database, signed_in.login, chosen):
-            await sign_ins.choose(self._database, cookie, chosen)
-        return self._on(asked, cookie)
+        if signed_in is None:
+            return self._on(asked, cookie)
+        if pages.ANOTHER in fields:
+            await sign_ins.choose(self._database, cookie, "")
+            return self._on(asked, cookie)
+        if chosen := fields.get("practitioner_role", ""):
+            await self._desk.act_as(cookie, signed_in.login, chosen, asked.origin, asked.instant)
+        return self._on(asked, cookie, "select_account")
 
     async def step(self, request: Request) -> Response:
         """Take the choice of a patient, or the decision."""
@@ -133,9 +136,9 @@ class People:
         client = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
         return f"{client} {ANYWHERE}" if self._upstream else client
 
-    def _on(self, asked: Asked, cookie: str) -> Response:
-        """Go on with the request from the start, as a new GET."""
-        address = f"/auth/authorize?{urlencode(_without_prompt(asked.form))}"
+    def _on(self, asked: Asked, cookie: str, done: str = "login") -> Response:
+        """Go on with the request from the start, as a new GET, without the prompt that is done."""
+        address = f"/auth/authorize?{urlencode(_without_prompt(asked.form, done))}"
         answer = RedirectResponse(address, 303, PAGE_HEADERS)
         self._give(answer, cookie)
         return answer
@@ -221,8 +224,8 @@ def _rest(step: Step) -> tuple[str, str, Mapping[str, str] | None, str]:
     return step.patient, step.decision, step.fields, step.problem
 
 
-def _without_prompt(parameters: Mapping[str, str]) -> dict[str, str]:
-    """The request after the person has signed in: the ``login`` of its ``prompt`` is done."""
-    left = [word for word in parameters.get("prompt", "").split() if word != "login"]
+def _without_prompt(parameters: Mapping[str, str], done: str) -> dict[str, str]:
+    """The request after the person has done what a word of its ``prompt`` asks for."""
+    left = [word for word in parameters.get("prompt", "").split() if word not in ("login", done)]
     others = {name: value for name, value in parameters.items() if name != "prompt"}
     return others | ({"prompt": " ".join(left)} if left else {})

@@ -67,6 +67,14 @@ class SignInDesk:
         await self._note(acting[0], origin, instant, "")
         return await self._opened(acting, instant)
 
+    async def act_as(self, cookie: str, login: str, chosen: str, origin: str, instant: int) -> None:
+        """Take the choice of a role, if it is one of the person's."""
+        for user in await users.acting(self._database, login, chosen):
+            await sign_ins.choose(self._database, cookie, user.practitioner_role)
+            context = RequestContext(user.principal(""), "login", origin, instant=instant)
+            row = ledger.entry(context, outcome=ledger.SUCCESS, detail="acts in this role")
+            await self._ledger.append(row)
+
     async def _opened(self, acting: list[users.User], instant: int) -> str:
         role = acting[0].practitioner_role if len(acting) == 1 else ""
         return await sign_ins.open(self._database, acting[0].login, role, instant)
