@@ -27,6 +27,7 @@ from dicom_bridge.instance import Instance
 from dicom_bridge.intake import Received
 from dicom_bridge.mapping import dicom_json
 from dicom_bridge.mapping import patient as patients
+from dicom_bridge.reports import coming
 from dicom_bridge.spool import Spool
 from fhir_server.access import gate
 from fhir_server.access.principal import Principal
@@ -177,6 +178,7 @@ async def _settle(bridge: Bridge, study_uid: str) -> str | None:
         return None
     mark, folded = rows[0]
     joined = await folding.fold(bridge, study_uid, mark) if folded < mark else None
+    await coming.take(bridge, study_uid)
     await _make_json(bridge, study_uid)
     await bridge.database.run(CLEAR, (study_uid, mark))
     return joined

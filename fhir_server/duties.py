@@ -5,6 +5,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from dicom_bridge import check, ingest, scrub
+from dicom_bridge.reports.making import Making
 from fhir_server import own_parameters
 from fhir_server.access.token import Keys
 from fhir_server.audit import anchor, seal
@@ -40,6 +41,11 @@ def of(core: Core) -> list[Duty]:
 async def settle(core: Core) -> int:
     """Settle the studies that were marked by a process that did not get to it."""
     return await ingest.settle_leftovers(core.bridge)
+
+
+async def make_documents(core: Core) -> int:
+    """Make SR and PDF objects of the reports that were issued."""
+    return await Making(core.bridge, core.settings.fhir_base).work()
 
 
 async def seal_ledger(core: Core) -> int:
@@ -104,6 +110,7 @@ async def sweep_events(core: Core) -> int:
 
 DUTIES: Final = (
     Row("settle", "* * * * *", settle),
+    Row("report-objects", "* * * * *", make_documents),
     Row("seal", "*/5 * * * *", seal_ledger),
     Row("sweep", "23 * * * *", sweep_blobs),
     Row("scrub", "* * * * *", scrub_blobs),

@@ -104,7 +104,8 @@ async def test_what_is_given_out_says_what_it_was(bridge: Bridge) -> None:
 async def test_the_bytes_that_came_stay_and_come_again_as_the_same(bridge: Bridge) -> None:
     await order(bridge)
     first, second = an_instance(**PERSON), an_instance(**PERSON)
-    await bring(bridge, first, second)
+    await bring(bridge, first)
+    await bring(bridge, second)
 
     again = await take_in(bridge, second)
 

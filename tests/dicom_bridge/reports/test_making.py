@@ -1,0 +1,263 @@
+"""Every issued report is there for a workstation that knows DICOM alone, once, and as it is now."""
+
+import asyncio
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+from dicom_bridge.bridge import Bridge
+from dicom_bridge.reports import documents
+from fhir_server.context import RequestContext
+from resources import codes, content, elements
+from tests.dicom_bridge.conftest import found, write
+from tests.dicom_bridge.reports.conftest import (
+    SYSTEM,
+    a_study_of,
+    complaints,
+    documents_of,
+    issue,
+    make,
+    printed,
+    written,
+)
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R002.1")]
+
+SR = "1.2.840.10008.5.1.4.1.1.88.11"
+PDF = "1.2.840.10008.5.1.4.1.1.104.1"
+
+
+async def said(bridge: Bridge, study_uid: str) -> tuple[Dataset, Dataset]:
+    """The one SR and the one PDF of a study."""
+    sr, pdf = sorted(await documents_of(bridge, study_uid), key=lambda ds: ds.SOPClassUID == PDF)
+    assert (sr.SOPClassUID, pdf.SOPClassUID) == (SR, PDF)
+    return sr, pdf
+
+
+def drawn(pdf: bytes) -> bytes:
+    """The page contents of a PDF, as its own cross-reference table leads to them."""
+    start = int(pdf.rpartition(b"startxref\n")[2].split()[0])
+    assert pdf[start:].startswith(b"xref")
+    pieces = pdf.split(b"/Filter/FlateDecode>>stream\n")[1:]
+    return b"".join(zlib.decompress(one.partition(b"\nendstream")[0]) for one in pieces)
+
+
+async def test_a_final_report_is_an_sr_and_a_pdf_of_its_study(bridge: Bridge) -> None:
+    study, image = await a_study_of(bridge)
+    await issue(bridge, study)
+
+    assert await make(bridge) == 2
+
+    sr, pdf = await said(bridge, image.StudyInstanceUID)
+    for ds in (sr, pdf):
+        assert (ds.PatientID, ds.AccessionNumber) == (image.PatientID, "A1")
+        assert ds.StudyDate == image.StudyDate
+    assert (sr.CompletionFlag, sr.VerificationFlag) == ("COMPLETE", "VERIFIED")
+    (verifier,) = sr.VerifyingObserverSequence
+    assert "Castell" in str(verifier.VerifyingObserverName)
+    assert verifier.VerifyingOrganization == "Northmoor Hospital"
+    (evidence,) = sr.CurrentRequestedProcedureEvidenceSequence
+    (series,) = evidence.ReferencedSeriesSequence
+    (one,) = series.ReferencedSOPSequence
+    assert one.ReferencedSOPInstanceUID == image.SOPInstanceUID
+    assert b"No intracranial haemorrhage." in drawn(pdf.EncapsulatedDocument)
+    (study,) = await found(bridge, "ImagingStudy")
+    assert study["numberOfInstances"] == 3
+    assert elements.extension_value(study, codes.NUMBER_OF_IMAGES) == 1
+
+
+@pytest.mark.standard("PS3.3 A.35.1")
+@pytest.mark.parametrize("name", ["Test^Ann", "Łukasz^Ωmega=王^小東", "Ünal^Çiğdem"])
+async def test_others_read_both_without_an_error(bridge: Bridge, tmp_path: Path, name: str) -> None:
+    study, image = await a_study_of(bridge, patient_name="Test^Ann")
+    await bridge.database.run(
+        "UPDATE instance SET header = convert_to(replace(convert_from(header, 'UTF8'), "
+        "'Test^Ann', $1), 'UTF8')",
+        (name,),
+    )
+    await issue(bridge, study, conclusion="No haemorrhage. Größe 5 µm, ≥ 3 Ω & <none>.")
+    await make(bridge)
+
+    sr, pdf = await said(bridge, image.StudyInstanceUID)
+    files = [written(ds, tmp_path) for ds in (sr, pdf)]
+
+    assert [await complaints(file) for file in files] == [[], []]
+    assert str(sr.PatientName) == name
+    if shutil.which("dsrdump"):
+        shown = await printed("dsrdump", "+U8", "+Pl", str(files[0]))
+        assert "No haemorrhage. Größe 5 µm, ≥ 3 Ω & <none>." in shown
+        assert "VERIFIED" in shown
+        await printed("dcm2pdf", str(files[1]), str(tmp_path / "report.pdf"))
+        assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-1.4")
+
+
+async def test_what_the_page_cannot_show_is_there_to_be_copied(bridge: Bridge) -> None:
+    study, image = await a_study_of(bridge)
+    await issue(bridge, study, conclusion="Пневмония")
+    await make(bridge)
+
+    _, pdf = await said(bridge, image.StudyInstanceUID)
+
+    page = drawn(pdf.EncapsulatedDocument)
+    assert b"<FEFF" + "Пневмония".encode("utf-16-be").hex().upper().encode() + b">" in page
+    assert b"structured report of this study has them" in page
+
+
+async def test_it_is_made_once_however_often_the_duty_runs(bridge: Bridge) -> None:
+    study, image = await a_study_of(bridge)
+    await issue(bridge, study)
+
+    made = [await make(bridge) for _ in range(3)]
+
+    assert made == [2, 0, 0]
+    assert len(await documents_of(bridge, image.StudyInstanceUID)) == 2
+    assert len(await found(bridge, "DiagnosticReport")) == 1
+
+
+@pytest.mark.parametrize("noted", [[], ["sr"], ["sr", "pdf"]])
+async def test_who_died_half_way_makes_what_is_missing_and_nothing_twice(
+    bridge: Bridge, noted: list[str]
+) -> None:
+    study, image = await a_study_of(bridge)
+    await issue(bridge, study)
+    await make(bridge)
+    sr, pdf = await said(bridge, image.StudyInstanceUID)
+    gone = {"sr": sr, "pdf": pdf}[(["sr", "pdf", "pdf"])[len(noted)]].SOPInstanceUID
+    await bridge.database.run("DELETE FROM follower WHERE name = 'report-objects'")
+    await bridge.database.run("DELETE FROM instance WHERE sop_uid = $1", (str(gone),))
+    if len(noted) < 2:
+        await bridge.database.run("DELETE FROM report_object WHERE sop_uid = $1", (str(gone),))
+
+    assert await make(bridge) == 1
+
+    again = await said(bridge, image.StudyInstanceUID)
+    assert [ds.SOPInstanceUID for ds in again] == [sr.SOPInstanceUID, pdf.SOPInstanceUID]
+    assert await make(bridge) == 0
+    assert len(await found(bridge, "DiagnosticReport")) == 1
+
+
+async def test_two_workers_at_once_make_no_more_than_one(bridge: Bridge) -> None:
+    study, image = await a_study_of(bridge)
+    await issue(bridge, study)
+
+    await asyncio.gather(make(bridge), make(bridge))
+
+    assert len(await documents_of(bridge, image.StudyInstanceUID)) == 2
+    assert len(await found(bridge, "DiagnosticReport")) == 1
+
+
+@pytest.mark.standard("PS3.3 C.17.2")
+@pytest.mark.requirement("R009.1")
+async def test_an_addendum_is_a_new_document_that_names_the_one_it_replaces(
+    bridge: Bridge,
+) -> None:
+    study, image = await a_study_of(bridge)
+    await issue(bridge, study)
+    await make(bridge)
+    first, _ = await said(bridge, image.StudyInstanceUID)
+    added = {"url": codes.ADDENDUM_OF, "valueReference": {"reference": "DiagnosticReport/dr1"}}
+
+    await issue(bridge, study, "dr2", extension=[added], conclusion="Old infarct after all.")
+    assert await make(bridge) == 2
+
+    there = await documents_of(bridge, image.StudyInstanceUID)
+    (second,) = [
+        ds for ds in there
+        if ds.SOPClassUID == SR and ds.SOPInstanceUID != first.SOPInstanceUID
+    ]  # fmt: skip
+    (before,) = second.PredecessorDocumentsSequence
+    (series,) = before.ReferencedSeriesSequence
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == first.SOPInstanceUID
+    assert second.SeriesInstanceUID == first.SeriesInstanceUID
+    texts = [
+        str(item.TextValue)
+        for section in second.ContentSequence
+        for item in section.get("ContentSequence", ())
+    ]
+    assert any("Old infarct after all." in text for text in texts)
+    assert any("No intracranial haemorrhage." in text for text in texts)
+
+
+async def test_a_withdrawn_report_is_superseded_by_word_of_that(bridge: Bridge) -> None:
+    study, image = await a_study_of(bridge)
+    await issue(bridge, study)
+    await make(bridge)
+    first, _ = await said(bridge, image.StudyInstanceUID)
+
+    await _change(bridge, status="entered-in-error")
+    await make(bridge)
+
+    there = await documents_of(bridge, image.StudyInstanceUID)
+    newest = max((ds for ds in there if ds.SOPClassUID == SR), key=lambda ds: ds.InstanceNumber)
+    assert newest.SOPInstanceUID != first.SOPInstanceUID
+    assert "withdrawn" in str(newest.ContentSequence[-1].ContentSequence[0].TextValue)
+    assert newest.PredecessorDocumentsSequence
+
+
+async def test_a_draft_is_nothing_yet(bridge: Bridge) -> None:
+    study, image = await a_study_of(bridge)
+    await issue(bridge, study, status="preliminary")
+
+    assert await make(bridge) == 0
+    assert await documents_of(bridge, image.StudyInstanceUID) == []
+
+
+async def test_a_report_that_was_there_before_the_images_gets_its_documents(
+    bridge: Bridge,
+) -> None:
+    study, image = await a_study_of(bridge)
+    await issue(bridge, study)
+    await bridge.database.run("UPDATE study SET imaging_study = 'elsewhere'")
+    assert await make(bridge) == 0
+
+    await bridge.database.run("UPDATE study SET imaging_study = $1", (study["id"],))
+    await _touch(bridge, study["id"])
+
+    assert await make(bridge) == 2
+    assert len(await documents_of(bridge, image.StudyInstanceUID)) == 2
+
+
+@pytest.mark.requirement("R015.2")
+async def test_the_documents_say_that_the_reporting_organisation_created_them(
+    bridge: Bridge,
+) -> None:
+    study, _ = await a_study_of(bridge)
+    await issue(
+        bridge,
+        study,
+        performer=[{"reference": "Organization/other"}],
+        resultsInterpreter=[{"display": "Dr Elsewhere"}],
+    )
+    await make(bridge)
+
+    (study,) = await found(bridge, "ImagingStudy")
+    series = [one for one in study["series"] if one["modality"]["code"] in ("SR", "DOC")]
+    assert len(series) == 2
+    for one in series:
+        source = elements.extension_value(one, codes.SOURCE_ORGANIZATION)
+        assert source["reference"] == "Organization/other"
+        assert elements.extension_value(one, codes.SOURCE_BASIS) == "institution-code"
+        assert elements.extension_value(one, codes.SOURCE_INSTANT)
+
+
+def test_the_same_version_always_has_the_same_uids() -> None:
+    named = "https://a.example/fhir/DiagnosticReport/1@1.2.3"
+
+    assert documents.uid(named) == documents.uid(named)
+    assert len(documents.uid(named)) <= 64
+
+
+async def _change(bridge: Bridge, **members: Any) -> None:
+    async with bridge.store.begin(RequestContext(SYSTEM.principal, "update")) as work:
+        held = await work.read("DiagnosticReport", "dr1")
+        changed = content.replaced(content.read(held.text), members)
+        await work.update("DiagnosticReport", "dr1", changed, held.version)
+
+
+async def _touch(bridge: Bridge, id: str) -> None:
+    (study,) = await found(bridge, "ImagingStudy", _id=id)
+    await write(bridge, {**study, "description": "Seen again"})
