@@ -1,9 +1,9 @@
 """Withdrawals: a subscription ends with the authorisation that it was made under.
 
 Whoever takes an app's access away takes its subscriptions away too: they are switched off as soon
-as the authorisation is withdrawn; so they are when the client is removed, disabled or may do less, when the
-person acts in that role no more, and when their organisation, or each agreement that it worked
-under, has ended. A token that merely ends, as all do, ends no subscription.
+as the authorisation is withdrawn; so they are when the client is removed, disabled or may do less,
+when the person acts in that role no more, and when their organisation, or each agreement that it
+worked under, has ended. A token that merely ends, as all do, ends no subscription.
 
 References
 ----------
@@ -20,6 +20,7 @@ import psycopg
 from fhir_server.access import scopes, withdrawn
 from fhir_server.postgres.database import Database
 from fhir_server.store.store import Store
+from resources.agreement import AFFILIATION_CODE, SHARES
 from resources.errors import Refusal
 from subscriptions import activation
 from subscriptions.events import COLUMNS, Subscriber
@@ -29,6 +30,15 @@ CHANNEL: Final = "subscribers"
 AGAIN_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 60.0
 """So often it is looked without a notice."""
+
+NOW: Final = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+AGREEMENT: Final = f"""a.type = 'OrganizationAffiliation' and s.organization = any(a.organizations)
+  and s.organization <> a.organizations[1]
+  and not 'OA.primary-organization=Organization/' || s.organization = any(a.terms)
+  and not 'OA.role={AFFILIATION_CODE}|{SHARES}' = any(a.terms)
+  and not exists (select from sharing as h where h.by_id = a.id)"""
+"""One under which the organisation works for another: that it shares, or is shared with, is none;
+what it is told of goes by what it may see."""
 
 AUTHORISATION: Final = "The authorisation that it was made under has been withdrawn."
 REASONS: Final = {
@@ -52,12 +62,12 @@ REASONS: Final = {
     "The organisation takes part no more.": """
         exists (select from current as o where o.type = 'Organization' and o.id = s.organization
                 and (o.deleted or 'O.active=false' = any(o.terms)))""",
-    "The agreement that the organisation took part under has ended.": """
-        exists (select from current as a where a.type = 'OrganizationAffiliation'
-                and s.organization = any(a.organizations))
-        and not exists (select from current as a where a.type = 'OrganizationAffiliation'
-                and s.organization = any(a.organizations)
-                and not a.deleted and not 'OA.active=false' = any(a.terms))""",
+    "The agreement that the organisation took part under has ended.": f"""
+        exists (select from current as a where {AGREEMENT})
+        and not exists (select from current as a where {AGREEMENT}
+                and not a.deleted and not 'OA.active=false' = any(a.terms)
+                and not exists (select from date_term as d where d.key = a.key and d.code = 'date'
+                                and d.high < {NOW}))""",
 }
 """Reason -> which subscriptions it is one for; the first that is true is told."""
 

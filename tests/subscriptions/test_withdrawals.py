@@ -10,6 +10,7 @@ from fhir_server.access.withdrawn import WITHDRAW
 from fhir_server.context import RequestContext, now
 from fhir_server.postgres.database import Database
 from fhir_server.store.store import Store
+from resources.agreement import AFFILIATION_CODE, SHARES
 from smart_apps import clients, registry, users
 from smart_apps.clients import Client
 from smart_apps.users import User
@@ -137,6 +138,10 @@ async def end_agreement(database: Database, store: Store) -> None:
     await put(store, AGREEMENT | {"active": False})
 
 
+async def pass_agreement(database: Database, store: Store) -> None:
+    await put(store, AGREEMENT | {"period": {"start": "2020", "end": "2021-06"}})
+
+
 ENDINGS = {
     "a client that is removed": (remove_client, {"client"}, "not registered"),
     "a client that is disabled": (disable_client, {"client"}, "disabled"),
@@ -146,6 +151,7 @@ ENDINGS = {
     "a role that is ended": (end_role, {"person"}, "does not act"),
     "an organisation that is ended": (end_organization, {"client", "person"}, "part no more"),
     "the last agreement": (end_agreement, {"client", "person"}, "agreement"),
+    "the time of the last agreement": (pass_agreement, {"client", "person"}, "agreement"),
 }
 
 
@@ -172,3 +178,36 @@ async def test_what_is_asked_for_ends_with_who_asked(database: Database, name: s
     for who in ended:
         now = await store.read(RequestContext(SYSTEM, "read"), "Subscription", made[who])
         assert reason in now.json["error"]
+
+
+SHARING = AGREEMENT | {
+    "id": "shares",
+    "code": [{"coding": [{"system": AFFILIATION_CODE, "code": SHARES}]}],
+}
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+@pytest.mark.parametrize("giver", ["lead", "other"])
+async def test_what_is_asked_for_does_not_end_with_sharing(
+    database: Database, giver: str, deleted: bool
+) -> None:
+    """Neither of who shared nor of who was shared with: each goes on to see what is its own."""
+    store = housed(database)
+    await person(database)
+    taker = "other" if giver == "lead" else "lead"
+    said = SHARING | {
+        "organization": {"reference": f"Organization/{giver}"},
+        "participatingOrganization": {"reference": f"Organization/{taker}"},
+    }
+    for json in (LEAD, LEAD | {"id": "other"}, ROLE, said):
+        await put(store, json)
+    id = await subscribed(store, subscription("Flag?status=active"), somebody())
+
+    if deleted:
+        async with store.begin(RequestContext(SYSTEM, "delete")) as work:
+            await work.delete("OrganizationAffiliation", "shares")
+    else:
+        await put(store, said | {"active": False})
+
+    assert await withdrawals.stop(database, store) == 0
+    assert await status(database, id) == "active"
