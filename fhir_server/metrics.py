@@ -22,7 +22,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 INTERACTIONS: Final = (
     "capabilities", "read", "vread", "history", "search", "create", "update", "patch",
     "delete", "batch", "other-fhir",
-    "QIDO-RS", "WADO-RS", "STOW-RS", "authorization", "page", "health", "unknown",
+    "QIDO-RS", "WADO-RS", "STOW-RS", "UPS-RS", "authorization", "page", "health", "unknown",
     "association", "C-ECHO", "C-STORE", "C-FIND", "C-GET", "C-MOVE",
     "websocket",
 )  # fmt: skip

@@ -47,8 +47,9 @@ class Traffic:
     Parameters
     ----------
     services
-        Parts of the application by the root of their addresses, or by one whole address; they
-        answer whatever goes wrong with them by themselves.
+        Parts of the application by the root of their addresses, or by one whole address; sockets
+        also by all but the last part of it, with its slash. They answer whatever goes wrong with
+        them by themselves.
     https
         Whether clients reach the server by HTTPS.
     """
@@ -133,7 +134,8 @@ class Traffic:
                     "ms": round(seconds * 1000, 2),
                 })  # fmt: skip
 
-        service = self._services.get(scope["path"])
+        path = scope["path"]
+        service = self._services.get(path) or self._services.get(path[: path.rfind("/") + 1])
         if service is None:
             await noting({"type": "websocket.close"})
         else:
@@ -158,11 +160,15 @@ def interaction(method: str, path: str) -> str:
     ('read', 'batch')
     >>> interaction("GET", "/dicom-web/studies"), interaction("GET", "/dicom-web/studies/1")
     ('QIDO-RS', 'WADO-RS')
+    >>> interaction("PUT", "/dicom-web/workitems/1.2/state")
+    'UPS-RS'
     """
     method = "GET" if method == "HEAD" else method
     parts = path.strip("/").split("/")
     if parts[0] == "fhir":
         return _FHIR.get((method, _place(parts)), "other-fhir")
+    if parts[0] == "dicom-web" and parts[1:2] in (["workitems"], ["subscribers"]):
+        return "UPS-RS"
     if parts[0] == "dicom-web":
         name = _DICOMWEB.get(method, "unknown")
         return "QIDO-RS" if name == "WADO-RS" and parts[-1] in _QIDO else name
@@ -200,5 +206,6 @@ _WORDS: Final = frozenset({
     "frames", "rendered", "thumbnail", "bulkdata", "healthz", "readyz", "metrics", "auth",
     "authorize", "login", "logout", "role", "patient", "consent", "launch", "token", "introspect",
     "revoke", "jwks", "style.css", "style.json", ".well-known", "smart-configuration",
-    "openid-configuration", "$subscriptions", *TYPES,
+    "openid-configuration", "$subscriptions", "workitems", "subscribers", "state", "cancelrequest",
+    "suspend", *TYPES,
 })  # fmt: skip

@@ -30,6 +30,8 @@ PLACES: Final[dict[str, Json]] = {
     "frames": {"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"},
     "tag": {"type": "string"},
     "place": {"type": "string"},
+    "workitem": UID,
+    "aetitle": {"type": "string", "maxLength": 16},
 }
 QIDO: Final = (
     in_query("limit", COUNT, "Most results"),
@@ -43,6 +45,11 @@ QIDO: Final = (
 KINDS: Final[dict[str, tuple[str, Json, dict[str, str]]]] = {
     "QIDO-RS": (DICOM_JSON, DATASETS, {"200": "Found", "204": "Nothing found"}),
     "STOW-RS": (DICOM_JSON, DATASET, {"200": "Stored", "202": "Stored with warnings or in part"}),
+    "UPS-RS": (
+        DICOM_JSON,
+        DATASETS,
+        {"200": "Done", "201": "Made", "202": "Accepted", "204": "Nothing found"},
+    ),
     "WADO-RS": (MULTIPART, BYTES, {"200": "The objects"}),
 }
 """Transaction -> media type, schema and statuses of what it answers."""
@@ -76,6 +83,8 @@ def _transaction(method: str, address: str, name: str) -> Json:
     }
     if name == "QIDO-RS":
         written["parameters"] = list(QIDO)
+    if name == "UPS-RS" and method in ("POST", "PUT"):
+        written["requestBody"] = body(DICOM_JSON, DATASETS)
     if name == "STOW-RS":
         written["requestBody"] = body('multipart/related; type="application/dicom"', BYTES)
     return written

@@ -75,7 +75,7 @@ with moved as (
     with ordinality as g(subscription, instant, topic, interaction, type, id, version, key, n)
 ), bumped as (
   update subscription as s set events = s.events + c.number,
-    due = case when s.status = 'active' and s.channel <> 'websocket' and s.attempts = 0
+    due = case when s.status = 'active' and s.channel not in ('websocket', 'ups') and s.attempts = 0
           then least(coalesce(s.due, $7), $7) else s.due end
   from (select subscription, count(*) as number from given group by subscription) as c
   where s.id = c.subscription and exists (select from moved)

@@ -19,7 +19,7 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.dicomweb import problems, qido, rendered, stow, wado
+from dicom_bridge.dicomweb import problems, qido, rendered, stow, ups, ups_subscribers, wado
 from dicom_bridge.dicomweb.exchange import Call, Web
 from dicom_bridge.dicomweb.problems import MethodNotAllowed
 from fhir_server.access import bearer
@@ -41,6 +41,8 @@ BODY_LIMIT: Final = 4 << 30
 STUDY: Final = "/studies/{study}"
 SERIES: Final = STUDY + "/series/{series}"
 INSTANCE: Final = SERIES + "/instances/{instance}"
+WORKITEM: Final = "/workitems/{workitem}"
+SUBSCRIBER: Final = WORKITEM + "/subscribers/{aetitle}"
 
 
 class Transaction(NamedTuple):
@@ -75,8 +77,18 @@ TRANSACTIONS: Final = (
     Transaction("GET",  STUDY + "/bulk/{instance}/{place}",       "WADO-RS", wado.bulk_data),
     Transaction("POST", "/studies",                             "STOW-RS", stow.store),
     Transaction("POST", STUDY,                                  "STOW-RS", stow.store),
+    Transaction("POST", "/workitems",                           "UPS-RS", ups.create),
+    Transaction("GET",  "/workitems",                           "UPS-RS", ups.search),
+    Transaction("GET",  WORKITEM,                               "UPS-RS", ups.retrieve),
+    Transaction("POST", WORKITEM,                               "UPS-RS", ups.update),
+    Transaction("PUT",  WORKITEM + "/state",                    "UPS-RS", ups.change_state),
+    Transaction("POST", WORKITEM + "/cancelrequest",            "UPS-RS", ups.request_cancellation),
+    Transaction("POST", SUBSCRIBER, "UPS-RS", ups_subscribers.subscribe),
+    Transaction("DELETE", SUBSCRIBER, "UPS-RS", ups_subscribers.unsubscribe),
+    Transaction("POST", SUBSCRIBER + "/suspend", "UPS-RS", ups_subscribers.suspend),
+    Transaction("GET", "/subscribers/{aetitle}", "UPS-RS", ups_subscribers.connect),
 )  # fmt: skip
-"""PS3.18 Tables 10.4.1-1, 10.5.1-1 and 10.6.1-1. Of studies and series
+"""PS3.18 Tables 10.4.1-1, 10.5.1-1, 10.6.1-1 and 11.3-1. Of studies and series
 as a whole there are thumbnails, no rendered resources."""
 
 STRANGER: Final = Principal("", None, "", Scopes(()))

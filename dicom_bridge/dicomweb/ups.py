@@ -52,7 +52,7 @@ async def create(call: Call) -> Response:
     try:
         warned = await creating.create(call.web.bridge, call.context, uid, ds)
     except Refused as refusal:
-        return _told(call, refusal)
+        return told(call, refusal)
     place = f"{call.web.base_url}/workitems/{uid}"
     headers = {"Location": place, "Content-Location": place, **_warning(call, warned)}
     return Response(status_code=201, headers=headers)
@@ -76,7 +76,7 @@ async def update(call: Call) -> Response:
     try:
         warned = await performing.change(call.web.bridge, call.context, uid, ds)
     except Refused as refusal:
-        return _told(call, refusal)
+        return told(call, refusal)
     return Response(headers=_located(call, uid) | _warning(call, warned))
 
 
@@ -87,7 +87,7 @@ async def change_state(call: Call) -> Response:
     try:
         warned = await performing.move(call.web.bridge, call.context, uid, ds)
     except Refused as refusal:
-        return _told(call, refusal)
+        return told(call, refusal)
     return Response(headers=_located(call, uid) | _warning(call, warned))
 
 
@@ -98,7 +98,7 @@ async def request_cancellation(call: Call) -> Response:
     try:
         warned = await performing.cancel(call.web.bridge, call.context, uid, ds)
     except Refused as refusal:
-        return _told(call, refusal)
+        return told(call, refusal)
     return Response(status_code=202, headers=_located(call, uid) | _warning(call, warned))
 
 
@@ -124,7 +124,7 @@ async def search(call: Call) -> Response:
                 keys[keyword] = value
     limit, offset = min(numbers["limit"], MOST_LIMIT), min(numbers["offset"], MOST_OFFSET)
     call.handed_over = True
-    found = await reading.search(call.web.bridge, call.context, _identifier(keys))
+    found = await reading.search(call.web.bridge, call.context, identifier(keys))
     told = found[offset : offset + limit]
     warnings = [f"The parameter {name} is not supported." for name in unknown if name.isascii()]
     if len(found) > offset + limit:
@@ -219,7 +219,7 @@ def _check(json: dict[str, Any], depth: int) -> None:
                 _check(item, depth - 1)
 
 
-def _identifier(keys: dict[str, str]) -> Dataset:
+def identifier(keys: dict[str, str]) -> Dataset:
     """Make the identifier that C-FIND would be asked with; commas part UIDs."""
     ds = Dataset()
     with config.disable_value_validation():
@@ -272,7 +272,7 @@ def _warnings(call: Call, sentences: Sequence[str]) -> dict[str, str]:
     return {"Warning": said}
 
 
-def _told(call: Call, refusal: Refused) -> Response:
+def told(call: Call, refusal: Refused) -> Response:
     """Answer a refusal that the standard has a sentence for; the store has audited it."""
     response = problems.answer(refusal, call.context.request_id)
     response.headers.update(_warnings(call, [f"{refusal.failure.sentence}."]))

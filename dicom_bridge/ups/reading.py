@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.mapping import ups
-from dicom_bridge.mapping.matching import dataset_matches, text
+from dicom_bridge.mapping.matching import RANGE_VRS, dataset_matches, span_of, text
 from dicom_bridge.mapping.ups import Workitem
 from dicom_bridge.ups import keeping
 from dicom_bridge.ups.keeping import Kept
@@ -50,13 +50,27 @@ async def search(bridge: Bridge, context: RequestContext, keys: Dataset) -> list
     ------
     Exhausted
         More steps than one query looks at.
+    Invalid
+        A key that is a date or a time is none.
     """
-    tasks = await _tasks(bridge, context, keys)
-    kept = await keeping.beside(bridge.database, [task.id for task in tasks])
-    found = await items(bridge, context, tasks, kept)
+    _check(keys)
+    found = await workitems(bridge, context, keys)
     written = [ups.written(item) for item in found]
     matching = [ds for ds in written if dataset_matches(keys, ds)]
     return sorted(matching, key=lambda ds: text(ds.ScheduledProcedureStepStartDateTime))
+
+
+async def workitems(bridge: Bridge, context: RequestContext, keys: Dataset) -> list[Workitem]:
+    """Gather the UPSs among which those are that match.
+
+    Raises
+    ------
+    Exhausted
+        As `search`.
+    """
+    tasks = await _tasks(bridge, context, keys)
+    kept = await keeping.beside(bridge.database, [task.id for task in tasks])
+    return await items(bridge, context, tasks, kept)
 
 
 async def items(
@@ -91,6 +105,16 @@ async def items(
         },
     )
     return made
+
+
+def _check(keys: Dataset) -> None:
+    """Refuse dates and times that are none, whether there is anything to match or not."""
+    for element in keys:
+        if element.VR == "SQ":
+            for item in element.value or ():
+                _check(item)
+        elif element.VR in RANGE_VRS and text(element.value).strip():
+            span_of(element.VR, text(element.value))
 
 
 async def _tasks(bridge: Bridge, context: RequestContext, keys: Dataset) -> list[Stored]:

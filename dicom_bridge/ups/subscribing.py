@@ -29,7 +29,7 @@ from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Texts
 from fhir_server.search import query
 from fhir_server.store.unit_of_work import Work
-from resources.errors import Exhausted, Forbidden
+from resources.errors import Exhausted, Forbidden, Invalid
 from subscriptions import registration
 
 GLOBAL: Final = "1.2.840.10008.5.1.4.34.5"
@@ -40,6 +40,7 @@ CHANNEL: Final = "ups"
 ABOUT_IT: Final = frozenset({"ReceivingAE", "DeletionLock", "SpecificCharacterSet"})
 """Attributes of the action that are no keys of a filter."""
 
+MOST_AE_TITLE: Final = 16
 MOST_AES: Final = 200
 MOST_STEPS: Final = 1000
 MOST_NAMED: Final = 100
@@ -125,17 +126,32 @@ async def suspend_peer(
     return await suspend(bridge, context, uid, ae)
 
 
-async def require_receiver(bridge: Bridge, context: RequestContext, ae: str) -> None:
-    """Refuse a title that is a peer of another organisation.
+async def is_peer(bridge: Bridge, context: RequestContext, ae: str) -> bool:
+    """Whether a title is that of a peer, which is told over DIMSE.
 
     Raises
     ------
     Refused
-        The events would go to somebody else.
+        It is a peer of another organisation: the events would go to somebody else.
     """
     rows = await bridge.database.run(PEER, (ae,))
     if rows and rows[0][0] != context.principal.organization:
         raise refused(statuses.UNKNOWN_RECEIVER, "ReceivingAE")
+    return bool(rows)
+
+
+def require_title(ae: str) -> str:
+    """Refuse what is no AE title (PS3.5 Section 6.2, AE).
+
+    Examples
+    --------
+    >>> require_title("READER")
+    'READER'
+    """
+    is_title = ae.isascii() and ae.isprintable() and "\\" not in ae and ae.strip() == ae
+    if not is_title or not 0 < len(ae) <= MOST_AE_TITLE:
+        raise Invalid("that is not an AE title", "ReceivingAE")
+    return ae
 
 
 async def subscribe(
@@ -250,7 +266,7 @@ async def _open(work: Work, ae: str, tasks: Sequence[str]) -> None:
     wanted = registration.wanted_by(_resource(criteria), "")
     row: tuple[Any, ...] = (
         id, json.dumps([criteria]), ae, principal.written, organization, work.context.instant,
-        next(iter(principal.withdrawable[1:]), ""),
+        principal.authorized,
     )  # fmt: skip
     work.add(OPEN, row)
     work.add(KEEP_TERMS, (id, Texts(registration.index_terms(wanted))))

@@ -41,6 +41,7 @@ NHS = build.nhs_number(4242)
 STUDY = "2.25.77001"
 SERIES = f"{STUDY}.1"
 INSTANCE = f"{STUDY}.1.1"
+WORKITEM = f"{STUDY}.9"
 FOREVER = 2**62
 
 PARTY = "northmoor"
@@ -82,7 +83,8 @@ def about_the_patient() -> list[Json]:
                         identifier=[accession]),
         build.a_step("justify", "hidden-justify", status="completed",
                      businessStatus=codes.AUTHORISED.concept, **step),
-        build.a_step("acquire", "hidden", status="ready", **step),
+        build.a_step("acquire", "hidden", status="ready", identifier=[
+            {"system": codes.DICOM_UID, "value": f"urn:oid:{WORKITEM}"}], **step),
         build.an_appointment("hidden", "hidden", comment=WORD, participant=[
             {"actor": subject, "status": "accepted"}]),
         build.a_study("hidden", images=1, uid="1.2.77", request="hidden", subject=subject,

@@ -41,6 +41,7 @@ from tests.standards.access_world import (
     TYPES,
     UNRELATED,
     WORD,
+    WORKITEM,
     World,
 )
 
@@ -253,13 +254,14 @@ OPERATORS = ("/", "/healthz", "/readyz", "/metrics", "/audit/heads")
 
 FILLED = {
     "{study}": STUDY, "{series}": SERIES, "{instance}": INSTANCE, "{frames}": "1",
-    "{place}": "7FE00010",
+    "{place}": "7FE00010", "{workitem}": WORKITEM, "{aetitle}": "READER",
 }  # fmt: skip
 QUERIES = {
     "/studies": (f"PatientName={SOUGHT}*", f"PatientID={NHS}", f"StudyInstanceUID={STUDY}",
                  "AccessionNumber=HIDDEN1", "", "fuzzymatching=false&includefield=all"),
     "/series": (f"StudyInstanceUID={STUDY}", ""),
     "/instances": (f"StudyInstanceUID={STUDY}", f"SOPInstanceUID={INSTANCE}", ""),
+    "/workitems": (f"SOPInstanceUID={WORKITEM}", f"PatientName={SOUGHT}*", f"PatientID={NHS}", ""),
 }  # fmt: skip
 
 
@@ -271,8 +273,9 @@ def dicomweb_probes() -> Iterator[Probe]:
             address = address.replace(place, value)
         if row.method == "POST":
             continue  # what is stored is the sender's own: tests/dicom_bridge/test_ingest.py
+        shows = row.address != "/subscribers/{aetitle}"  # which asks for a WebSocket
         for query in QUERIES.get(row.address, ("",)):
-            yield Probe(row.method, f"/dicom-web{address}?{query}")
+            yield Probe(row.method, f"/dicom-web{address}?{query}", shows=shows)
 
 
 OFTEN = (
@@ -360,7 +363,9 @@ def test_every_way_in_has_its_probes(world: World) -> None:
     assert {row.name for row in router.INTERACTIONS} == set(FHIR)
     places = {place for row in dicomweb.TRANSACTIONS for place in re.findall("{.*?}", row.address)}
     assert places == set(FILLED)
-    assert {row.interaction for row in dicomweb.TRANSACTIONS} == {"QIDO-RS", "WADO-RS", "STOW-RS"}
+    assert {row.interaction for row in dicomweb.TRANSACTIONS} == {
+        "QIDO-RS", "WADO-RS", "STOW-RS", "UPS-RS",
+    }  # fmt: skip
     served = {
         route.path
         for route in world.application.routes
