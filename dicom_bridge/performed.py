@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
-from dicom_bridge import orders
+from dicom_bridge import announced, orders
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.mapping import patient as patients
 from dicom_bridge.mapping import performed, reconciling
@@ -67,6 +67,7 @@ async def begin(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset) 
         request = belonging.request.json if belonging.request else None
         made = performed.procedure(uid, ds, patient.id, request, of.id)
         written = await work.create(content.made(made), _id(uid))
+        announced.note(work, written.id, ds)
         step = await _step(work, belonging.request, of.id)
         if step is not None and step.json["status"] in STARTS_FROM:
             await _put(work, step, {"status": "in-progress"})
@@ -104,6 +105,7 @@ async def change(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset)
         written = await work.update(
             "Procedure", known.id, content.made(after), if_match=known.version
         )
+        announced.note(work, written.id, ds)
         if after["status"] == "stopped":
             await _discontinued(work, written, ds, organization)
     await _audit(bridge, context, written, _patient(written.json))

@@ -46,6 +46,8 @@ class InstanceRow(SQLModel, table=True):
     """The attributes of `mapping.tags.HEADER`, as a JSON object by keyword."""
     json_: bytes | None = Field(default=None, sa_column=Column("json", LargeBinary))
     """The whole data set as DICOM JSON (PS3.18 Annex F), made when the study is settled."""
+    layout: bytes | None = None
+    """Where the frames are, as `layouts` writes it; made at the same time."""
     organization: str = Field(sa_type=KeyText)
     """Id of the Organization that sent it."""
     peer: str = Field(sa_type=KeyText)
@@ -230,10 +232,10 @@ class AnnouncedRow(SQLModel, table=True):
     """An image that a modality says it has made, until it has arrived (PS3.4 Annex F)."""
 
     __tablename__ = "announced"
-    __table_args__ = (Index("announced_due", "due"),)
+    __table_args__ = (Index("announced_sop", "sop_uid"),)
 
     procedure: str = Field(sa_type=KeyText, primary_key=True)
     """Id of the Procedure."""
     sop_uid: str = Field(sa_type=KeyText, primary_key=True)
-    due: int = Field(sa_type=BigInteger)
-    """From when on it is missing."""
+    said: int = Field(sa_type=BigInteger)
+    """When the modality said so last."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, NamedTuple
 
-from dicom_bridge import check, ingest, scrub
+from dicom_bridge import announced, check, ingest, scrub
 from dicom_bridge.reports.making import Making
 from fhir_server import own_parameters
 from fhir_server.access.token import Keys
@@ -46,6 +46,11 @@ async def settle(core: Core) -> int:
 async def make_documents(core: Core) -> int:
     """Make SR and PDF objects of the reports that were issued."""
     return await Making(core.bridge, core.settings.fhir_base).work()
+
+
+async def look_for_missing(core: Core) -> int:
+    """Ask where images are that modalities say they have made."""
+    return await announced.look(core.bridge, now(), core.settings.missing_images_minutes)
 
 
 async def seal_ledger(core: Core) -> int:
@@ -110,6 +115,7 @@ async def sweep_events(core: Core) -> int:
 
 DUTIES: Final = (
     Row("settle", "* * * * *", settle),
+    Row("announced", "* * * * *", look_for_missing),
     Row("report-objects", "* * * * *", make_documents),
     Row("seal", "*/5 * * * *", seal_ledger),
     Row("sweep", "23 * * * *", sweep_blobs),

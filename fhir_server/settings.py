@@ -153,6 +153,12 @@ class Settings(BaseSettings):
         "system does.",
         pattern=r"^[A-Za-z0-9.\-]{0,64}$",
     )
+    missing_images_minutes: int = Field(
+        30,
+        description="When a modality says by MPPS that it has made images that do not arrive: how "
+        "long after it spoke last its organisation is asked by a Task. 0: never.",
+        ge=0,
+    )
     keep_days: int = Field(
         90,
         description="Days that an organisation's relationship with a patient outlasts the work "

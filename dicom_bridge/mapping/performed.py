@@ -29,6 +29,9 @@ FINAL: Final = frozenset({"completed", "stopped", "not-done", "entered-in-error"
 WRONG_ENTRY: Final = "110514"
 """DCM 110514, "Incorrect worklist entry selected" (PS3.16 CID 9300)."""
 
+LISTS: Final = ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence")
+"""Of a performed series (PS3.4 Table F.7.2-1): what was made."""
+
 OPERATORS: Final = (
     "OperatorsName", "PerformingPhysicianName",
 )  # fmt: skip
@@ -117,6 +120,19 @@ def reason_of(ds: Dataset) -> dict[str, Any] | None:
     """Give why a step was discontinued: Performed Procedure Step Discontinuation Reason Code."""
     items = _json(ds, "PerformedProcedureStepDiscontinuationReasonCodeSequence")
     return next(iter(convert.as_concepts(items)), None)
+
+
+def instance_uids(ds: Dataset) -> list[str]:
+    """Name the images and other objects that the series of a step list, each once."""
+    return list(
+        dict.fromkeys(
+            uid
+            for series in ds.get("PerformedSeriesSequence") or ()
+            for keyword in LISTS
+            for one in series.get(keyword) or ()
+            if (uid := text(one.get("ReferencedSOPInstanceUID")).strip())
+        )
+    )
 
 
 def _code(ds: Dataset) -> dict[str, Any] | None:

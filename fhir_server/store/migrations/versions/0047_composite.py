@@ -39,11 +39,11 @@ TABLES = (
     CREATE TABLE announced (
         sop_uid text COLLATE "C" NOT NULL,
         procedure text COLLATE "C" NOT NULL,
-        due bigint NOT NULL,
+        said bigint NOT NULL,
         PRIMARY KEY (procedure, sop_uid)
     )
     """,
-    "CREATE INDEX announced_due ON announced (due)",
+    "CREATE INDEX announced_sop ON announced (sop_uid)",
 )
 
 
