@@ -36,13 +36,14 @@ KEYWORDS: Final = [
 ]
 PIXEL_DATA: Final = {0x7FE00008: 32, 0x7FE00009: 64, 0x7FE00010: 0}
 """Float, Double Float and Pixel Data, with the bits of a sample where the tag fixes them."""
+UNDEFINED: Final = 0xFFFFFFFF
+"""The length of encapsulated pixel data (PS3.5 Annex A.4)."""
 INFLATED_BYTES: Final = 1 << 30
 INFLATED_RATIO: Final = 100
 """A deflated data set that grows beyond either is refused (a bomb)."""
 
 _ITEM: Final = 0xFFFEE000
 _SEQUENCE_END: Final = 0xFFFEE0DD
-_UNDEFINED: Final = 0xFFFFFFFF
 _LONG_VRS: Final = frozenset({b"OB", b"OW", b"OF", b"OD", b"UN", b"OL", b"OV"})
 
 
@@ -88,11 +89,23 @@ def layout(stream: BinaryIO, dataset_offset: int, transfer_syntax: str) -> Layou
     element = _element(stream, syntax)
     if element is None:
         raise NotFound("This instance has no pixel data")
-    tag, start, length = element
+    return laid_out(stream, ds, *element)
+
+
+def laid_out(stream: BinaryIO, ds: Dataset, tag: int, start: int, length: int) -> Layout:
+    """Find the frames of pixel data that is known to be there; see `layout`.
+
+    Parameters
+    ----------
+    ds
+        The attributes before the pixel data.
+    tag, start, length
+        The pixel data element, where its value begins in the stream, and the length it states.
+    """
     number = int(ds.get("NumberOfFrames") or 1)
     if number < 1 or number > 10_000_000:
         raise Unsupported("The number of frames of this instance is not usable", "NumberOfFrames")
-    if length == _UNDEFINED:
+    if length == UNDEFINED:
         return Layout(_encapsulated(stream, start, number, ds), number)
     return _native(ds, PIXEL_DATA[tag], Run(start, length), number)
 
@@ -141,7 +154,7 @@ def pixel_run(stream: BinaryIO, dataset_offset: int, transfer_syntax: str) -> Ru
     syntax = UID(transfer_syntax)
     _attributes(stream, syntax)
     element = _element(stream, syntax)
-    if element is None or element[2] == _UNDEFINED:
+    if element is None or element[2] == UNDEFINED:
         raise NotFound("This instance has no native pixel data")
     return Run(element[1], element[2])
 
@@ -266,7 +279,7 @@ def _item(stream: BinaryIO) -> Run | None:
     tag = group << 16 | element
     if tag == _SEQUENCE_END:
         return None
-    if tag != _ITEM or length == _UNDEFINED:
+    if tag != _ITEM or length == UNDEFINED:
         raise Unsupported("The pixel data of this instance is not well encapsulated", "PixelData")
     return Run(stream.tell(), length)
 

@@ -13,7 +13,8 @@ from resources.identifiers import find_study_uid
 
 HELD: Final = """
 SELECT i.sop_uid, i.study_uid, i.series_uid, i.sop_class, i.transfer_syntax, i.size,
-       i.dataset_offset, i.blob, i.number, i.frames, s.imaging_study, s.patient
+       i.dataset_offset, i.blob, i.number, i.frames, s.imaging_study, s.patient,
+       CASE WHEN $3::text IS NOT NULL THEN i.layout END
 FROM instance i JOIN study s ON s.study_uid = i.study_uid
 WHERE i.study_uid = $1
   AND ($2::text IS NULL OR i.series_uid = $2)
@@ -58,6 +59,8 @@ class Held(NamedTuple):
     frames: int
     imaging_study: str
     patient: str
+    layout: bytes | None = None
+    """Where its frames are, as `layouts` writes it, if it was asked for alone."""
 
 
 class Metadata(NamedTuple):

@@ -49,8 +49,8 @@ WHERE study_uid = $1 AND json IS NULL ORDER BY sop_uid
 """
 RELATED: Final = "SELECT 1 FROM relation WHERE organization = $1 AND patient = $2 AND until > $3"
 SET_JSON: Final = """
-UPDATE instance SET json = made.json
-FROM unnest($1::text[], $2::bytea[]) AS made(sop_uid, json)
+UPDATE instance SET json = made.json, layout = made.layout
+FROM unnest($1::text[], $2::bytea[], $3::bytea[]) AS made(sop_uid, json, layout)
 WHERE instance.sop_uid = made.sop_uid
 """
 
@@ -191,9 +191,9 @@ async def _make_json(bridge: Bridge, study_uid: str) -> None:
     for at in range(0, len(rows), CHUNK):
         chunk = await _at_hand(bridge.blobs, rows[at : at + CHUNK])
         made: list[Any] = await loop.run_in_executor(bridge.executor, dicom_json.metadata, chunk)
-        uids = database.Texts([sop_uid for sop_uid, _ in made])
-        texts = database.Blobs([text for _, text in made])
-        await bridge.database.run(SET_JSON, (uids, texts))
+        uids, texts, layouts = zip(*made, strict=True) if made else ((), (), ())
+        each = (database.Texts(uids), database.Blobs(texts), database.Blobs(layouts))
+        await bridge.database.run(SET_JSON, each)
 
 
 async def _at_hand(blobs: Blobs, rows: Sequence[database.Row]) -> list[dicom_json.Stored]:

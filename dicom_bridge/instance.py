@@ -47,10 +47,15 @@ PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
 
 class Pixels(NamedTuple):
-    """The pixel data element of a data set: tag and VR."""
+    """The pixel data element of a data set: tag and VR, where its value begins, its length.
+
+    Octets are counted in the file; in what a deflated data set becomes, from its beginning.
+    """
 
     tag: int
     vr: str
+    start: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +148,16 @@ def read_data_set(path: Path, offset: int, transfer_syntax: str) -> tuple[Datase
     """Read a blob's data set up to its pixels, and say what kind of pixels follow."""
     pixels: list[Pixels] = []
 
-    def at_pixels(tag: BaseTag, vr: str | None, _length: int) -> bool:
+    def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
         if tag in PIXELS:
-            pixels.append(Pixels(int(tag), vr or "OW"))
+            pixels.append(Pixels(int(tag), vr or "OW", source.tell(), length))
         return tag in PIXELS
 
     with path.open("rb") as file:
         file.seek(offset)
+        source = _inflated(file, transfer_syntax)
         ds = read_dataset(
-            _inflated(file, transfer_syntax),
+            source,
             transfer_syntax in storage.IMPLICIT_VR,
             transfer_syntax not in storage.BIG_ENDIAN,
             stop_when=at_pixels,

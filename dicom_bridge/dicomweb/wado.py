@@ -22,7 +22,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from dicom_bridge import bulk, frames, retrieval
+from dicom_bridge import bulk, frames, layouts, retrieval
 from dicom_bridge.dicomweb import accept, payload, ranges, transcoded
 from dicom_bridge.dicomweb.accept import Chosen
 from dicom_bridge.dicomweb.exchange import Call
@@ -173,7 +173,7 @@ async def _frames(
     loop = asyncio.get_running_loop()
     if held.transfer_syntax == accept.DEFLATED:
         return await loop.run_in_executor(None, _inflated_frames, path, held, numbers)
-    where = _layouts.get(held.blob)
+    where = _layouts.get(held.blob) or layouts.unpacked(held.layout, held.blob)
     if where is None:
         where = await loop.run_in_executor(None, _layout, path, held)
         _layouts[held.blob] = where

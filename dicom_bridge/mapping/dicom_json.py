@@ -12,10 +12,13 @@ from typing import Any, Final, NamedTuple
 import orjson
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
 
-from dicom_bridge import bulk
-from dicom_bridge.instance import read_data_set
+from dicom_bridge import bulk, frames, layouts
+from dicom_bridge.instance import Pixels, read_data_set
 from dicom_bridge.mapping import tags
+from dicom_bridge.storage import DEFLATED
+from resources.errors import Refusal
 
 BULK_BYTES: Final = 1024
 """A binary value larger than this becomes a BulkDataURI."""
@@ -62,8 +65,17 @@ def row(
     return dict(sorted(held.items()))
 
 
-def metadata(stored: list[Stored]) -> list[tuple[str, bytes]]:
-    """Whole data sets as DICOM JSON, their bulk data left where it is.
+class Made(NamedTuple):
+    """What is made of an instance before somebody asks for it."""
+
+    sop_uid: str
+    json: bytes
+    layout: bytes | None
+    """As `layouts` writes it; None for what has no frames that are runs of the blob."""
+
+
+def metadata(stored: list[Stored]) -> list[Made]:
+    """Whole data sets as DICOM JSON, their bulk data left where it is, and where the frames are.
 
     About a millisecond an instance: run it in another process. What cannot be read is left out;
     whoever asks for it is told then.
@@ -71,7 +83,8 @@ def metadata(stored: list[Stored]) -> list[tuple[str, bytes]]:
     made = []
     for one in stored:
         try:
-            made.append((one.sop_uid, data_set_json(one)))
+            ds, pixels = read_data_set(one.path, one.dataset_offset, one.transfer_syntax)
+            made.append(Made(one.sop_uid, _json(ds, pixels), _layout(one, ds, pixels)))
         except Exception:
             continue
     return made
@@ -83,7 +96,10 @@ def data_set_json(stored: Stored) -> bytes:
     Bulk data has the BulkDataURI ``bulk/PLACE`` (see `bulk`), relative to the instance, for the one
     who serves it to resolve.
     """
-    ds, pixels = read_data_set(stored.path, stored.dataset_offset, stored.transfer_syntax)
+    return _json(*read_data_set(stored.path, stored.dataset_offset, stored.transfer_syntax))
+
+
+def _json(ds: Dataset, pixels: Pixels | None) -> bytes:
     held = ds.to_json_dict(
         bulk_data_threshold=BULK_BYTES,
         bulk_data_element_handler=_bulk_uri,
@@ -95,6 +111,17 @@ def data_set_json(stored: Stored) -> bytes:
         tag = f"{pixels.tag:08X}"
         held[tag] = {"vr": pixels.vr, "BulkDataURI": f"bulk/{tag}"}
     return orjson.dumps(held)
+
+
+def _layout(stored: Stored, ds: Dataset, pixels: Pixels | None) -> bytes | None:
+    if pixels is None or stored.transfer_syntax in DEFLATED:
+        return None
+    try:
+        with stored.path.open("rb") as stream:
+            where = frames.laid_out(stream, ds, pixels.tag, pixels.start, pixels.length)
+    except Refusal:  # whoever asks for a frame is told
+        return None
+    return layouts.packed(where, stored.path.name)
 
 
 def _bulk_uri(value: DataElement) -> str:

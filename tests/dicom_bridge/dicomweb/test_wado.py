@@ -8,8 +8,10 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
+from dicom_bridge import layouts
 from dicom_bridge.dicomweb.accept import media_type
 from dicom_bridge.dicomweb.multipart import Begin, Reader
+from dicom_bridge.frames import Layout, Run
 from tests.dicom_bridge.build import a_series, an_instance, data_set_of, part10
 from tests.dicom_bridge.dicomweb.conftest import Service, blocking
 
@@ -152,6 +154,24 @@ async def test_native_frames_are_octets_in_the_order_asked_for(service: Service)
         (f"application/octet-stream; transfer-syntax={EXPLICIT}", bytes(range(16, 24))),
         (f"application/octet-stream; transfer-syntax={EXPLICIT}", bytes(range(8))),
     ]
+
+
+async def test_a_frame_is_a_range_of_the_file_that_was_found_when_it_came(service: Service) -> None:
+    ds = an_instance(rows=2, columns=2, frames=2)
+    ds.PixelData = bytes(range(16))
+    await service.hold(ds)
+    rows = await service.bridge.database.run("SELECT layout, blob FROM instance")
+    where = layouts.unpacked(*rows[0])
+    assert where is not None
+    start, length = where.frames[0][0]
+    elsewhere = Layout([(Run(start + 1, length),), (Run(start + 1 + length, length),)], 2)
+    await service.bridge.database.run(
+        "UPDATE instance SET layout = $1", (layouts.packed(elsewhere, rows[0][1]),)
+    )
+
+    answer = await service.client().get(path_of(ds) + "/frames/1", headers={"Accept": ANY_OCTETS})
+
+    assert parts(answer)[0][1] == bytes(range(1, 9)), "nothing else looked where it is"
 
 
 async def test_encapsulated_frames_leave_as_they_are(service: Service) -> None:

@@ -56,12 +56,12 @@ def test_a_row_has_the_attributes_of_its_level_in_order() -> None:
 @pytest.mark.parametrize("transfer_syntax", ["1.2.840.10008.1.2.1", str(ImplicitVRLittleEndian)])
 def test_a_data_set_leaves_its_pixels_where_they_are(tmp_path: Path, transfer_syntax: str) -> None:
     file = part10(an_instance(transfer_syntax=transfer_syntax))
-    path = tmp_path / "blob"
+    path = tmp_path / ("ab" * 32)
     path.write_bytes(file)
     meta = read_meta(file)
     assert meta is not None
 
-    ((uid, text),) = dicom_json.metadata([Stored("1.2", path, meta.offset, transfer_syntax)])
+    ((uid, text, _),) = dicom_json.metadata([Stored("1.2", path, meta.offset, transfer_syntax)])
 
     made = orjson.loads(text)
     assert uid == "1.2"
