@@ -88,6 +88,7 @@ SPECIALTIES: Final[Mapping[str, str]] = {
 _PEOPLE: Final = """
 gp | harbour | referrer | Amara Osei | GMC C9990001 | General practice
 gp2 | harbour | referrer | Tom Ferris | GMC C9990002 | General practice
+delegate | harbour | delegate | Nia Rowlands | SDS 999000000016 | General practice
 practitioner | northmoor | practitioner | Ravi Menon | GMC C9990003 | Radiology
 operator | northmoor | operator | Jo Lindqvist | HCPC RA999004 | Radiology
 reporter | northmoor | reporter | Helen Castell | GMC C9990005 | Neuroradiology

@@ -17,7 +17,7 @@ from resources import references
 from resources.identifiers import is_nhs_number, is_ods_code
 from resources.validate import check
 
-ROLES = {"referrer", "practitioner", "operator", "reporter", "reviewer", "coordinator"}
+ROLES = {"referrer", "practitioner", "operator", "reporter", "reviewer", "coordinator", "delegate"}
 
 
 def test_there_is_a_person_for_every_clinical_role() -> None:
