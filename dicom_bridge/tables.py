@@ -48,8 +48,6 @@ class InstanceRow(SQLModel, table=True):
     """The whole data set as DICOM JSON (PS3.18 Annex F), made when the study is settled."""
     layout: bytes | None = None
     """Where the frames are, as `layouts` writes it; made at the same time."""
-    layout: bytes | None = None
-    """Where the frames are, as `layouts` writes it; made at the same time."""
     organization: str = Field(sa_type=KeyText)
     """Id of the Organization that sent it."""
     peer: str = Field(sa_type=KeyText)

@@ -22,6 +22,8 @@ from resources.errors import Refusal
 
 BULK_BYTES: Final = 1024
 """A binary value larger than this becomes a BulkDataURI."""
+MOST_LAYOUT: Final = 1 << 20
+"""A layout that takes more octets is found again when it is asked for."""
 _NUMBERS: Final = frozenset({"DS", "IS", "US"})
 
 
@@ -121,7 +123,8 @@ def _layout(stored: Stored, ds: Dataset, pixels: Pixels | None) -> bytes | None:
             where = frames.laid_out(stream, ds, pixels.tag, pixels.start, pixels.length)
     except Refusal:  # whoever asks for a frame is told
         return None
-    return layouts.packed(where, stored.path.name)
+    kept = layouts.packed(where, stored.path.name)
+    return kept if len(kept) <= MOST_LAYOUT else None
 
 
 def _bulk_uri(value: DataElement) -> str:
