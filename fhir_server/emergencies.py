@@ -97,11 +97,12 @@ async def open_access(
             start=written_instant(instant),
             end=written_instant(until),
         )
-        await work.create(content.made(review), opened.id)
+        made = await work.create(content.made(review), opened.id)
         row = ledger.entry(
             replace(context, principal=in_it, interaction="login"),
             type="Task",
-            id=opened.id,
+            id=made.id,
+            version=made.version,
             patient=wish.patient,
             detail="emergency access opened",
         )

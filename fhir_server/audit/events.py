@@ -59,6 +59,7 @@ NODE: Final = Code(codes.DCM, "110126", "Node Authentication")
 SECURITY: Final = Code(codes.DCM, "110129", "Security Configuration")
 PERSON: Final = Code(codes.DCM, "110137", "User Security Attributes Changed")
 LOGIN: Final = Code(codes.DCM, "110122", "Login")
+LOGOUT: Final = Code(codes.DCM, "110123", "Logout")
 
 _ROWS: Final = (
     #     interaction             type, subtype                    action asker is source
@@ -89,6 +90,8 @@ _ROWS: Final = (
     Event("MPPS",             PROCEDURE,   None,                   "U", True),
     Event("UPS",              PROCEDURE,   None,                   "U", True),
     Event("UPS C-FIND",       QUERY,       None,                   "E", True),
+    Event("GPWL",             PROCEDURE,   None,                   "U", True),
+    Event("GPWL C-FIND",      QUERY,       None,                   "E", True),
     Event("UPS-RS",           PROCEDURE,   None,                   "U", True),
     Event("storage-commitment", ACTIVITY,  None,                   "E", True),
     Event("WADO-RS",          ACCESSED,    None,                   "R", False),
@@ -98,6 +101,7 @@ _ROWS: Final = (
     Event("association",      ALERT,       NODE,                   "E", True),
     Event("audit-log",        LOG_USED,    None,                   "R", False),
     Event("login",            AUTHENTICATION, LOGIN,               "E", True),
+    Event("logout",           AUTHENTICATION, LOGOUT,              "E", True),
     Event("configuration",    ALERT,       SECURITY,               "E", True),
     Event("user-configuration", ALERT,     PERSON,                 "E", True),
     Event("alert",            ALERT,       None,                   "E", True),

@@ -72,7 +72,10 @@ async def status(server: Server, request: Request) -> Answer:
 
 
 async def cancel(server: Server, request: Request) -> Answer:
-    """Cancel an order that is under way, or forget one that is complete."""
+    """Cancel an order that is under way, or forget one that is complete; it is audited first."""
+    await server.exports.find(request.context, request.id)
+    detail = f"export {request.id} is no longer wanted"
+    await server.ledger.append(ledger.entry(request.context, detail=detail))
     await server.exports.cancel(request.context, request.id)
     return Answer(202)
 

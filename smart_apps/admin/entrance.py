@@ -20,7 +20,7 @@ from smart_apps import users
 from smart_apps.admin import answers, markup, overview
 from smart_apps.admin.desk import EVERYBODY, Page, Visit
 from smart_apps.admin.markup import joined
-from smart_apps.authorization import asking, exchange, secret, sign_ins
+from smart_apps.authorization import asking, exchange, secret, sign_ins, signing_out
 from smart_apps.authorization.signing_in import SignInDesk
 from smart_apps.users import User
 
@@ -52,6 +52,7 @@ class Entrance:
     def __init__(self, database: Database, store: Store, ledger: Ledger, *, secure: bool) -> None:
         self._database = database
         self._store = store
+        self._ledger = ledger
         self._door = SignInDesk(database, ledger)
         self._secure = secure
 
@@ -105,7 +106,12 @@ class Entrance:
     async def sign_out(self, request: Request) -> Response:
         """Sign out of these pages."""
         await self._form(request)
-        await sign_ins.close(self._database, _cookie(request))
+        cookie, instant = _cookie(request), now()
+        signed_in = await sign_ins.find(self._database, cookie, instant)
+        await sign_ins.close(self._database, cookie)
+        if signed_in is not None:
+            origin = exchange.origin(request)
+            await signing_out.note(self._database, self._ledger, signed_in, origin, instant)
         body = markup.element("p", markup.link(SIGN_IN, "Sign in again"))
         answer = answers.answer(Page("Signed out", body))
         answer.delete_cookie(COOKIE, path="/admin")

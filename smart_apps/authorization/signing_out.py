@@ -61,7 +61,7 @@ class SigningOut:
         if signed_in is not None:
             await sign_ins.close(self._database, cookie)
             await authorizations.withdraw_online(self._database, signed_in.login, signed_in.instant)
-            await self._note(signed_in, asked)
+            await note(self._database, self._ledger, signed_in, asked.origin, asked.instant)
         return self._gone(await self._onward(asked.form))
 
     def _gone(self, onward: str) -> Response:
@@ -88,11 +88,15 @@ class SigningOut:
         joint = "&" if urlsplit(uri).query else "?"
         return f"{uri}{joint}{urlencode({'state': asked['state']})}"
 
-    async def _note(self, signed_in: SignIn, asked: Asked) -> None:
-        acting = await users.acting(self._database, signed_in.login, signed_in.practitioner_role)
-        principal = acting[0].principal("") if acting else sign_ins.NOBODY
-        context = RequestContext(principal, "login", asked.origin, instant=asked.instant)
-        await self._ledger.append(ledger.entry(context, detail="signed out"))
+
+async def note(
+    database: Database, ledger_: Ledger, signed_in: SignIn, origin: str, instant: int
+) -> None:
+    """Tell the ledger that somebody signed out (DICOM PS3.15 Section A.5.3.12, Logout)."""
+    acting = await users.acting(database, signed_in.login, signed_in.practitioner_role)
+    principal = acting[0].principal("") if acting else sign_ins.NOBODY
+    context = RequestContext(principal, "logout", origin, instant=instant)
+    await ledger_.append(ledger.entry(context, detail="signed out"))
 
 
 def _client_id(asked: Mapping[str, str]) -> str:

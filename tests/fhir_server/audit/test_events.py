@@ -71,3 +71,12 @@ def test_every_interaction_of_the_rest_interface_has_a_row() -> None:
 
 def test_an_interaction_without_a_row_can_still_be_told() -> None:
     assert event("something new").type.code == "110100"
+
+
+@pytest.mark.standard("PS3.15 A.5.3.12")
+@pytest.mark.parametrize(("interaction", "code"), [("login", "110122"), ("logout", "110123")])
+def test_to_sign_in_and_to_sign_out_are_told_apart(interaction: str, code: str) -> None:
+    row = event(interaction)
+
+    assert row.subtype is not None
+    assert (row.type.code, row.subtype.code, row.action) == ("110114", code, "E")

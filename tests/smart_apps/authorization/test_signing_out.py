@@ -48,7 +48,7 @@ def test_a_person_signs_out_and_it_is_audited(site: Site) -> None:
     assert not is_signed_in(site, browser)
     with psycopg.connect(site.database_url) as connection:
         rows = connection.execute(
-            "select subject, outcome from audit where detail = 'signed out'"
+            "select subject, outcome from audit where interaction = 'logout'"
         ).fetchall()
     assert ("PractitionerRole/reporter-lead", 0) in rows
 
