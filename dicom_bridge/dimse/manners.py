@@ -10,6 +10,7 @@ References
 * PS3.4 Annexes A, B, C, F, J, K (which DIMSE services a service class has)
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pynetdicom.dimse_primitives import (
@@ -36,9 +37,20 @@ from pynetdicom.service_class_n import (
 )
 from pynetdicom.sop_class import uid_to_service_class
 
+from dicom_bridge.mapping import general_purpose
+
 NO_SUCH_SOP_CLASS: Final = 0x0118
 PUSH: Final = "1.2.840.10008.5.1.4.34.6.1"
 """What a UPS is an instance of, whichever SOP class is negotiated (PS3.4 Section CC.3.1)."""
+PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    general_purpose.META: (
+        general_purpose.WORKLIST, general_purpose.SCHEDULED_STEP, general_purpose.PERFORMED_STEP
+    ),
+    general_purpose.WORKLIST: (general_purpose.WORKLIST,),
+    general_purpose.SCHEDULED_STEP: (general_purpose.SCHEDULED_STEP,),
+    general_purpose.PERFORMED_STEP: (general_purpose.PERFORMED_STEP,),
+}  # fmt: skip
+"""What is asked for on a context of the General Purpose Worklist (PS3.4-2009 Section F.12)."""
 
 SERVICES: Final[dict[type[Any], tuple[type[Any], ...]]] = {
     C_ECHO: (VerificationServiceClass,),
@@ -71,7 +83,8 @@ def fits(request: Any, context: Any) -> bool:
     of = "Requested" if isinstance(request, N_ACTION | N_GET | N_SET) else "Affected"
     named, negotiated = str(getattr(request, f"{of}SOPClassUID")), str(context.abstract_syntax)
     service = uid_to_service_class(negotiated)
-    agrees = named == negotiated or (service is UnifiedProcedureStepServiceClass and named == PUSH)
+    is_step = service is UnifiedProcedureStepServiceClass and negotiated not in PARTS
+    agrees = named in PARTS.get(negotiated, (negotiated,)) or (is_step and named == PUSH)
     return agrees and service in SERVICES.get(type(request), ())
 
 

@@ -22,7 +22,8 @@ from pydicom import config
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import evt
 from pynetdicom.presentation import build_context
-from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.service_class import ServiceClass, StorageServiceClass
+from pynetdicom.service_class_n import UnifiedProcedureStepServiceClass
 from pynetdicom.sop_class import register_uid, uid_to_service_class
 from pynetdicom.transport import ThreadedAssociationServer
 
@@ -31,6 +32,7 @@ from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse import (
     commitment,
     find,
+    general_purpose,
     models,
     mpps,
     reactor,
@@ -113,6 +115,11 @@ SERVICES: Final[list[Service]] = [
     Service(ups.EVERY, PLAIN, evt.EVT_N_GET, ups.handle_get),
     Service(ups.EVERY, PLAIN, evt.EVT_N_ACTION, ups.handle_action),
     Service(ups.EVERY, PLAIN, evt.EVT_C_FIND, ups_find.handle_find),
+    Service(general_purpose.EVERY, PLAIN, evt.EVT_C_FIND, general_purpose.handle_find),
+    Service(general_purpose.EVERY, PLAIN, evt.EVT_N_ACTION, general_purpose.handle_action),
+    Service(general_purpose.EVERY, PLAIN, evt.EVT_N_CREATE, general_purpose.handle_create),
+    Service(general_purpose.EVERY, PLAIN, evt.EVT_N_SET, general_purpose.handle_set),
+    Service(general_purpose.EVERY, PLAIN, evt.EVT_N_GET, general_purpose.handle_get),
 ]
 """One row a service class: adding one is adding a row."""
 
@@ -261,15 +268,17 @@ def _contexts() -> reactor.SharedContexts:
             if service.both_roles:
                 context.scu_role = context.scp_role = True
             if service.event is evt.EVT_C_STORE:
-                _register(sop_class)
+                _register(sop_class, StorageServiceClass)
+            elif sop_class in general_purpose.EVERY:
+                _register(sop_class, UnifiedProcedureStepServiceClass)
             contexts.append(context)
     return contexts
 
 
-def _register(sop_class: str) -> None:
-    """Let pynetdicom know of storage classes that it does not, retired ones mostly."""
-    if uid_to_service_class(sop_class) is not StorageServiceClass:
-        register_uid(sop_class, f"Storage_{sop_class.replace('.', '_')}", StorageServiceClass)
+def _register(sop_class: str, service_class: type[ServiceClass]) -> None:
+    """Let pynetdicom know of classes that it does not, retired ones mostly."""
+    if uid_to_service_class(sop_class) is not service_class:
+        register_uid(sop_class, f"Known_{sop_class.replace('.', '_')}", service_class)
 
 
 def _over(event: Any, bridge: Bridge, portal: Portal) -> None:

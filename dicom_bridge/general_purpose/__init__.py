@@ -1,0 +1,1 @@
+"""The retired General Purpose Worklist: steps as older workstations list, claim and end them."""
