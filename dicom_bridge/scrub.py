@@ -33,10 +33,17 @@ MINUTE: Final = 60_000_000
 OURSELVES: Final = Principal.system("scrub")
 
 ROWS: Final = """
-SELECT i.blob, i.dataset_offset, i.transfer_syntax, i.sop_uid, s.imaging_study, i.organization
-FROM instance i LEFT JOIN study s USING (study_uid)
-WHERE i.blob > $1 AND i.blob < $2 ORDER BY i.blob LIMIT $3
+SELECT f.blob, f.dataset_offset, f.transfer_syntax, f.sop_uid, s.imaging_study, f.organization
+FROM (
+  SELECT blob, dataset_offset, transfer_syntax, sop_uid, study_uid, organization
+  FROM instance WHERE blob > $1 AND blob < $2
+  UNION ALL
+  SELECT o.blob, o.dataset_offset, i.transfer_syntax, o.sop_uid, i.study_uid, o.organization
+  FROM original o JOIN instance i USING (sop_uid) WHERE o.blob > $1 AND o.blob < $2
+) f LEFT JOIN study s USING (study_uid)
+ORDER BY f.blob LIMIT $3
 """
+"""What is served, and what it was made of where it is a corrected copy."""
 
 _log = logging.getLogger(__name__)
 
