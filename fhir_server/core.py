@@ -96,6 +96,11 @@ def addresses_of(settings: Settings) -> Addresses:
     return Addresses(settings.subscription_hosts, public=settings.subscription_public)
 
 
+def key_addresses_of(settings: Settings) -> Addresses:
+    """Where this installation reads the keys that clients publish."""
+    return Addresses(settings.jwks_hosts, public=settings.jwks_public)
+
+
 @asynccontextmanager
 async def opened(settings: Settings, database_url: str) -> AsyncIterator[Core]:
     """Wire everything and connect for as long as the block lasts."""

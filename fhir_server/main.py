@@ -33,7 +33,7 @@ from fhir_server.access.token import Keys, TokenChecker
 from fhir_server.access.withdrawn import Withdrawn
 from fhir_server.audit import anchor, syslog
 from fhir_server.audit.syslog import Receiver
-from fhir_server.core import Core, opened
+from fhir_server.core import Core, key_addresses_of, opened
 from fhir_server.identities import Identities
 from fhir_server.logs import Access
 from fhir_server.metrics import Meter
@@ -45,6 +45,7 @@ from fhir_server.settings import Settings
 from fhir_server.traffic import Traffic
 from smart_apps import pages
 from smart_apps.admin.routes import Admin
+from smart_apps.authorization.key_sets import KeySets
 from smart_apps.authorization.routes import OPENID_CONFIGURATION, SMART_CONFIGURATION
 from smart_apps.authorization.routes import routes as authorization_routes
 from smart_apps.authorization.server import SmartServer
@@ -139,19 +140,23 @@ def build_http(
         core.bridge, checker, base_url=settings.url, body_limit=settings.max_stow_bytes
     )
     issuer = Issuer(keys, settings.url)
+    key_sets = KeySets(key_addresses_of(settings))
     https = settings.url.startswith("https:")
     authorization = authorization_routes(
-        SmartServer(core.database, issuer, checker),
+        SmartServer(core.database, issuer, checker, key_sets),
         core.store,
         core.ledger,
         Upstream(core.database, settings) if settings.oidc_issuer else None,
         registration=settings.registration == "approved",
     )
+    admin = Admin(
+        core.database, core.store, core.ledger, settings.fhir_base, key_sets, secure=https
+    )
     application.router.routes += [
         *authorization,
         *fhir,
         *web,
-        *Admin(core.database, core.store, core.ledger, settings.fhir_base, secure=https).routes(),
+        *admin.routes(),
         *health.routes(core.database),
         Route("/metrics", _metrics(settings.data_dir)),
         Route("/audit/heads", _heads(settings.data_dir)),

@@ -215,6 +215,16 @@ class Settings(BaseSettings):
     )
     smtp_user: str = Field("", description="As whom we sign in to the mail server.")
     smtp_password: SecretStr = Field(SecretStr(""), description="Our password there.")
+    jwks_hosts: str = Field(
+        "",
+        description="Where clients may publish their keys besides public addresses, as "
+        "`ISOCENTRE_SUBSCRIPTION_HOSTS` has it.",
+    )
+    jwks_public: bool = Field(
+        True,
+        description="Read keys of clients at any public address. False: only at what "
+        "`ISOCENTRE_JWKS_HOSTS` lists.",
+    )
     registration: Literal["off", "approved"] = Field(
         "off",
         description="`approved`: applications may ask to be registered (RFC 7591), and can do "

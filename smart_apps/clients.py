@@ -17,7 +17,8 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.withdrawn import of_client
 from fhir_server.context import now
 from fhir_server.postgres.database import Database, Row, Texts, Transaction
-from resources.errors import Invalid, NotFound
+from resources.errors import Invalid, NotFound, Unprocessable
+from subscriptions import addresses
 
 Kind = Literal["public", "jwks", "secret"]
 
@@ -42,7 +43,7 @@ _PLAIN: Final = re.compile(r"[!$-;=?-\[\]_a-z~]{1,2000}")
 """A URI in the characters of RFC 3986 Section 2, without ``#``."""
 SHORTEST_RSA: Final = 342
 """Base64url characters of a modulus of 2048 bits."""
-_PRIVATE: Final = {"d", "p", "q", "dp", "dq", "qi", "k"}
+SECRET_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 """RFC 7518 Section 6: the members of a JSON Web Key that nobody else may know."""
 
 
@@ -153,7 +154,9 @@ def check(client: Client) -> None:
     scopes.parse(client.scope)
     for uri in (*client.redirect_uris, *filter(None, [client.launch_url])):
         _check_redirect(uri)
-    if client.kind == "jwks":
+    if client.jwks_uri is not None:
+        _check_address(client)
+    elif client.kind == "jwks":
         _check_keys(client.jwks or "")
     if (client.kind == "secret") != (client.secret is not None):
         raise Invalid("a secret belongs to a client of kind secret, and to no other")
@@ -179,6 +182,20 @@ def _check_redirect(uri: str) -> None:
         raise Invalid(f"not a redirect URI that can be registered: {uri[:200]!r}")
 
 
+def _check_address(client: Client) -> None:
+    """Refuse an address of keys that is none, or that comes with keys or with another kind.
+
+    RFC 7591 Section 2: "The jwks_uri and jwks parameters MUST NOT both be present". Whether this
+    installation asks there is not known here (see `key_sets`).
+    """
+    if client.kind != "jwks" or client.jwks is not None:
+        raise Invalid("an address of keys belongs to a client of kind jwks without other keys")
+    try:
+        addresses.endpoint(client.jwks_uri or "")
+    except Unprocessable as refusal:
+        raise Invalid(refusal.reason.replace("The endpoint", "The address of the keys")) from None
+
+
 def _check_keys(text: str) -> None:
     """Refuse what is no JSON Web Key Set of public keys."""
     try:
@@ -186,7 +203,7 @@ def _check_keys(text: str) -> None:
         kinds = {key["kty"] for key in keys}
     except (ValueError, KeyError, TypeError) as error:
         raise Invalid("the keys are no JSON Web Key Set (RFC 7517 Section 5)") from error
-    if not keys or not kinds <= {"RSA", "EC"} or any(_PRIVATE & set(key) for key in keys):
+    if not keys or not kinds <= {"RSA", "EC"} or any(SECRET_MEMBERS & set(key) for key in keys):
         raise Invalid("a client registers public RSA or EC keys, and at least one")
     if any(key["kty"] == "RSA" and len(str(key.get("n", ""))) < SHORTEST_RSA for key in keys):
         raise Invalid("an RSA key has at least 2048 bits (RFC 7518 Section 3.3)")

@@ -1,6 +1,7 @@
 """Addresses: where a subscription may have something sent, and where never.
 
-A subscriber names an address and the server calls it, from inside the network that it stands in.
+A subscriber names an address and the server calls it, from inside the network that it stands in;
+so does a client that publishes its keys (`smart_apps.authorization.key_sets`).
 So the host is resolved by ourselves, every address that it has is looked at, and the connection
 goes to one of those very addresses: what the name means a moment later changes nothing. Whoever
 answers with a redirect is not followed.

@@ -9,12 +9,13 @@ import click
 from dicom_bridge.dimse import peers
 from fhir_server.commands.beside import as_operator, data_dir_option, note, settings_of
 from fhir_server.commands.cores import with_core
-from fhir_server.core import Core
+from fhir_server.core import Core, key_addresses_of
 from fhir_server.search import query
 from resources import codes
 from resources.errors import Invalid, NotFound
 from smart_apps import clients, registry
 from smart_apps.authorization import registration
+from smart_apps.authorization.key_sets import KeySets
 from smart_apps.authorization.registration import Registration
 from smart_apps.clients import Client, Kind
 
@@ -34,6 +35,7 @@ def client() -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="File of its public keys, a JSON Web Key Set.",
 )
+@click.option("--jwks-uri", help="Where it publishes its public keys.")
 @click.option("--redirect", "redirects", multiple=True, help="Redirect URI; may be repeated.")
 @click.option("--launch", "launch_url", help="Where an EHR launch of it begins.")
 @click.option("--scope", required=True, help="All that it may ever ask for.")
@@ -43,14 +45,15 @@ def add_client(
     id: str,
     kind: Kind | None,
     jwks: Path | None,
+    jwks_uri: str | None,
     redirects: tuple[str, ...],
     launch_url: str | None,
     scope: str,
     organization: str,
 ) -> None:
     """Register a SMART client, or change its registration."""
-    if (kind is None) == (jwks is None):
-        raise Invalid("Say one of --public, --jwks FILE and --secret.")
+    if sum(said is not None for said in (kind, jwks, jwks_uri)) != 1:
+        raise Invalid("Say one of --public, --secret, --jwks FILE and --jwks-uri URL.")
 
     async def add(core: Core) -> str | None:
         made = Client(
@@ -62,7 +65,10 @@ def add_client(
             jwks=jwks.read_text() if jwks else None,
             secret="" if kind == "secret" else None,
             launch_url=launch_url,
+            jwks_uri=jwks_uri,
         )
+        if jwks_uri is not None:
+            KeySets(key_addresses_of(core.settings)).check(jwks_uri, made.organization)
         known = id in {one.id for one in await clients.every(core.database)}
         async with core.database.transaction() as change:
             await note(change, f"client {id} {'changed' if known else 'registered'}")

@@ -76,7 +76,7 @@ async def asks(desk: Desk, visit: Visit) -> Answer:
 async def registers(desk: Desk, visit: Visit) -> Answer:
     """Register it, or say why not."""
     try:
-        made = _client(visit, visit.field("id"))
+        made = _client(desk, visit, visit.field("id"))
         async with desk.change(visit, f"client {made.id}", "client registered") as change:
             secret = await registry.register(change, made)
     except Refusal as refusal:
@@ -103,7 +103,7 @@ async def changes(desk: Desk, visit: Visit) -> Answer:
         return Page(f"Client {client.id}", body, told, 400)
     try:
         async with desk.change(visit, f"client {client.id}", DONE[wish]) as change:
-            secret = await _do(wish, change, client, visit)
+            secret = await _do(wish, change, client, desk, visit)
     except Refusal as refusal:
         fields = visit.fields if wish == "change" else _fields(client)
         body = _manage(visit, client, fields)
@@ -111,12 +111,14 @@ async def changes(desk: Desk, visit: Visit) -> Answer:
     return Onward(ADDRESS) if wish == "remove" else _done(client.id, "Changed", secret)
 
 
-async def _do(wish: str, change: Transaction, client: Client, visit: Visit) -> str | None:
+async def _do(
+    wish: str, change: Transaction, client: Client, desk: Desk, visit: Visit
+) -> str | None:
     """Do what a form wishes, a key of `DONE`; give the new secret, if there is one."""
     if wish == "rotate":
         return await registry.rotate(change, client.id)
     if wish == "change":
-        return await registry.change(change, _client(visit, client.id))
+        return await registry.change(change, _client(desk, visit, client.id))
     only = {"disable": registry.disable, "enable": registry.enable, "remove": registry.remove}
     await only[wish](change, client.id)
     return None
@@ -130,9 +132,12 @@ async def _own(desk: Desk, visit: Visit) -> Client:
     return client
 
 
-def _client(visit: Visit, id: str) -> Client:
+def _client(desk: Desk, visit: Visit, id: str) -> Client:
     """Make a client of what a form says; it acts for the organisation of who fills it in."""
     kind: Kind = next((each for each in get_args(Kind) if each == visit.field("kind")), "public")
+    address = visit.field("jwks_uri") if kind == "jwks" else ""
+    if address:
+        desk.key_sets.check(address, visit.user.organization)
     return Client(
         id=id,
         kind=kind,
@@ -143,6 +148,7 @@ def _client(visit: Visit, id: str) -> Client:
         # Where there shall be a secret, the registry makes it; until then something stands there.
         secret="" if kind == "secret" else None,
         launch_url=visit.field("launch") or None,
+        jwks_uri=address or None,
     )
 
 
@@ -153,6 +159,7 @@ def _fields(client: Client) -> dict[str, str]:
         "scope": client.scope,
         "redirects": "\n".join(client.redirect_uris),
         "jwks": client.jwks or "",
+        "jwks_uri": client.jwks_uri or "",
         "launch": client.launch_url or "",
     }
 
@@ -183,6 +190,10 @@ def _form(visit: Visit, client: Client | None, fields: object) -> Markup:
         markup.area(
             "Public keys", "jwks", given.get("jwks", ""),
             hint="A JSON Web Key Set, for a client that has a key.",
+        ),
+        markup.field(
+            "Or where it publishes them", "jwks_uri", given.get("jwks_uri", ""), kind="url",
+            hint="The address of its JSON Web Key Set, read again and again.",
         ),
         markup.button("Register" if client is None else "Change", "do", "change"),
     )  # fmt: skip

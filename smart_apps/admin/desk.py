@@ -21,6 +21,7 @@ from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database, Transaction
 from fhir_server.store.store import Store
 from smart_apps.admin.markup import Markup
+from smart_apps.authorization.key_sets import KeySets
 from smart_apps.users import User
 
 CLIENT: Final = "isocentre-admin"
@@ -101,13 +102,18 @@ class Desk:
     ----------
     base_url
         Our FHIR base.
+    key_sets
+        Knows where clients may publish their keys.
     """
 
-    def __init__(self, database: Database, store: Store, ledger: Ledger, base_url: str) -> None:
+    def __init__(
+        self, database: Database, store: Store, ledger: Ledger, base_url: str, key_sets: KeySets
+    ) -> None:
         self.database = database
         self.store = store
         self.ledger = ledger
         self.base_url = base_url
+        self.key_sets = key_sets
 
     async def note(self, visit: Visit, what: str, *, detail: str = "", outcome: int = 0) -> None:
         """Put into the ledger what somebody looked at or did here."""

@@ -58,6 +58,8 @@ def _shown(visit: Visit, asked: Registration) -> Markup:
         "Kind": asked.kind,
         "Redirect URIs": ", ".join(asked.redirect_uris) or "none",
     }
+    if asked.jwks_uri is not None:
+        told["Publishes its keys at"] = asked.jwks_uri
     rows = joined(
         *(
             joined(markup.element("dt", term), markup.element("dd", each))

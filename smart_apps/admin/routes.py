@@ -34,6 +34,7 @@ from smart_apps.admin.desk import Answer, Desk, Onward, Page, Place, Visit
 from smart_apps.admin.entrance import ROLE, SIGN_IN, SIGN_OUT, ElsewhereError, Entrance
 from smart_apps.admin.markup import Markup, joined
 from smart_apps.authorization import asking
+from smart_apps.authorization.key_sets import KeySets
 
 STYLE: Final = "/admin/style.css"
 
@@ -62,14 +63,23 @@ class Admin:
     ----------
     base_url
         Our FHIR base.
+    key_sets
+        Knows where clients may publish their keys.
     secure
         As `Entrance` takes it.
     """
 
     def __init__(
-        self, database: Database, store: Store, ledger: Ledger, base_url: str, *, secure: bool
+        self,
+        database: Database,
+        store: Store,
+        ledger: Ledger,
+        base_url: str,
+        key_sets: KeySets,
+        *,
+        secure: bool,
     ) -> None:
-        self._desk = Desk(database, store, ledger, base_url)
+        self._desk = Desk(database, store, ledger, base_url, key_sets)
         self._entrance = Entrance(database, store, ledger, secure=secure)
 
     def routes(self) -> list[Route]:

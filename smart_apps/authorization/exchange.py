@@ -49,13 +49,17 @@ class Payload(OAuth2Payload):  # type: ignore[misc] # authlib has no types
 
 
 class Asked(OAuth2Request):  # type: ignore[misc] # authlib has no types
-    """One request: its parameters, headers and the address it came from."""
+    """One request: its parameters, headers and the address it came from.
+
+    `keys` are those of the client, where it publishes them.
+    """
 
     def __init__(self, method: str, pairs: Pairs, headers: Mapping[str, str], origin: str) -> None:
         # The address that authlib would look at is what a caller claims. Whether the transport is
         # a secure one is settled by how the server is set up, not by the request.
         super().__init__(method, "https://here/", headers=headers)
         self.payload = Payload(pairs)
+        self.keys: Sequence[Mapping[str, Any]] = ()
         self.origin = origin
         self.instant = now()
 

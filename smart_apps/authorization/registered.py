@@ -4,7 +4,8 @@ RFC 6749 Sections 2 and 3.1.2; RFC 9700 Section 2.1: a redirect URI is compared 
 by letter. SMART App Launch 2.2, "Client Authentication".
 """
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from authlib.oauth2.rfc6749 import ClientMixin
 
@@ -24,10 +25,14 @@ METHODS: Final = {
 
 
 class Registered(ClientMixin):  # type: ignore[misc] # authlib has no types
-    """A client, and the answers that authlib's flows need of it."""
+    """A client, and the answers that authlib's flows need of it.
+
+    `signs_with` are the keys that may have signed the assertion of a request.
+    """
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self.signs_with: Sequence[Mapping[str, Any]] = ()
 
     def get_client_id(self) -> str:
         """Its id."""

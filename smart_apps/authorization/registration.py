@@ -1,9 +1,9 @@
 """Dynamic registration: an application asks to be a client; an administrator decides.
 
 RFC 7591. What is asked for waits in a table of its own, so that it can do nothing at all until
-somebody approves it: says for which organisation it acts, and makes it a client. Keys are taken by
-value: an address of keys would have us ask a stranger's server, and is refused. Nothing that an
-application says of itself is believed; an administrator reads it.
+somebody approves it: says for which organisation it acts, and makes it a client. Where it publishes
+its keys is not asked either before that. Nothing that an application says of itself is believed; an
+administrator reads it.
 """
 
 import json
@@ -36,11 +36,11 @@ KINDS: Final[Mapping[str, Kind]] = {
 }
 GRANTS: Final = frozenset({"authorization_code", "refresh_token", "client_credentials"})
 
-_COLUMNS: Final = "id, name, kind, scope, redirect_uris, jwks, secret, instant"
+_COLUMNS: Final = "id, name, kind, scope, redirect_uris, jwks, jwks_uri, secret, instant"
 KEEP: Final = f"""
 INSERT INTO registration ({_COLUMNS})
-SELECT $1, $2, $3, $4, $5, $6, $7, $8
-WHERE (SELECT count(*) FROM registration WHERE instant > $9) < {MOST_WAITING}
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
+WHERE (SELECT count(*) FROM registration WHERE instant > $10) < {MOST_WAITING}
 RETURNING id
 """
 WAITING: Final = f"SELECT {_COLUMNS} FROM registration WHERE instant > $1 ORDER BY instant, id"
@@ -67,6 +67,7 @@ class Registration(NamedTuple):
     scope: str
     redirect_uris: tuple[str, ...]
     jwks: str | None
+    jwks_uri: str | None
     secret: str | None
     instant: int
 
@@ -81,6 +82,7 @@ class Registration(NamedTuple):
             self.jwks,
             self.secret,
             launch_url,
+            self.jwks_uri,
         )
 
 
@@ -112,6 +114,8 @@ async def register(database: Database, metadata: Mapping[str, Any]) -> dict[str,
         answer |= {"client_secret": secret, "client_secret_expires_at": 0}
     if asked.jwks is not None:
         answer["jwks"] = json.loads(asked.jwks)
+    if asked.jwks_uri is not None:
+        answer["jwks_uri"] = asked.jwks_uri
     return answer
 
 
@@ -123,8 +127,6 @@ def read(metadata: Mapping[str, Any]) -> tuple[Registration, str | None]:
     Invalid
         See `register`.
     """
-    if "jwks_uri" in metadata:
-        raise _wrong("keys are registered by value, as jwks, and not by jwks_uri")
     if "software_statement" in metadata:
         raise Invalid("no software statement is trusted here", code="unapproved_software_statement")
     method = metadata.get("token_endpoint_auth_method", DEFAULT_METHOD)
@@ -144,9 +146,11 @@ def read(metadata: Mapping[str, Any]) -> tuple[Registration, str | None]:
             "redirect_uris belong to the grant authorization_code, and it to them",
             code="invalid_redirect_uri",
         )
-    jwks = metadata.get("jwks")
-    if (kind == "jwks") != (jwks is not None):
-        raise _wrong("jwks belongs to private_key_jwt, and it to jwks")
+    jwks, uri = metadata.get("jwks"), metadata.get("jwks_uri")
+    if (kind == "jwks") != (jwks is not None or uri is not None):
+        raise _wrong("jwks or jwks_uri belongs to private_key_jwt, and it to one of them")
+    if uri is not None and (jwks is not None or not isinstance(uri, str)):
+        raise _wrong("jwks_uri is an address, and there is no jwks beside it")
     secret = secrets.token_urlsafe(32) if kind == "secret" else None
     asked = Registration(
         secrets.token_urlsafe(16),
@@ -155,6 +159,7 @@ def read(metadata: Mapping[str, Any]) -> tuple[Registration, str | None]:
         " ".join(scope.split()),
         uris,
         None if jwks is None else json.dumps(jwks),
+        uri,
         None if secret is None else passwords.derive(secret),
         now(),
     )
@@ -169,8 +174,8 @@ async def waiting(database: Database | Transaction) -> list[Registration]:
 
 
 def _waiting(row: Row) -> Registration:
-    id, name, kind, scope, redirect_uris, jwks, secret, instant = row
-    return Registration(id, name, kind, scope, tuple(redirect_uris), jwks, secret, instant)
+    id, name, kind, scope, redirect_uris, *more = row
+    return Registration(id, name, kind, scope, tuple(redirect_uris), *more)
 
 
 async def approve(

@@ -16,10 +16,11 @@ from fhir_server.access.token import TokenChecker
 from fhir_server.postgres.database import Database
 from resources.errors import Invalid, NotFound
 from smart_apps import clients
-from smart_apps.authorization import authorizations, exchange, grants, sign_ins
+from smart_apps.authorization import assertion, authorizations, exchange, grants, sign_ins
 from smart_apps.authorization.assertion import ClientAssertion
 from smart_apps.authorization.endpoints import Introspection, Revocation
 from smart_apps.authorization.exchange import Asked
+from smart_apps.authorization.key_sets import KeySets
 from smart_apps.authorization.registered import PRIVATE_KEY_JWT, Registered
 from smart_apps.authorization.tokens import Granted, Issuer
 
@@ -34,10 +35,15 @@ class SmartServer(AuthorizationServer):  # type: ignore[misc] # authlib has no t
     ----------
     checker
         Reads access tokens, for introspection and revocation.
+    key_sets
+        Reads the keys that clients publish.
     """
 
-    def __init__(self, database: Database, issuer: Issuer, checker: TokenChecker) -> None:
+    def __init__(
+        self, database: Database, issuer: Issuer, checker: TokenChecker, key_sets: KeySets
+    ) -> None:
         super().__init__()
+        self.key_sets = key_sets
         self.database = database
         self.issuer = issuer
         self.checker = checker
@@ -56,13 +62,27 @@ class SmartServer(AuthorizationServer):  # type: ignore[misc] # authlib has no t
 
     async def token(self, asked: Asked) -> Response:
         """Answer the token endpoint (RFC 6749 Section 3.2)."""
+        await self._find_keys(asked)
         answer: Response = await to_thread.run_sync(self.create_token_response, asked)
         return answer
 
     async def endpoint(self, name: str, asked: Asked) -> Response:
         """Answer the introspection or the revocation endpoint."""
+        await self._find_keys(asked)
         answer: Response = await to_thread.run_sync(self.create_endpoint_response, name, asked)
         return answer
+
+    async def _find_keys(self, asked: Asked) -> None:
+        """Have the keys at hand of a client that publishes them, before a thread waits for them."""
+        if not (made := asked.form.get("client_assertion")):
+            return
+        try:
+            header, claims = assertion.read(made)
+            client = await clients.enabled(self.database, str(claims.get("sub")))
+        except (OAuth2Error, NotFound):
+            return  # it is refused when it is looked at
+        if client.jwks_uri is not None:
+            asked.keys = await self.key_sets.of(client, header["kid"])
 
     async def validated(self, asked: Asked) -> Any:
         """Check an authorisation request; give authlib's grant for it.

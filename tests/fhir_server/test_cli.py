@@ -474,3 +474,18 @@ def test_what_cannot_be_told_to_the_ledger_is_not_done(
         assert (status, printed) == (1, ""), command
         assert complained
         assert everything() == before, command
+
+
+@pytest.mark.standard("threats T9")
+def test_an_address_of_keys_is_registered_where_it_may_be_asked(
+    run: Run, loaded: dict[str, list[dict[str, str]]]
+) -> None:
+    asked = ("client", "add", "--id", "there", "--scope", "system/*.rs",
+             "--organization", loaded["organizations"][0]["ods"])  # fmt: skip
+
+    for uri in ("https://127.0.0.1/jwks", "http://app.example/jwks", "https://localhost/", "x"):
+        status, _, complained = run(*asked, "--jwks-uri", uri)
+        assert (status, complained[:24]) == (1, "The address of the keys "), complained
+    assert run(*asked, "--jwks-uri", "https://app.example/jwks", "--public")[0] == 1
+    assert run(*asked, "--jwks-uri", "https://app.example/jwks") == (0, "", "")
+    assert "there\tjwks" in run("client", "list")[1]

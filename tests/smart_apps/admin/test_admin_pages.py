@@ -118,7 +118,7 @@ def test_no_form_is_taken_that_did_not_come_from_here(office: Office) -> None:
 
 def _routes() -> list[Route]:
     nothing: Any = None
-    return routes.Admin(nothing, nothing, nothing, "", secure=True).routes()
+    return routes.Admin(nothing, nothing, nothing, "", nothing, secure=True).routes()
 
 
 def test_who_has_not_signed_in_is_sent_to_sign_in(office: Office) -> None:

@@ -260,8 +260,9 @@ def test_no_address_of_our_pages_has_a_token_or_a_datum_of_a_patient(
 ) -> None:
     cookie = tour.browser.cookies.get("isocentre_session") or "no cookie any more"
     for url in tour.urls:
+        told = re.sub("(state|code|code_challenge)=[^&]*", "", url)  # made at random by the app
         for secret in (NHS, "p1", "visit-mine", PASSWORD.replace(" ", "+"), cookie):
-            assert secret not in url.replace("p1=", ""), url
+            assert secret not in told.replace("p1=", ""), url
     with psycopg.connect(site.database_url) as connection:
         kept = str(connection.execute("select a::text from audit as a").fetchall())
     assert PASSWORD not in kept

@@ -1,7 +1,6 @@
 """RFC 7591: an application asks to be registered, and can do nothing until it is approved."""
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from resources.errors import Invalid, NotFound
 from smart_apps.authorization import registration
 from tests.smart_apps.authorization.browser import REDIRECT, App, Site, authorized
 from tests.smart_apps.authorization.conftest import EC, PASSWORD, serving
+from tests.smart_apps.authorization.key_server import published
 from tests.smart_apps.authorization.test_clients import ask, assertion
 
 pytestmark = [pytest.mark.standard("RFC 7591"), pytest.mark.requirement("R014.1")]
@@ -38,7 +38,9 @@ def open_site(
     cluster: str, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("registration")
-    with serving(cluster, template, folder, "registration", registration="approved") as site:
+    with serving(
+        cluster, template, folder, "registration", registration="approved", jwks_hosts="127.0.0.1"
+    ) as site:
         yield site
 
 
@@ -137,6 +139,11 @@ def test_a_confidential_client_is_told_its_secret_once(open_site: Site) -> None:
         ({**KEYED, "jwks": {"keys": []}}, "invalid_client_metadata"),
         ({**KEYED, "jwks": {"keys": [EC.as_dict(private=True)]}}, "invalid_client_metadata"),
         ({**KEYED, "jwks": None}, "invalid_client_metadata"),
+        ({**KEYED, "jwks_uri": "https://app.example/jwks"}, "invalid_client_metadata"),
+        ({**KEYED, "jwks": None, "jwks_uri": ["https://a.example"]}, "invalid_client_metadata"),
+        ({**KEYED, "jwks": None, "jwks_uri": "file:///etc/keys"}, "invalid_client_metadata"),
+        ({**KEYED, "jwks": None, "jwks_uri": "https://u:p@a.example"}, "invalid_client_metadata"),
+        ({**WANTED, "jwks_uri": "https://app.example/jwks"}, "invalid_client_metadata"),
         ({**KEYED, "token_endpoint_auth_method": "none"}, "invalid_client_metadata"),
     ],
     ids=lambda value: str(value)[-60:] if isinstance(value, dict) else "",
@@ -157,17 +164,24 @@ def test_what_is_no_json_or_too_long_is_refused(open_site: Site) -> None:
 
 
 @pytest.mark.standard("threats T9")
-def test_an_address_of_keys_is_refused_and_nobody_asks_it(open_site: Site) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as canary:
-        canary.settimeout(0.5)
-        uri = f"http://127.0.0.1:{canary.getsockname()[1]}/jwks"
+def test_an_address_of_keys_is_kept_and_nobody_asks_it_before_it_is_approved(
+    open_site: Site,
+) -> None:
+    with published() as there:
+        there.publishes(EC)
         wanted = {name: value for name, value in KEYED.items() if name != "jwks"}
 
-        answer = register(open_site, {**wanted, "jwks_uri": uri})
+        told = register(open_site, {**wanted, "jwks_uri": there.url}).json()
 
-        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client_metadata")
-        with pytest.raises(TimeoutError):
-            canary.accept()
+        assert told["jwks_uri"] == there.url
+        id = told["client_id"]
+        refused = ask(open_site, assertion(open_site, id), "system/Patient.rs")
+        assert refused.json()["error"] == "invalid_client"
+        assert there.asked == []
+        administer(open_site, lambda database: registration.approve(database, id, "lead"))
+        answer = ask(open_site, assertion(open_site, id), "system/Patient.rs")
+        assert answer.status_code == 200, answer.text
+        assert len(there.asked) == 1
 
 
 def test_an_administrator_gives_no_more_than_was_asked_for_and_may_refuse(
