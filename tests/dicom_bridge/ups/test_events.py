@@ -40,7 +40,7 @@ class Watcher:
         self._lock = threading.Lock()
         ae = AE("CT3")
         ae.add_supported_context(EVENT, IMPLICIT, scu_role=True, scp_role=True)
-        handlers = [(evt.EVT_N_EVENT_REPORT, self._hear)]
+        handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, self._hear)]
         self.server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         assert self.server is not None
         self.port = int(self.server.server_address[1])
