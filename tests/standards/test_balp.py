@@ -4,137 +4,31 @@ What is asked and what is to be found is typed in here from IHE BALP 1.1 (its St
 DICOM PS3.15 Section A.5.3 and PS3.16 CID 400, without the server's own tables.
 """
 
-import base64
-import json
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
-import httpx
-import psycopg
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
-from pynetdicom.association import Association
 
 from demo import data
-from fhir_server.access.token import Keys, mint
-from fhir_server.audit import render
-from fhir_server.audit.render import Line
-from fhir_server.installation import read_back
-from fhir_server.postgres.embedded import running
-from resources import content, models, validate
 from tests.dicom_bridge.build import a_uid, an_instance, part10
-from tests.flows.installation import Installation
+from tests.flows.installation import free_port
 from tests.smart_apps.authorization import browser as browsers
 from tests.smart_apps.authorization.browser import App, Site
+from tests.standards.balp import CT, EXPLICIT, Case, Json, World, fitting
 
 pytestmark = [pytest.mark.slow, pytest.mark.requirement("R014.1"), pytest.mark.standard("IHE BALP")]
 
-Json = dict[str, Any]
-
-DCM = "http://dicom.nema.org/resources/ontology/DCM"
-REST = "http://terminology.hl7.org/CodeSystem/audit-event-type"
-PROFILE = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit."
-ECHO, IMPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
-EXPLICIT = "1.2.840.10008.1.2.1"
+ECHO = "1.2.840.10008.1.1"
 STUDY_FIND, STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
 STUDY_MOVE, MPPS = "1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.3.1.2.3.3"
-WORKLIST, CT = "1.2.840.10008.5.1.4.31", "1.2.840.10008.5.1.4.1.1.2"
-
-
-class World:
-    """An installation with the demonstration in it, and who asks it."""
-
-    def __init__(self, installation: Installation) -> None:
-        self.installation = installation
-        postmaster = running(installation.data / "pg")
-        assert postmaster is not None
-        self.database = psycopg.connect(postmaster.url("isocentre"), autocommit=True)
-        self.http = httpx.Client(base_url=installation.address, timeout=30)
-        self.patient = data.PATIENTS[0].id
-        self.study = an_instance(patient_id="9990000107", issuer="NHS", study_uid=a_uid())
-
-    def close(self) -> None:
-        self.http.close()
-        self.database.close()
-
-    def token(self, login: str = "operator", scope: str = "user/*.cruds", **more: Any) -> str:
-        served = read_back(self.installation.data)
-        assert served is not None
-        person = data.person(login)
-        return mint(
-            Keys.load(self.installation.data), served.url, subject=f"PractitionerRole/{login}",
-            client="demo-app", scope=scope, organization=person.place, role=person.role, **more,
-        )  # fmt: skip
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        status: int,
-        body: Any = None,
-        login: str = "operator",
-        **more: Any,
-    ) -> httpx.Response:
-        headers = {
-            "authorization": f"Bearer {self.token(login)}",
-            "content-type": "application/fhir+json",
-            **more.pop("headers", {}),
-        }
-        sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        answer = self.http.request(method, path, content=sent, headers=headers, **more)
-        assert answer.status_code == status, (path, answer.status_code, answer.text[:500])
-        return answer
-
-    def last(self) -> int:
-        rows = self.database.execute("select coalesce(max(n), 0) from audit").fetchall()
-        return int(rows[0][0])
-
-    def since(self, n: int) -> list[Json]:
-        """The AuditEvents of what came after a row."""
-        columns = ", ".join(Line._fields)
-        sql = f"select {columns} from audit where n > {n} order by n"
-        rows = self.database.execute(sql).fetchall()
-        return [render.stored(Line._make(row)).json for row in rows]
-
-    def associate(self, *contexts: str, calling: str = "CT1", **more: Any) -> Association:
-        ae = AE(calling)
-        ae.acse_timeout = ae.dimse_timeout = 20
-        for each in contexts:
-            ae.add_requested_context(each, EXPLICIT if each == CT else IMPLICIT)
-        return ae.associate("127.0.0.1", self.installation.dicom, ae_title="ISOCENTRE", **more)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    installation = Installation(tmp_path_factory.mktemp("data"), "--http-workers", "1")
-    try:
-        installation.start()
-        installation.command("demo", "load")
-        world = World(installation)
-        yield world
-        world.close()
-    finally:
-        installation.stop()
-
-
-class Case(NamedTuple):
-    """What is done, and the event that it must leave.
-
-    `of` is what stands as data: ``p`` the patient, ``d`` an object with version, ``q`` a query.
-    """
-
-    name: str
-    do: Callable[[World], Any]
-    type: str
-    subtype: str | None
-    action: str
-    outcome: str = "0"
-    profile: str | None = None
-    of: str = ""
+WORKLIST = "1.2.840.10008.5.1.4.31"
+COMMITMENT, COMMITTER = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 
 
 def a_list(world: World, **members: Any) -> Json:
@@ -329,6 +223,45 @@ def c_move(world: World) -> None:
     assert status == 0xA801
 
 
+def c_move_to_a_peer(world: World) -> None:
+    """The operator makes a peer known at the command line, and CT1 has a study sent to it."""
+    ae, port = AE("ELSEWHERE"), free_port()
+    ae.add_supported_context(CT, EXPLICIT)
+    server: Any = ae.start_server(
+        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda event: 0x0000)]
+    )
+    world.installation.command(
+        "peer", "add", "--ae", "ELSEWHERE", "--host", "127.0.0.1", "--port", str(port),
+        "--organization", "ZZ901",
+    )  # fmt: skip
+    association = world.associate(STUDY_MOVE)
+    statuses = [
+        int(one.Status)
+        for one, _ in association.send_c_move(study_keys(world), "ELSEWHERE", STUDY_MOVE)
+    ]
+    association.release()
+    server.shutdown()
+    assert statuses[-1] == 0x0000
+
+
+def commitment(world: World) -> None:
+    asked, item = Dataset(), Dataset()
+    item.ReferencedSOPClassUID = world.study.SOPClassUID
+    item.ReferencedSOPInstanceUID = world.study.SOPInstanceUID
+    asked.TransactionUID, asked.ReferencedSOPSequence = a_uid(), [item]
+    heard = threading.Event()
+
+    def hear(event: Any) -> tuple[int, None]:
+        heard.set()
+        return 0x0000, None
+
+    association = world.associate(COMMITMENT, evt_handlers=[(evt.EVT_N_EVENT_REPORT, hear)])
+    status, _ = association.send_n_action(asked, 1, COMMITMENT, COMMITTER)
+    assert status.Status == 0x0000
+    assert heard.wait(30)
+    association.release()
+
+
 def performed(world: World) -> None:
     step, scheduled = Dataset(), Dataset()
     scheduled.StudyInstanceUID = world.study.StudyInstanceUID
@@ -391,6 +324,10 @@ CASES = (
     Case("invalid", rest("POST", "Patient", 400, BAD), "rest", "create", "C", "4"),
     Case("unknown address", rest("GET", "Nonsense/1", 404), "rest", "operation", "E", "4"),
     Case("no token", without_token("/fhir/Patient/{p}"), "rest", "read", "R", "4"),
+    Case("the audit is counted", rest("GET", "AuditEvent/$audit-report", 200, login="auditor"),
+         "110101", None, "R", "0", None, "q"),
+    Case("the audit may not be counted", rest("GET", "AuditEvent/$audit-report", 403),
+         "110101", None, "R", "4"),
     Case("the audit is read", rest("GET", "AuditEvent?_count=1", 200, login="auditor"),
          "110101", None, "R", "0", None, "q"),
     Case("C-STORE", c_store, "110104", None, "C"),
@@ -410,6 +347,9 @@ CASES = (
     Case("worklist", worklist, "110112", None, "E", "0", None, "q"),
     Case("C-GET", c_get, "110104", None, "R", "0", None, "pd"),
     Case("C-MOVE to nowhere", c_move, "110104", None, "R", "4"),
+    Case("C-MOVE", c_move_to_a_peer, "110104", None, "R", "0", None, "pd"),
+    Case("a peer is made known", c_move_to_a_peer, "110113", "110129", "E"),
+    Case("storage commitment", commitment, "110100", None, "E", "0", None, "q"),
     Case("MPPS", performed, "110111", None, "U"),
     Case("rendered", web("studies/{study}/series/{series}/instances/{sop}/rendered",
              accept="image/jpeg"), "110103", None, "R", "0", None, "pd"),
@@ -427,91 +367,7 @@ CASES = (
 def test_every_interaction_leaves_the_event_that_the_standards_want(
     world: World, case: Case
 ) -> None:
-    before = world.last()
-
-    case.do(world)
-
-    events = world.since(before)
-    fitting = [event for event in events if fits(event, case)]
-    assert fitting, [[one.get(name) for name in SEEN] for one in events]
-    for event in events:
-        assert validate.check(content.made(event)) == []
-        models.model("AuditEvent").model_validate(event)
-        check(event)
-    kinds = [describe(event) for event in fitting]
-    assert (case.profile, case.of) in kinds or (case.profile is None and case.of == ""), kinds
-
-
-SEEN = ("type", "subtype", "action", "outcome")
-
-
-def fits(event: Json, case: Case) -> bool:
-    """Whether it is of the type, subtype, action and outcome."""
-    system = REST if case.type == "rest" else DCM
-    subtypes = [one["code"] for one in event.get("subtype", [])]
-    return (
-        (event["type"]["system"], event["type"]["code"]) == (system, case.type)
-        and subtypes == ([case.subtype] if case.subtype else [])
-        and (event["action"], event["outcome"]) == (case.action, case.outcome)
-    )
-
-
-def describe(event: Json) -> tuple[str | None, str]:
-    """Its profile, and what it is about."""
-    (profile,) = event["meta"].get("profile", [None])
-    has = "".join(
-        letter
-        for letter, type, role in (("p", "1", "1"), ("d", "2", "4"), ("q", "2", "24"))
-        if entities(event, type, role)
-    )
-    return profile and profile.removeprefix(PROFILE), has
-
-
-def entities(event: Json, type: str, role: str) -> list[Json]:
-    return [
-        one
-        for one in event["entity"]
-        if one["type"].get("code") == type and one.get("role", {}).get("code") == role
-    ]
-
-
-def check(event: Json) -> None:
-    """What BALP demands of all, and of the profile that is claimed."""
-    asker_is_source = event["action"] in "CUDE"
-    client, server = ("110153", "110152") if asker_is_source else ("110152", "110153")
-    agents: dict[str, list[Json]] = {}
-    for agent in event["agent"]:
-        agents.setdefault(agent["type"]["coding"][0]["code"], []).append(agent)
-    for code in (client, server):
-        (machine,) = agents[code]
-        assert machine["who"]
-        assert machine["network"]["address"]
-        assert machine["requestor"] is False
-    (user,) = agents["IRCP"]
-    assert user["requestor"] is True
-    assert user["who"]
-    assert "network" not in user
-    if event["outcome"] == "0":
-        assert user["role"][0]["coding"][0]["code"]
-        assert event["purposeOfEvent"][0]["coding"][0]["code"]
-        assert user["purposeOfUse"] == event["purposeOfEvent"]
-    assert event["source"]["observer"]
-    (request,) = [one for one in event["entity"] if one["type"]["code"] == "XrequestId"]
-    assert request["what"]["identifier"]["value"]
-    name, _ = describe(event)
-    if name is None:
-        return
-    assert event["outcome"] == "0"
-    assert len(entities(event, "1", "1")) == (1 if name.startswith("Patient") else 0)
-    if name.endswith("Query"):
-        (query,) = entities(event, "2", "24")
-        assert base64.b64decode(query["query"])
-        assert not {"what", "detail", "lifecycle"} & query.keys()
-        assert entities(event, "2", "4") == []
-    else:
-        (known,) = entities(event, "2", "4")
-        assert "/_history/" in known["what"]["reference"]
-        assert entities(event, "2", "24") == []
+    assert fitting(world, case)
 
 
 def test_a_request_id_of_the_client_joins_its_record_with_ours(world: World) -> None:
