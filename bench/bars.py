@@ -36,6 +36,7 @@ DICOM = {
     "qido 50 studies": 5.0,
     "metadata of 200 instances": 5.0,
     "frame": 1.0,
+    "rendered frame": 1.0,
     "whole study": 1.0,
 }
 """Times Orthanc (index on SQLite, TCP_NODELAY=1)."""

@@ -192,6 +192,7 @@ ASKING: Final[Mapping[str, Work]] = {
     "qido 50 studies": asking(lambda now: "/studies?limit=50", DICOM_JSON),
     "metadata of 200 instances": asking(lambda now: now.study + "/metadata", DICOM_JSON, 1),
     "frame": asking(lambda now: now.frame, OCTETS),
+    "rendered frame": asking(lambda now: f"{now.frame}/rendered", "image/jpeg"),
     "whole study in MB": whole_study,
 }
 
