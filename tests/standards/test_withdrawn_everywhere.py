@@ -15,10 +15,21 @@ import pytest
 
 from dicom_bridge.dimse import worklist
 from fhir_server.access.token import Keys
+from fhir_server.context import now
 from resources import codes
 from tests.conftest import renamed
 from tests.standards import access_world
-from tests.standards.access_world import NHS, PARTY, RELATED, STUDY, UNRELATED, WORD, World
+from tests.standards.access_world import (
+    NHS,
+    PARTNER,
+    PARTY,
+    RELATED,
+    STUDY,
+    UNRELATED,
+    WORD,
+    World,
+    an_agreement,
+)
 from tests.standards.test_access_matrix import (
     LEVELS,
     STUDY_ROOT,
@@ -144,6 +155,50 @@ def test_a_permit_that_is_withdrawn_stops_every_way_at_once(world: World) -> Non
     assert time.monotonic() - at < SECOND
     assert served(let_in) == []
     assert by_dicom(world, "NOBODY") == 0
+
+
+@pytest.mark.parametrize("ending", ["said", "passed"])
+def test_an_agreement_that_has_ended_stops_every_way_at_once(world: World, ending: str) -> None:
+    """Whether somebody ends it or its time is over, with nothing written then."""
+    partner = world.client(PARTNER, "application", "system/*.rs")
+    before, again = served(partner), kept(partner)
+    assert len(before) > 100
+    assert len(again) > 6
+    assert by_dicom(world, "PARTNER") >= 5
+    files = exported_files(world, partner)
+    assert any(shown(partner.get(file)) for file in files)
+
+    end_agreement(world, ending)
+
+    at = time.monotonic()
+    for address, headers in (*again, *((file, {}) for file in files)):
+        answer = partner.get(address, headers=headers)
+        assert answer.status_code != 304, address
+        assert not shown(answer), address
+    assert time.monotonic() - at < SECOND
+    assert served(partner) == []
+    assert by_dicom(world, "PARTNER") == 0
+    assert len(served(world.client(PARTY, "application", "system/*.cruds"))) >= len(before)
+
+
+def exported_files(world: World, client: httpx.Client) -> list[str]:
+    order = client.get("/fhir/$export", headers={"Prefer": "respond-async"})
+    while world.export():
+        pass
+    manifest = client.get(order.headers["content-location"]).json()
+    return [file["url"] for file in manifest["output"]]
+
+
+def end_agreement(world: World, ending: str) -> None:
+    """End what the party shares with its partner."""
+    if ending == "passed":
+        with psycopg.connect(world.database_url, autocommit=True) as connection:
+            connection.execute("update sharing set until = %s where by_id = 'shared'", (now(),))
+        return
+    party = world.client(PARTY, "application", "system/*.cruds")
+    ended = json.dumps(an_agreement(PARTNER, "shared", active=False))
+    address = "/fhir/OrganizationAffiliation/shared"
+    party.put(address, content=ended, headers={"If-Match": 'W/"1"'}).raise_for_status()
 
 
 def test_a_label_stops_every_way_to_what_it_is_on(world: World) -> None:
