@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from dicom_bridge import orders, reparenting, sources
+from dicom_bridge import availability, orders, reparenting, sources
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.mapping import dicom_json, origin, reconciling, tags
 from dicom_bridge.mapping import imaging_study as studies
@@ -108,6 +108,7 @@ async def fold(bridge: Bridge, study_uid: str, mark: int, *, apart: bool = False
             sent = (study_uid, instant, context.request_id, written.id, written.version, patient)
             work.add(SENDERS, sent)
             work.add(FOLDED, (study_uid, mark))
+        work.add(availability.NOTE, (study_uid, instant))
     if there is None:
         return None
     if await reparenting.move(bridge, study_uid, mark, there, folding.request, folding.sender):

@@ -39,10 +39,12 @@ from dicom_bridge.dimse import (
     retrieve,
     store,
     ups,
+    ups_events,
     ups_find,
     worklist,
 )
 from dicom_bridge.dimse.admission import Admission
+from dicom_bridge.dimse.announcer import Announcer
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.dimse.reporter import Reporter
 from dicom_bridge.dimse.sender import Sender
@@ -168,6 +170,8 @@ async def run_dicom(
         )
     leftovers = asyncio.ensure_future(_settle_leftovers(bridge))
     reporting = asyncio.ensure_future(cast(reactor.ApplicationEntity, server.ae).reporter.run())
+    telling = asyncio.ensure_future(ups_events.UpsEvents(bridge, server.ae).run())
+    announcing = asyncio.ensure_future(Announcer(bridge, server.ae).run())
     try:
         if ready is not None:
             ready(int(server.server_address[1]))
@@ -175,6 +179,8 @@ async def run_dicom(
     finally:
         leftovers.cancel()
         reporting.cancel()
+        announcing.cancel()
+        telling.cancel()
         for each in servers:
             await asyncio.to_thread(reactor.stop, each)
         await bridge.quiet.drained()
