@@ -200,6 +200,11 @@ class Settings(BaseSettings):
         ge=1,
         le=100_000,
     )
+    metrics_token: SecretStr = Field(
+        SecretStr(""),
+        description="What is shown as a bearer token to read `/metrics`. Empty: nothing, and only "
+        "this machine itself is answered, not what a proxy here passes on.",
+    )
     smtp: str = Field(
         "", description="Mail server for notifications, `host:port`. Empty: no e-mail is sent."
     )

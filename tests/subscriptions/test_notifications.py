@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from fhir_server.context import RequestContext
+from fhir_server.context import RequestContext, now
 from fhir_server.postgres.database import Database
 from fhir_server.store.store import Store
 from resources import validate
+from resources.agreement import AFFILIATION_CODE, SHARES
 from subscriptions import events, notifications, sweeping
 from subscriptions.events import Event, Subscriber
 from subscriptions.matcher import Matcher
@@ -145,6 +146,36 @@ async def test_what_is_no_longer_seen_leaves_its_number_and_nothing_else(
     bundle = await sent(store, subscriber, found)
     assert parts(bundle) == [[("event-number", ""), ("timestamp", "")]]
     assert len(bundle["entry"]) == 1
+
+
+@pytest.mark.standard("threats T4")
+@pytest.mark.parametrize("ending", ["said", "passed"])
+async def test_what_is_shared_no_more_is_told_no_more(database: Database, ending: str) -> None:
+    """Neither what waits to be sent, nor what happens then."""
+    store = await world(database)
+    agreed = {
+        "resourceType": "OrganizationAffiliation", "id": "agreed",
+        "organization": {"reference": "Organization/lead"},
+        "participatingOrganization": {"reference": "Organization/taker"},
+        "code": [{"coding": [{"system": AFFILIATION_CODE, "code": SHARES}]}],
+    }  # fmt: skip
+    await put(store, {"resourceType": "Organization", "id": "taker", "name": "Taker"})
+    await put(store, agreed, somebody("lead"))
+    asked = subscription(f"{TOPICS}/report-urgent", level="full-resource")
+    id = await subscribed(store, asked, somebody("taker"))
+    await put(store, acknowledge(), somebody("lead"))
+    subscriber, found = await happened(database, id)
+    assert len(found) == 1
+    assert len((await sent(store, subscriber, found))["entry"]) > 1
+
+    if ending == "said":
+        await put(store, {**agreed, "active": False}, somebody("lead"))
+    else:
+        await database.run("update sharing set until = $1", (now(),))
+
+    assert len((await sent(store, subscriber, found))["entry"]) == 1
+    await put(store, acknowledge(), somebody("lead"))
+    assert len((await happened(database, id))[1]) == 1
 
 
 @pytest.mark.standard("threats T4")
