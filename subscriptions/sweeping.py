@@ -21,7 +21,7 @@ delete from subscription_event where (subscription, number) in (
   select e.subscription, e.number from subscription_event as e
   where e.instant < $1 and not exists (
     select from subscription as s
-    where s.id = e.subscription and s.started > 0 and s.channel <> 'websocket'
+    where s.id = e.subscription and s.started > 0 and s.channel not in ('websocket', 'ups')
       and s.delivered < e.number)
   limit $2)
 returning 1

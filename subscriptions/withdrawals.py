@@ -91,6 +91,9 @@ select c.scope, {", ".join(f"s.{name.strip()}" for name in COLUMNS.split(","))}
 from subscription as s join client as c on 'Client/' || c.id = s.principal::json->>0
 where s.status <> 'off' and s.principal <> ''
 """
+OF_STEPS: Final = "ups"
+OFF: Final = "update subscription set status = 'off', started = 0 where id = $1"
+"""Who subscribes to steps by DICOM has no resource that says so (`dicom_bridge.ups`)."""
 LESS: Final = "The client that made it is registered for less now."
 
 _log = logging.getLogger(__name__)
@@ -105,6 +108,9 @@ async def stop(database: Database, store: Store) -> int:
         if one.id not in known and not one.principal().scopes.within(scopes.parse(scope)):
             ended.append((LESS, one))
     for reason, one in ended:
+        if one.channel == OF_STEPS:
+            await database.run(OFF, (one.id,))
+            continue
         await activation.stop(store, one, reason, alert=reason != AUTHORISATION)
     return len(ended)
 

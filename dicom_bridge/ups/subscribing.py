@@ -74,7 +74,13 @@ values ($1, 1, 'active', '', 'Task', $2, 'ups', $3, '{}', 'application/dicom+jso
   'full-resource', null, 30, 1, $4, $5, 0, 0, 0, null, null, null, null, $6,
   (select number from log), pg_snapshot_xmin(pg_current_snapshot())::text::bigint, null, $7)
 on conflict (id) do update set
-  criteria = excluded.criteria, principal = excluded.principal, authorized = excluded.authorized
+  criteria = excluded.criteria, principal = excluded.principal, authorized = excluded.authorized,
+  status = 'active',
+  started = case when subscription.started > 0 then subscription.started else excluded.started end,
+  since_log = case when subscription.started > 0 then subscription.since_log
+              else excluded.since_log end,
+  since_xid = case when subscription.started > 0 then subscription.since_xid
+              else excluded.since_xid end
 """
 CLOSE: Final = "delete from subscription where id = $1"
 FORGET: Final = "delete from subscription_event where subscription = $1"

@@ -13,8 +13,9 @@ from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse import peers
 from dicom_bridge.dimse.ups_events import UpsEvents
 from resources import content
+from subscriptions import withdrawals
 from subscriptions.matcher import Matcher
-from tests.dicom_bridge.conftest import BASE, CT1, Archive, found
+from tests.dicom_bridge.conftest import BASE, CT1, Archive, found, write
 from tests.dicom_bridge.ups.build import (
     EVENT,
     FILTERED,
@@ -254,3 +255,23 @@ async def test_what_is_done_to_a_task_in_fhir_is_told_as_well(
         ("1.2.9.1", 1, "IN PROGRESS"),
         ("1.2.9.1", 5, ""),
     ]
+
+
+@pytest.mark.standard("threats T4")
+async def test_whose_organisation_takes_part_no_more_is_told_nothing_more(
+    archive: Archive, watcher: Watcher
+) -> None:
+    station, bridge = Station(archive), archive.bridge
+    await station.act(subscription(), 3, GLOBAL)
+    (lead,) = await found(bridge, "Organization", _id="lead")
+    await write(bridge, {**lead, "active": False})
+    await withdrawals.stop(bridge.database, bridge.store)
+    await station.create(a_ups())
+    await tell(archive)
+    assert watcher.told() == []
+
+    await write(bridge, lead)
+    await station.act(subscription(), 3, GLOBAL)
+    await station.create(a_ups(), "1.2.9.2")
+    await tell(archive)
+    assert watcher.told() == [("1.2.9.2", 1, "SCHEDULED")]
