@@ -271,7 +271,7 @@ async def test_dissent_and_labels_count_for_what_is_shared(house: Store) -> None
     assert await shown(house) == []
 
 
-@pytest.mark.requirement("R015")
+@pytest.mark.requirement("R015.2")
 async def test_a_study_is_shared_by_all_who_made_its_series_or_not_at_all(house: Store) -> None:
     await write(house, by(GIVER), an_agreement())
     studies = {
@@ -288,7 +288,7 @@ async def test_a_study_is_shared_by_all_who_made_its_series_or_not_at_all(house:
     assert not await reads(house, by(TAKER), "ImagingStudy", "unknown")
 
 
-@pytest.mark.requirement("R015")
+@pytest.mark.requirement("R015.2")
 async def test_what_a_study_held_of_a_third_is_not_shown_from_its_history(house: Store) -> None:
     """Nor when it was removed, nor when the study was deleted."""
     await write(house, by(GIVER), an_agreement())
