@@ -28,6 +28,9 @@ class RequestContext:
         X-Request-Id of the caller if it sent one, else ours.
     instant
         Microseconds since 1970 UTC; taken once, the `lastUpdated` of all that is written.
+    use
+        What an operation looks at the record for, as a key of `access.roles.USES`; empty: to show
+        it to who asks.
     """
 
     principal: Principal
@@ -35,3 +38,4 @@ class RequestContext:
     origin: str = ""
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     instant: int = field(default_factory=now)
+    use: str = ""

@@ -143,7 +143,7 @@ def reach(context: RequestContext, letter: str, type: str) -> Reach:
     if principal.role == "system":
         return Reach(everything=True, organization=None, patient=None, open=True)
     patient, only = _granted(principal, letter, type)
-    if letter not in roles.letters(principal.role, type):
+    if letter not in roles.letters(principal.role, type, context.use):
         raise Forbidden(f"a {principal.role} may not {_VERBS[letter]} {type}", step="role")
     if principal.emergency is not None:
         _check_emergency(context, letter)

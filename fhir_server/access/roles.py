@@ -9,6 +9,7 @@ application acts for an organisation without a person: its scopes alone limit it
 from collections.abc import Mapping
 from typing import Final
 
+RS: Final = "rs"
 RSU: Final = "rsu"
 CRS: Final = "crs"
 CRSU: Final = "crsu"
@@ -96,7 +97,15 @@ ROLES: Final[Mapping[str, Mapping[str, str]]] = {
 """Role -> type -> letters of `scopes.LETTERS`; ``*`` is every type not named."""
 
 
-def letters(role: str, type: str) -> str:
+USES: Final[Mapping[str, Mapping[str, str]]] = {
+    "evidence": {"auditor": RS},
+}
+"""What an operation looks at -> for whom, and the letters it has for all types meanwhile: who is
+told only which versions there were, and not what they say (R014.3). Scope and relationship are
+asked as ever."""
+
+
+def letters(role: str, type: str, use: str = "") -> str:
     """Give what a role may do with a type; a role nobody knows may do nothing.
 
     Examples
@@ -105,6 +114,9 @@ def letters(role: str, type: str) -> str:
     ('crsu', 'rs')
     >>> letters("referrer", "AuditEvent"), letters("janitor", "Patient")
     ('', '')
+    >>> letters("auditor", "DiagnosticReport"), letters("auditor", "DiagnosticReport", "evidence")
+    ('', 'rs')
     """
     row = ROLES.get(role, {})
-    return row.get(type, row.get("*", ""))
+    own = row.get(type, row.get("*", ""))
+    return own or (USES.get(use, {}).get(role, "") if use else "")

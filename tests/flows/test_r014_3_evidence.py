@@ -1,5 +1,7 @@
 """R014.3: which images were available when a report was created, and what became of them."""
 
+import base64
+import json
 import uuid
 from typing import Any
 
@@ -160,6 +162,76 @@ def test_who_may_not_search_the_audit_is_not_told_what_was_displayed(clinic: Cli
     assert versioned(study) in [one["what"] for one in lines(bundle, "available")]
     (issue,) = bundle["entry"][-1]["resource"]["issue"]
     assert issue["code"] == "suppressed"
+
+
+def test_an_auditor_is_told_which_versions_there_were_and_not_what_they_say(clinic: Clinic) -> None:
+    """What there was, what was displayed and what changed; the record stays closed to them."""
+    (request,) = clinic.refer()
+    clinic.authorise(request)
+    study = clinic.images_arrive(request)
+    clinic.get("reporter", f"ImagingStudy/{study['id']}")
+    report = clinic.report(request, study, conclusion="A secret of the patient.")
+    late = late_series(clinic, request, study)
+
+    bundle = asked(clinic, report, "auditor")
+
+    assert versioned(study) in [one["what"] for one in lines(bundle, "available")]
+    assert [one["times"] for one in lines(bundle, "displayed") if study["id"] in one["what"]] == [1]
+    assert [one["kind"] for one in lines(bundle, "changed")] == ["late-series"]
+    assert uid_of(late) in lines(bundle, "changed")[0]["uid"][0]
+    types = {one["resource"]["resourceType"] for one in bundle["entry"]}
+    assert types == {"Parameters", "Provenance", "AuditEvent", "OperationOutcome"}
+    assert "secret" not in str(bundle)
+    assert validate.check(bundle) == []
+    issues = bundle["entry"][-1]["resource"]["issue"]
+    assert [one["code"] for one in issues] == ["suppressed"]
+
+
+def test_an_auditor_reads_no_report_by_any_other_way(clinic: Clinic) -> None:
+    _, study, report = clinic.reported()
+    asked(clinic, report, "auditor")
+    entry = {"request": {"method": "GET", "url": f"DiagnosticReport/{report['id']}/$evidence"}}
+    other = {"request": {"method": "GET", "url": f"DiagnosticReport/{report['id']}"}}
+    batch = {"resourceType": "Bundle", "type": "batch", "entry": [entry, other]}
+
+    answers = [
+        clinic.as_("auditor").get(f"DiagnosticReport/{report['id']}").status_code,
+        clinic.as_("auditor").get(f"ImagingStudy/{study['id']}/_history").status_code,
+        clinic.as_("auditor").get(f"DiagnosticReport?patient={clinic.patient}").status_code,
+        clinic.as_("auditor").get(f"{clinic.patient}/$everything").status_code,
+    ]
+    together = clinic.as_("auditor").post("", content=json.dumps(batch)).json()
+
+    assert answers == [403] * 4
+    assert [one["response"]["status"][:3] for one in together["entry"]] == ["200", "403"]
+
+
+def test_an_auditor_of_another_organisation_or_without_the_scope_is_told_nothing(
+    clinic: Clinic,
+) -> None:
+    _, _, report = clinic.reported()
+    address = f"DiagnosticReport/{report['id']}/$evidence"
+    for place, scope, status in (
+        ("westvale", "user/*.rs", 404),
+        ("northmoor", "user/AuditEvent.rs user/Provenance.rs", 403),
+        ("northmoor", "user/*.rs", 200),
+    ):
+        client = clinic.server.client("auditor", place, scope=scope)
+        assert client.get(address).status_code == status, (place, scope)
+
+
+def test_that_an_auditor_asked_is_audited_with_their_purpose_and_the_patient(
+    clinic: Clinic,
+) -> None:
+    _, _, report = clinic.reported()
+    asked(clinic, report, "auditor")
+
+    about = f"subtype=operation&patient={clinic.patient}&entity=DiagnosticReport/{report['id']}"
+    address = f"AuditEvent?agent=PractitionerRole/auditor&{about}"
+    events = clinic.search("auditor", address)
+    queries = [one["query"] for event in events for one in event["entity"] if "query" in one]
+    assert base64.b64encode(b"$evidence").decode() in queries
+    assert {event["purposeOfEvent"][0]["coding"][0]["code"] for event in events} == {"HCOMPL"}
 
 
 def test_the_answer_is_a_valid_collection(clinic: Clinic) -> None:

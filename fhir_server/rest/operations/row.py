@@ -53,6 +53,8 @@ class Operation(NamedTuple):
         What comes out; one parameter ``return`` is the answer itself.
     affects_state
         It writes, and is asked for with POST alone.
+    use
+        What it looks at the record for: a key of `access.roles.USES`.
     """
 
     name: str
@@ -66,3 +68,4 @@ class Operation(NamedTuple):
     formats: frozenset[str] = frozenset()
     gives: tuple[Taken, ...] = ()
     affects_state: bool = False
+    use: str = ""

@@ -9,6 +9,7 @@ References
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from fhir_server.access import gate
@@ -100,7 +101,7 @@ OPERATIONS: Final = (
               evidence.TAKES, evidence.answer,
               f"{_OURS}/DiagnosticReport-evidence",
               "Tell what the author of a report could see and opened, and what changed since",
-              gives=_BUNDLE),
+              gives=_BUNDLE, use="evidence"),
     Operation("worklists", ("type",), frozenset({"List"}), None,
               worklists.TAKES, worklists.answer,
               f"{_OURS}/List-worklists", "Give the worklists that the asker may work from",
@@ -187,6 +188,8 @@ def _answer(row: Operation) -> Callable[[Server, Request], Awaitable[Answer]]:
     """Answer an operation: the gate first, then its parameters, and a row of the ledger last."""
 
     async def answered(server: Server, request: Request) -> Answer:
+        if row.use:
+            request.context = replace(request.context, use=row.use)
         if row.needs is not None:
             gate.reach(request.context, *row.needs)
         given = parameters.read(request, (taken.name for taken in row.takes))
