@@ -29,9 +29,12 @@ CLOSED: Final = frozenset({"/auth/authorize", "/auth/login", "/auth/role", "/aut
 METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 HEADERS: Final = (
     b"Accept, Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Exist,"
-    b" If-None-Match, Prefer, X-Request-Id"
+    b" If-None-Match, If-Range, Prefer, Range, X-Request-Id"
 )
-EXPOSED: Final = b"Content-Location, ETag, Last-Modified, Location, Retry-After, X-Request-Id"
+EXPOSED: Final = (
+    b"Accept-Ranges, Content-Location, Content-Range, ETag, Last-Modified, Location,"
+    b" Preference-Applied, Retry-After, Warning, X-Request-Id, X-Total-Count"
+)
 MAX_AGE_SECONDS: Final = b"600"
 
 

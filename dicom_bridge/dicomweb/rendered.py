@@ -9,11 +9,13 @@ References
   of rendered resources), Table 8.7.4-1 (media types)
 """
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
+from pydicom.dataset import Dataset
 from starlette.responses import Response
 
 from dicom_bridge import retrieval
@@ -21,23 +23,35 @@ from dicom_bridge.dicomweb import accept, payload
 from dicom_bridge.dicomweb.exchange import Call
 from dicom_bridge.dicomweb.problems import NotAcceptable
 from dicom_bridge.holdings import Held
+from dicom_bridge.pixels import presentation
 from dicom_bridge.pixels.tasks import Picture
 from dicom_bridge.pixels.wanted import FORMATS, FUNCTIONS, LINEAR, MOST_SIDE, Viewport, Window
 from resources.errors import Invalid, NotFound
 
 THUMBNAIL: Final = Viewport(128, 128)
 QUALITY: Final = 90
+PRESENTATION_STATES: Final = "1.2.840.10008.5.1.4.1.1.11."
 UNDONE: Final = ("annotation", "iccprofile", "imageannotation", "presentationUID")
 """Parameters that are refused, since a picture without what they ask for would mislead."""
 
 
+class Look(NamedTuple):
+    """How a picture shall look."""
+
+    type: str
+    quality: int = QUALITY
+    window: Window | None = None
+    viewport: Viewport | None = None
+
+
 async def instance(call: Call) -> Response:
-    """Answer an instance, or one frame of it, as a picture."""
+    """Answer an instance, or one frame of it, as a picture; a presentation state applied."""
     numbers = _numbers(call)
     found = await call.retrieved()
+    if found.instances[0].sop_class.startswith(PRESENTATION_STATES):
+        return await _presentation_state(call, found, numbers)
     held = _shown(found.instances)
-    moving = held.frames > 1 and not numbers
-    return await _picture(call, held, found, numbers, _viewport(call), moving=moving)
+    return await picture(call, found, held, numbers, _look(call, _moves(held, numbers)))
 
 
 async def thumbnail(call: Call) -> Response:
@@ -45,8 +59,41 @@ async def thumbnail(call: Call) -> Response:
     numbers = _numbers(call)
     found = await call.retrieved()
     held = _shown(found.instances)
-    wanted = _viewport(call) or THUMBNAIL
-    return await _picture(call, held, found, numbers, wanted, moving=False)
+    look = _look(call, moving=False)
+    return await picture(
+        call, found, held, numbers, look._replace(viewport=look.viewport or THUMBNAIL)
+    )
+
+
+async def _presentation_state(
+    call: Call, found: retrieval.Retrieved, numbers: list[int]
+) -> Response:
+    """Show the first of the images that a presentation state is of (PS3.18 Section 10.4.1.1.3).
+
+    Raises
+    ------
+    NotFound
+        None of them is in its study.
+    """
+    state = found.instances[0]
+    bridge, context = call.web.bridge, call.context
+    rows, _ = await retrieval.metadata(
+        bridge, context, state.study_uid, state.series_uid, state.sop_uid
+    )
+    uids = await asyncio.to_thread(_images_of, rows[0].json or b"{}")
+    held = {one.sop_uid: one for one in (
+        await retrieval.instances(bridge, context, state.study_uid)
+    ).instances}  # fmt: skip
+    images = [held[uid] for uid in uids if uid in held]
+    if not images:
+        raise NotFound("The images of this presentation state are not here")
+    look = _look(call, _moves(images[0], numbers))
+    more = [f"1 of {len(uids)} images is shown"] if len(uids) > 1 else []
+    return await picture(call, found, images[0], numbers, look, state, more)
+
+
+def _images_of(json: bytes) -> list[str]:
+    return presentation.referenced(Dataset.from_json(json.decode(), lambda *_: b""))
 
 
 def _shown(instances: Sequence[Held]) -> Held:
@@ -59,27 +106,54 @@ def _shown(instances: Sequence[Held]) -> Held:
     return own[len(own) // 2]
 
 
-async def _picture(
+def _moves(held: Held, numbers: list[int]) -> bool:
+    return held.frames > 1 and not numbers
+
+
+async def picture(
     call: Call,
-    held: Held,
     found: retrieval.Retrieved,
+    held: Held,
     numbers: list[int],
-    viewport: Viewport | None,
-    *,
-    moving: bool,
+    look: Look,
+    state: Held | None = None,
+    lacking: Sequence[str] = (),
 ) -> Response:
-    type = _media_type(call, moving=moving)
-    window = _window(call)
+    """Answer an instance as a picture.
+
+    Parameters
+    ----------
+    numbers
+        The frames; none: all, or the one in the middle.
+    state
+        The presentation state to be applied.
+    lacking
+        What is to be warned of, beside what of the presentation state is not shown.
+    """
+    bridge = call.web.bridge
+    if state is not None and look.window is not None:
+        raise Invalid("The window is the one of the presentation state", "window")
     task = Picture(
-        await call.web.bridge.blobs.path(held.blob, found.permit),
+        await bridge.blobs.path(held.blob, found.permit),
         numbers,
-        type,
-        _quality(call),
-        list(window) if window else None,
-        list(viewport) if viewport else None,
+        look.type,
+        look.quality,
+        list(look.window) if look.window else None,
+        list(look.viewport) if look.viewport else None,
+        await bridge.blobs.path(state.blob, found.permit) if state else None,
     )
-    content = await call.web.bridge.crew.render(task)
-    return Response(content, headers=payload.PRIVATE, media_type=type)
+    shown = await bridge.crew.render(task)
+    warnings = [*lacking]
+    if shown.missing:
+        warnings.append(f"Not applied of the presentation state: {', '.join(shown.missing)}")
+    headers = dict(payload.PRIVATE)
+    if warnings:
+        headers["Warning"] = ", ".join(f"299 {call.web.base_url}: {one}" for one in warnings)
+    return Response(shown.content, headers=headers, media_type=look.type)
+
+
+def _look(call: Call, moving: bool) -> Look:
+    return Look(_media_type(call, moving=moving), _quality(call), _window(call), _viewport(call))
 
 
 def _media_type(call: Call, *, moving: bool) -> str:

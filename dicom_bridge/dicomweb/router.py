@@ -19,7 +19,17 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.dicomweb import problems, qido, rendered, stow, ups, ups_subscribers, wado
+from dicom_bridge.dicomweb import (
+    capabilities,
+    problems,
+    qido,
+    rendered,
+    stow,
+    ups,
+    ups_subscribers,
+    wado,
+    wado_uri,
+)
 from dicom_bridge.dicomweb.exchange import Call, Web
 from dicom_bridge.dicomweb.problems import MethodNotAllowed
 from fhir_server.access import bearer
@@ -75,6 +85,7 @@ TRANSACTIONS: Final = (
     Transaction("GET",  INSTANCE + "/thumbnail",                "WADO-RS", rendered.thumbnail),
     Transaction("GET",  INSTANCE + "/frames/{frames}/thumbnail", "WADO-RS", rendered.thumbnail),
     Transaction("GET",  STUDY + "/bulk/{instance}/{place}",       "WADO-RS", wado.bulk_data),
+    Transaction("GET",  "/wado",                                "WADO-RS", wado_uri.retrieve),
     Transaction("POST", "/studies",                             "STOW-RS", stow.store),
     Transaction("POST", STUDY,                                  "STOW-RS", stow.store),
     Transaction("POST", "/workitems",                           "UPS-RS", ups.create),
@@ -88,8 +99,8 @@ TRANSACTIONS: Final = (
     Transaction("POST", SUBSCRIBER + "/suspend", "UPS-RS", ups_subscribers.suspend),
     Transaction("GET", "/subscribers/{aetitle}", "UPS-RS", ups_subscribers.connect),
 )  # fmt: skip
-"""PS3.18 Tables 10.4.1-1, 10.5.1-1, 10.6.1-1 and 11.3-1. Of studies and series
-as a whole there are thumbnails, no rendered resources."""
+"""PS3.18 Tables 10.4.1-1, 10.5.1-1, 10.6.1-1 and 11.3-1, and 9.1 (WADO-URI, audited as WADO-RS). Of
+studies and series as a whole there are thumbnails, no rendered resources."""
 
 STRANGER: Final = Principal("", None, "", Scopes(()))
 """Who asks as long as no token says who."""
@@ -99,6 +110,8 @@ def routes(
     bridge: Bridge, checker: TokenChecker, *, base_url: str, body_limit: int = BODY_LIMIT
 ) -> list[Route]:
     """Make the routes of the service, to be put into the application as they are.
+
+    The capabilities (PS3.18 Section 8.9) tell of no patient, and need a token all the same.
 
     Parameters
     ----------
@@ -111,6 +124,10 @@ def routes(
     made = [
         Route(ROOT + row.address, _door(web, row), methods=[row.method], name=row.interaction)
         for row in TRANSACTIONS
+    ]
+    asked = Transaction("OPTIONS", "", "WADO-RS", partial(capabilities.retrieve, TRANSACTIONS))
+    made += [
+        Route(ROOT + end, _AnyMethod(_door(web, asked)), methods=["OPTIONS"]) for end in ("", "/")
     ]
     known = list(made)
     other = Transaction("", "", "WADO-RS", partial(elsewhere, known))

@@ -41,11 +41,23 @@ PIXEL_PLACES: Final = frozenset(f"{tag:08X}" for tag in frames.PIXEL_DATA)
 
 async def instances(call: Call) -> Response:
     """Answer a study, a series or an instance."""
-    found = await call.retrieved()
+    return await answer(call, await call.retrieved(), call.acceptable())
+
+
+async def answer(
+    call: Call, found: retrieval.Retrieved, wanted: list[accept.MediaRange]
+) -> Response:
+    """Answer instances in what of them is wanted.
+
+    Raises
+    ------
+    NotAcceptable
+        They cannot be had so.
+    """
     syntaxes = frozenset(one.transfer_syntax for one in found.instances)
-    chosen = accept.choose_instances(call.acceptable(), syntaxes)
+    chosen = accept.choose_instances(wanted, syntaxes)
     if chosen is None or (not chosen.multipart and len(found.instances) > 1):
-        raise NotAcceptable("The instances are kept in another transfer syntax", "Accept")
+        raise NotAcceptable("The instances cannot be had in this transfer syntax", "Accept")
     if chosen.syntax:
         return await transcoded.instances(call, found, chosen)
     blobs = [one.blob for one in found.instances]
@@ -87,7 +99,7 @@ async def frame_list(call: Call) -> Response:
     held = found.instances[0]
     chosen = accept.choose_frames(call.acceptable(), held.transfer_syntax)
     if chosen is None or (not chosen.multipart and len(numbers) > 1):
-        raise NotAcceptable("The frames are kept in another transfer syntax", "Accept")
+        raise NotAcceptable("The frames cannot be had in this transfer syntax", "Accept")
     if chosen.syntax:
         return await transcoded.frame_list(call, found, chosen, numbers)
     taken = await _frames(call, held, found.permit, numbers)

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from dicom_bridge.pixels import decoding, rendering, tasks, transcoding
+from dicom_bridge.pixels import decoding, presentation, rendering, tasks, transcoding
 from dicom_bridge.pixels.limits import (
     MEMORY,
     MOST_FRAMES,
@@ -24,6 +24,7 @@ from dicom_bridge.pixels.limits import (
     SECONDS,
     SECONDS_WHOLE,
 )
+from dicom_bridge.pixels.rendering import Rendered
 from dicom_bridge.pixels.tasks import Frames, Picture, Task, Whole
 from dicom_bridge.pixels.wanted import Viewport, Wanted, Window
 from resources.errors import Exhausted, Refusal, Unsupported
@@ -52,7 +53,7 @@ def _be_quick(seconds: int) -> None:
 
 def _done(task: Task) -> tuple[dict[str, Any], list[bytes]]:
     try:
-        return {}, _pieces(task)
+        return _answer(task)
     except Refusal as refusal:
         kind = type(refusal).__name__
         named = kind if kind in REFUSALS else Unsupported.__name__
@@ -64,15 +65,17 @@ def _done(task: Task) -> tuple[dict[str, Any], list[bytes]]:
         return {"refusal": "Unsupported", "reason": "The pixels cannot be decoded"}, []
 
 
-def _pieces(task: Task) -> list[bytes]:
+def _answer(task: Task) -> tuple[dict[str, Any], list[bytes]]:
     match task:
         case Picture():
-            return [render(task)]
+            picture = render(task)
+            return {"missing": list(picture.missing)}, [picture.content]
         case Frames():
-            return transcoding.frame_list(task.path, task.offset, list(task.frames), task.syntax)
+            numbers = list(task.frames)
+            return {}, transcoding.frame_list(task.path, task.offset, numbers, task.syntax)
         case Whole():
             _write_whole(task)
-            return []
+            return {}, []
 
 
 def _write_whole(task: Whole) -> None:
@@ -82,7 +85,7 @@ def _write_whole(task: Whole) -> None:
         raise Exhausted("There is no room to transcode the instance") from error
 
 
-def render(task: Picture) -> bytes:
+def render(task: Picture) -> Rendered:
     """Render the frames that a task names."""
     ds = decoding.description(task.path)
     count = int(ds.get("NumberOfFrames") or 1)
@@ -98,7 +101,12 @@ def render(task: Picture) -> bytes:
     if len(numbers) > MOST_FRAMES:
         raise Unsupported(f"More than {MOST_FRAMES} frames are not shown as one picture")
     frames = [decoding.frame(task.path, ds, number) for number in numbers]
-    return rendering.rendered(frames, ds, numbers[0], wanted)
+    states = [
+        presentation.read(task.presentation, str(ds.get("SOPInstanceUID", "")), number)
+        for number in numbers
+        if task.presentation is not None
+    ]
+    return rendering.rendered(frames, ds, numbers[0], wanted, states)
 
 
 if __name__ == "__main__":

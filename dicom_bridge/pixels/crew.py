@@ -10,7 +10,8 @@ import logging
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -32,6 +33,17 @@ IDLE_SECONDS: Final = 60.0
 _log = logging.getLogger(__name__)
 
 
+Done = tuple[dict[str, Any], list[bytes]]
+"""The head of an answer, and its pieces."""
+
+
+class Shown(NamedTuple):
+    """A picture, and what of a presentation state it does not show."""
+
+    content: bytes
+    missing: Sequence[str]
+
+
 class Crew:
     """Children of this process, of the running loop."""
 
@@ -41,7 +53,7 @@ class Crew:
         self._waiting = 0
         self._letting_go: asyncio.TimerHandle | None = None
 
-    async def render(self, task: Picture) -> bytes:
+    async def render(self, task: Picture) -> Shown:
         """Let a child render.
 
         Raises
@@ -51,18 +63,18 @@ class Crew:
         Exhausted
             Too many wait already.
         """
-        (picture,) = await self._done(task)
-        return picture
+        head, (picture,) = await self._done(task)
+        return Shown(picture, head["missing"])
 
     async def frames(self, task: Frames) -> list[bytes]:
         """Let a child give frames in another transfer syntax; it raises as `render` does."""
-        return await self._done(task)
+        return (await self._done(task))[1]
 
     async def transcode(self, task: Whole) -> None:
         """Let a child write an instance in another transfer syntax; it raises as `render` does."""
         await self._done(task)
 
-    async def _done(self, task: Task) -> list[bytes]:
+    async def _done(self, task: Task) -> Done:
         if self._waiting >= WAITING:
             raise Exhausted("Too many pictures are wanted at once")
         self._waiting += 1
@@ -80,7 +92,7 @@ class Crew:
         for child in children:
             await _end(child)
 
-    async def _by_a_child(self, task: Task) -> list[bytes]:
+    async def _by_a_child(self, task: Task) -> Done:
         child = self._idle.pop() if self._idle else await _begun()
         try:
             async with asyncio.timeout(SECONDS_WHOLE if isinstance(task, Whole) else SECONDS):
@@ -99,7 +111,7 @@ class Crew:
         self._let_go_later()
         if "refusal" in head:
             raise REFUSALS[head["refusal"]](head["reason"], head.get("at", ""))
-        return pieces
+        return head, pieces
 
     def _let_go_later(self) -> None:
         if self._letting_go is not None:
@@ -119,7 +131,7 @@ async def _begun() -> Process:
     return await asyncio.create_subprocess_exec(*line, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
 
 
-async def _answer(child: Process, task: Task) -> tuple[dict[str, Any], list[bytes]]:
+async def _answer(child: Process, task: Task) -> Done:
     assert child.stdin is not None
     assert child.stdout is not None
     child.stdin.write(tasks.written(task))

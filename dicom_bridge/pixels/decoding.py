@@ -23,8 +23,9 @@ MOST_SAMPLES: Final = 1 << 27
 """Samples of one frame: four times the largest detectors."""
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 DESCRIPTION: Final = (
-    "SOPClassUID", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns",
-    "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "SOPClassUID", "SOPInstanceUID",
+    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "NumberOfFrames",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "PlanarConfiguration", "PixelPaddingValue", "PixelPaddingRangeLimit", "PixelAspectRatio",
     "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence",
     "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "PresentationLUTShape",

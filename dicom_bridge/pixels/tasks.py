@@ -21,6 +21,8 @@ class Picture(NamedTuple):
     quality: int
     window: Sequence[Any] | None
     viewport: Sequence[Any] | None
+    presentation: Path | None = None
+    """A presentation state that says how to show them."""
 
 
 class Frames(NamedTuple):
@@ -45,6 +47,8 @@ class Whole(NamedTuple):
 Task = Picture | Frames | Whole
 
 KINDS: Final[Mapping[str, type[Task]]] = {kind.__name__: kind for kind in (Picture, Frames, Whole)}
+
+PATHS: Final = frozenset({"path", "into", "presentation"})
 
 
 def written(task: Task) -> bytes:
@@ -71,4 +75,4 @@ def _plain(value: Any) -> Any:
 
 
 def _path(name: str, value: Any) -> Any:
-    return Path(value) if name in {"path", "into"} else value
+    return Path(value) if value and name in PATHS else value

@@ -26,12 +26,14 @@ class Window(NamedTuple):
 class Viewport(NamedTuple):
     """How large the picture may be, and which part of the frame it shows; None: all of it."""
 
-    width: int
-    height: int
+    width: int | None = None
+    height: int | None = None
     x: float | None = None
     y: float | None = None
     columns: float | None = None
     rows: float | None = None
+    relative: bool = False
+    """The part is given as fractions of the frame (PS3.18 Section 9.1.2.2.4), not as pixels."""
 
 
 class Wanted(NamedTuple):

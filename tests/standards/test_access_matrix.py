@@ -261,6 +261,8 @@ QUERIES = {
                  "AccessionNumber=HIDDEN1", "", "fuzzymatching=false&includefield=all"),
     "/series": (f"StudyInstanceUID={STUDY}", ""),
     "/instances": (f"StudyInstanceUID={STUDY}", f"SOPInstanceUID={INSTANCE}", ""),
+    "/wado": (f"requestType=WADO&studyUID={STUDY}&seriesUID={SERIES}&objectUID={INSTANCE}"
+              "&contentType=application/dicom",),
     "/workitems": (f"SOPInstanceUID={WORKITEM}", f"PatientName={SOUGHT}*", f"PatientID={NHS}", ""),
 }  # fmt: skip
 
