@@ -22,7 +22,7 @@ from fhir_server.access.gate import Reach
 from fhir_server.access.principal import Principal
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
-from fhir_server.postgres.database import Database, Integers, Texts, unnest
+from fhir_server.postgres.database import Database, Texts, unnest
 from fhir_server.search import find
 from fhir_server.search.criterion import Criterion
 from fhir_server.search.query import Query
@@ -45,16 +45,16 @@ where exists (select from subscription_term where term >= k and term < k || '!')
 and an index term, and ``!`` is what comes after the space."""
 
 FOUND: Final = f"""
-select distinct g.n, s.id, s.criteria, s.principal
-from {unnest("bigint[]", "text[]", "bigint[]", "bigint[]")} as g(n, term, log, xid)
-join subscription_term as t on t.term = g.term
+select t.term, s.since_log, s.since_xid, s.id, s.criteria, s.principal
+from {unnest("text[]")} as term
+join subscription_term as t using (term)
 join subscription as s on s.id = t.subscription
-where s.started > 0 and (g.log, g.xid) >= (s.since_log, s.since_xid)
-  and (s.ending is null or s.ending > $5)
+where s.started > 0 and (s.ending is null or s.ending > $2)
   and (s.authorized = '' or not exists (select from withdrawn as w where w.id = s.authorized))
-order by g.n, s.id
+order by s.id
 """
-"""Who may be told of what has fired: `started` says that events are counted at all."""
+"""Who may be told of what has one of these terms, of lines from a place in the log on: `started`
+says that events are counted at all."""
 
 TOO_COSTLY: Final = "too-costly"
 """How the search says that it gave up, and not that the database is away."""
@@ -106,27 +106,22 @@ async def chosen(
 
 
 async def _found(database: Database, candidates: Sequence[Candidate], instant: int) -> list[Meant]:
-    numbers: list[int] = []
-    terms: list[str] = []
+    """Find by terms who may be told; each term is looked up once, however many have it."""
+    having: dict[str, list[int]] = {}
     for n, (_, step, topic) in enumerate(candidates):
         key = fired(topic, step.after.type)
-        its = [key, *(f"{key} {word}" for word in step.told.words)]
-        numbers += [n] * len(its)
-        terms += its
-    if not terms:
+        having.setdefault(key, []).append(n)
+        for word in step.told.words:
+            having.setdefault(f"{key} {word}", []).append(n)
+    if not having:
         return []
-    changes = [candidates[n].change for n in numbers]
-    rows = await database.run(
-        FOUND,
-        (
-            Integers(numbers),
-            Texts(terms),
-            Integers([each.log for each in changes]),
-            Integers([each.xid for each in changes]),
-            instant,
-        ),
-    )
-    return [Meant(candidates[n], *columns) for n, *columns in rows]
+    found: dict[tuple[int, str], Meant] = {}
+    for term, log, xid, *columns in await database.run(FOUND, (Texts(having), instant)):
+        for n in having[term]:
+            one = candidates[n]
+            if (one.change.log, one.change.xid) >= (log, xid):
+                found[n, columns[0]] = Meant(one, *columns)
+    return [found[at] for at in sorted(found)]
 
 
 async def _is_met(database: Database, one: Meant, base_url: str, instant: int) -> bool:

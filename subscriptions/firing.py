@@ -6,7 +6,7 @@ References
 """
 
 from collections.abc import Collection
-from functools import cached_property
+from functools import cache, cached_property
 from urllib.parse import parse_qsl
 
 from fhir_server.search.stored import Stored
@@ -87,10 +87,15 @@ class Step:
         found: State | None = getattr(self, state)
         if found is None:
             return otherwise
-        pairs = tuple(parse_qsl(text, keep_blank_values=True))
-        query = criteria.query(found.type, pairs, self._base_url)
+        query = criteria.query(found.type, _pairs(text), self._base_url)
         return matching.meets(query, found, instant) is True
 
     def _state(self, stored: Stored) -> State:
         terms = index(stored.json, self._base_url)
         return matching.state(stored.type, stored.id, stored.instant, terms)
+
+
+@cache
+def _pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """Read the query of a topic once."""
+    return tuple(parse_qsl(text, keep_blank_values=True))

@@ -47,9 +47,10 @@ MOST_EVENTS: Final = 20_000
 SAVE_SECONDS: Final = 5.0
 """Where nothing fires, the place in the log is written down this often."""
 
-BUSY_SECONDS: Final = 0.02
+BUSY_SECONDS: Final = 0.05
 IDLE_SECONDS: Final = 0.2
-"""How soon the log is looked at again, when something was there lately and when not."""
+"""How soon the log is looked at again, when something was there lately and when not. Sooner would
+cost writers more: what is matched together costs less."""
 LATELY_SECONDS: Final = 2.0
 AGAIN_SECONDS: Final = 1.0
 

@@ -23,7 +23,8 @@ LONGEST_TERM: Final = 800
 def joined(terms: Sequence[str]) -> str:
     """Terms as one text for ``string_to_array``, without those that no index can hold."""
     text = SEPARATOR.join(terms)
-    if len(text) <= LONGEST_TERM // 4 and "\0" not in text and text.count(SEPARATOR) < len(terms):
+    is_clean = "\0" not in text and text.count(SEPARATOR) < len(terms)
+    if is_clean and max(map(len, terms)) <= LONGEST_TERM // 4:
         return text
     return SEPARATOR.join(
         term.replace(SEPARATOR, "").replace("\0", "")
