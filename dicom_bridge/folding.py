@@ -108,7 +108,7 @@ async def fold(bridge: Bridge, study_uid: str, mark: int, *, apart: bool = False
             sent = (study_uid, instant, context.request_id, written.id, written.version, patient)
             work.add(SENDERS, sent)
             work.add(FOLDED, (study_uid, mark))
-        work.add(availability.NOTE, (study_uid, instant))
+            work.add(availability.NOTE, (study_uid, instant))
     if there is None:
         return None
     if await reparenting.move(bridge, study_uid, mark, there, folding.request, folding.sender):
