@@ -28,7 +28,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_bridge import ingest
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.mapping.demographics import component, person_name
-from dicom_bridge.reports import documents
+from dicom_bridge.reports import documents, hiding
 from dicom_bridge.reports.documents import Author, Study, Version
 from dicom_bridge.reports.said import WITHDRAWN, Said, said
 from fhir_server import reporters
@@ -41,6 +41,7 @@ from fhir_server.search.stored import Stored
 from fhir_server.store import changes
 from fhir_server.store.changes import BEGINNING, Change, Cursor
 from fhir_server.store.unit_of_work import Work
+from fhir_server.store.withholding import is_restricted
 from resources import codes, elements, report
 from resources.errors import Conflict, Exhausted, Gone, NotFound, Refusal
 from resources.reporters import Reporter
@@ -129,7 +130,7 @@ class Making:
 
     async def _reports(self, lines: Iterable[Change]) -> list[str]:
         """The reports that changes are about, each once."""
-        named = [(one.type, one.id) for one in lines if one.interaction != "D"]
+        named = [(one.type, one.id) for one in lines]
         ids = [id for type_, id in named if type_ == "DiagnosticReport"]
         studies = [id for type_, id in dict.fromkeys(named) if type_ == "ImagingStudy"]
         context = RequestContext(OURSELVES, "search-type", "worker")
@@ -155,6 +156,9 @@ class Making:
         issued = await self._issued(id)
         if issued is None:
             return 0
+        if is_restricted(issued.stored.json) or issued.stored.deleted:
+            await hiding.hide(self._bridge, id)
+            return 0
         rows = await self._bridge.database.run(STUDIES, (Texts(issued.studies),))
         return sum([await self._of_study(issued, str(study_uid)) for study_uid, _ in rows])
 
@@ -163,8 +167,11 @@ class Making:
         async with self._bridge.store.begin(context) as work:
             try:
                 stored = await work.read("DiagnosticReport", id)
-            except (NotFound, Gone):
+            except NotFound:
                 return None
+            except Gone:
+                gone = Stored("DiagnosticReport", id, 0, work.context.instant, "D", b"")
+                return Issued(gone, Said("", [], []), Author("", ""), [])
             resource = stored.json
             roots = [local(one, self._base) for one in report.addended(resource)]
             if not report.is_issued(resource) and resource.get("status") not in WITHDRAWN:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
+from dicom_bridge import check
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.reports import documents
 from fhir_server.context import RequestContext
@@ -249,6 +250,27 @@ def test_the_same_version_always_has_the_same_uids() -> None:
 
     assert documents.uid(named) == documents.uid(named)
     assert len(documents.uid(named)) <= 64
+
+
+@pytest.mark.standard("FHIR Security Labels")
+@pytest.mark.parametrize("before", ["documents were made", "none were"])
+async def test_a_report_for_its_writers_alone_has_no_documents(bridge: Bridge, before: str) -> None:
+    study, image = await a_study_of(bridge)
+    await issue(bridge, study)
+    if before == "documents were made":
+        assert await make(bridge) == 2
+
+    label = {"system": codes.V3_CONFIDENTIALITY, "code": "R"}
+    await _change(bridge, meta={"security": [label]})
+    await make(bridge)
+
+    assert await documents_of(bridge, image.StudyInstanceUID) == []
+    (study,) = await found(bridge, "ImagingStudy")
+    assert (study["numberOfInstances"], study["numberOfSeries"]) == (1, 1)
+    rows = await bridge.database.run("SELECT instances, series FROM study")
+    assert rows == [(1, 1)]
+    assert await bridge.database.run("SELECT count(*) FROM series") == [(1,)]
+    assert await check.problems(bridge, grace_seconds=60) == []
 
 
 async def _change(bridge: Bridge, **members: Any) -> None:
