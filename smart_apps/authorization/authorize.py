@@ -5,7 +5,7 @@ choose a role, choose a patient, allow. A step that is settled is passed over; n
 request that is not finished.
 
 RFC 6749 Section 3.1; SMART App Launch 2.2, "App Launch: Launch and Authorization"; OpenID Connect
-Core 1.0 Section 3.1.2.1 (prompt).
+Core 1.0 Section 3.1.2.1 (prompt, max_age).
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from authlib.oauth2 import OAuth2Error
 from starlette.responses import Response
 
 from fhir_server.access import emergency
 from fhir_server.audit import ledger
 from fhir_server.audit.ledger import Ledger
-from fhir_server.context import RequestContext
 from fhir_server.emergencies import Wish
 from fhir_server.store.store import Store
 from resources.errors import Invalid
@@ -31,16 +29,15 @@ from smart_apps.authorization import (
     launches,
     pages,
     picking,
-    secret,
+    prompts,
     sign_ins,
 )
-from smart_apps.authorization.authorizations import Authorized
+from smart_apps.authorization.consenting import Consenting
 from smart_apps.authorization.emergency_desk import EmergencyDesk
 from smart_apps.authorization.exchange import Asked
 from smart_apps.authorization.pages import Form
 from smart_apps.authorization.server import SmartServer
 from smart_apps.authorization.sign_ins import SignIn
-from smart_apps.authorization.tokens import HIDDEN, Granted
 from smart_apps.clients import Client
 from smart_apps.users import User
 
@@ -100,7 +97,7 @@ class Authorize:
         self._server = server
         self._database = server.database
         self._store = store
-        self._ledger = ledger
+        self._consenting = Consenting(store, ledger)
         self._desk = EmergencyDesk(server.database, store, ledger)
 
     async def next(self, asked: Asked, step: Step) -> Page | Response:
@@ -112,23 +109,24 @@ class Authorize:
             The request cannot be granted.
         """
         grant = await self._server.validated(asked)
+        prompts.check(asked, grant)
         form = Form(urlencode(asked.form), sign_ins.form_token(step.cookie))
         client: Client = asked.client.client
         signed_in = await sign_ins.find(self._database, step.cookie, asked.instant)
-        if signed_in is None or (_prompts(asked, "login") and step.fields is None):
-            _require_page(asked, grant, "login_required")
+        if signed_in is None or not prompts.is_met(asked, signed_in):
+            prompts.require_page(asked, grant, "login_required")
             page = pages.sign_in(form, client.id, step.problem, self._upstream)
             return Page(page, 401 if step.problem else 200)
         launch = await self._launch(asked, grant, signed_in)
         acting = await users.acting(self._database, signed_in.login)
         several = launch is None and len(acting) > 1
         user = await self._user(step.cookie, signed_in, launch)
-        asks_again = several and _prompts(asked, "select_account") and step.fields is None
+        asks_again = several and prompts.has(asked, "select_account") and step.fields is None
         if user is None or asks_again:
-            _require_page(asked, grant, "interaction_required")
+            prompts.require_page(asked, grant, "interaction_required")
             return Page(pages.choose_role(form, await asking.roles(self._store, acting)))
         if several:
-            form = form._replace(acting=await self._role_of(user))
+            form = form._replace(acting=await self._consenting.role_of(user))
         fields = step.fields or {}
         context: dict[str, Any] = dict(launch.context) if launch else {}
         wish: Wish | None = None
@@ -140,7 +138,7 @@ class Authorize:
                 wish = wished
                 context["patient"] = wish.patient
             elif not await self._may_choose(user, step.patient, asked.origin):
-                _require_page(asked, grant, "interaction_required")
+                prompts.require_page(asked, grant, "interaction_required")
                 return await self._patients(form, user, step, asked.origin)
             else:
                 context["patient"] = step.patient
@@ -150,28 +148,29 @@ class Authorize:
                 self._store, user, asked.scope, context, fields, asked.origin
             )
             if isinstance(picked, picking.Question):
-                _require_page(asked, grant, "interaction_required")
+                prompts.require_page(asked, grant, "interaction_required")
                 return Page(_choice(form, picked, kept))
             context = picked
         kept |= {ACTING: user.practitioner_role}
         if fields.get(ACTING, user.practitioner_role) != user.practitioner_role:
             step = replace(step, decision="", problem=ANOTHER_ROLE)  # said of another role
-        granted = await self._granted(asked, client, user, signed_in, context)
+        granted = await self._consenting.granted(asked, client, user, signed_in, context)
         if step.decision == "deny":
-            await self._note(granted, asked, "denied", ledger.MINOR_FAILURE)
+            await self._consenting.note(granted, asked, "denied", ledger.MINOR_FAILURE)
             return await self._server.authorize(asked, grant, None)
         if step.decision != "allow":
-            asks = _prompts(asked, "consent") or wish is not None or bool(step.problem)
-            asks = asks or (several and not _prompts(asked, "none"))
+            asks = prompts.has(asked, "consent") or wish is not None or bool(step.problem)
+            asks = asks or (several and not prompts.has(asked, "none"))
             if asks or not await authorizations.is_remembered(self._database, granted.authorized):
-                _require_page(asked, grant, "consent_required")
+                prompts.require_page(asked, grant, "consent_required")
                 if wish is not None:
                     kept = emergency_desk.kept(fields) | {ACTING: user.practitioner_role}
-                return Page(await self._consent(form, client, granted, asked, kept, step.problem))
+                return Page(await self._consenting.page(form, granted, asked, kept, step.problem))
         if wish is not None:
             granted = await self._desk.opened(granted, asked, wish)
         answer = await self._server.authorize(asked, grant, granted)
-        await self._note(granted, asked, "authorised", ledger.SUCCESS)
+        await sign_ins.serve(self._database, step.cookie)
+        await self._consenting.note(granted, asked, "authorised", ledger.SUCCESS)
         return answer
 
     async def _launch(self, asked: Asked, grant: Any, signed_in: SignIn) -> launches.Launch | None:
@@ -181,9 +180,9 @@ class Authorize:
         handle = asked.form.get("launch", "")
         found = await launches.find(self._database, handle, asked.instant)
         if found is None:
-            raise _error("invalid_request", NOT_THERE, grant)
+            raise prompts.error("invalid_request", NOT_THERE, grant)
         if found.login != signed_in.login:
-            raise _error("access_denied", NOT_YOURS, grant)
+            raise prompts.error("access_denied", NOT_YOURS, grant)
         return found
 
     async def _user(
@@ -197,11 +196,6 @@ class Authorize:
         if acting[0].practitioner_role != signed_in.practitioner_role:
             await sign_ins.choose(self._database, cookie, acting[0].practitioner_role)
         return acting[0]
-
-    async def _role_of(self, user: User) -> str:
-        """Say a role and its organisation in words."""
-        ((_, role, organization),) = await asking.roles(self._store, [user])
-        return f"{role}, {organization}"
 
     async def _may_choose(self, user: User, patient: str, origin: str) -> bool:
         return bool(patient) and await asking.sees(
@@ -221,53 +215,6 @@ class Authorize:
             )
         return Page(pages.choose_patient(form, found, offers_emergency=offers))
 
-    async def _granted(
-        self, asked: Asked, client: Client, user: User, signed_in: SignIn, context: dict[str, Any]
-    ) -> Granted:
-        hidden = {"practitioner": await asking.practitioner(self._store, user)}
-        if nonce := asked.form.get("nonce"):
-            hidden["nonce"] = nonce
-        authorized = Authorized(
-            id=secret.new(),
-            client=client.id,
-            login=user.login,
-            practitioner_role=user.practitioner_role,
-            scope=asked.scope,
-            context=context | {HIDDEN: hidden},
-            signed_in=signed_in.instant,
-        )
-        return Granted(user, authorized)
-
-    async def _consent(
-        self,
-        form: Form,
-        client: Client,
-        granted: Granted,
-        asked: Asked,
-        kept: Mapping[str, str],
-        problem: str,
-    ) -> bytes:
-        user = granted.user
-        told = {"Application": client.id, "You act as": await self._role_of(user)}
-        if emergency_desk.FIELD in kept:
-            told |= emergency_desk.told(kept)
-        elif patient := kept.get("patient", ""):
-            told["Patient"] = await asking.name_of(self._store, user, patient, asked.origin)
-        return pages.consent(form, told, granted.authorized.scope, kept, problem)
-
-    async def _note(self, granted: Granted, asked: Asked, what: str, outcome: int) -> None:
-        """Audit what a person has let a client do, or has not."""
-        user, authorized = granted
-        principal = replace(
-            user.principal(authorized.scope, authorized.client), emergency=granted.emergency
-        )
-        context = RequestContext(principal, "login", asked.origin, instant=asked.instant)
-        patient = authorized.context.get("patient")
-        row = ledger.entry(
-            context, outcome=outcome, patient=patient, detail=f"{what} {authorized.scope}"
-        )
-        await self._ledger.append(row)
-
 
 def _wants_patient(scope: str) -> bool:
     words = scope.split()
@@ -279,22 +226,3 @@ def _choice(form: Form, question: picking.Question, kept: Mapping[str, str]) -> 
     """The page on which somebody chooses something of the patient."""
     (field, kind, _), rows = question
     return pages.choose(form, kind.asked, field, rows, picking.NONE, kept)
-
-
-def _prompts(asked: Asked, what: str) -> bool:
-    return what in asked.form.get("prompt", "").split()
-
-
-def _require_page(asked: Asked, grant: Any, error: str) -> None:
-    """Refuse a request that wants no page to be shown where one is needed."""
-    if _prompts(asked, "none"):
-        raise _error(error, "This cannot be done without the person.", grant)
-
-
-def _error(error: str, text: str, grant: Any) -> OAuth2Error:
-    return OAuth2Error(
-        error=error,
-        description=text,
-        redirect_uri=grant.redirect_uri,
-        state=grant.request.payload.state,
-    )

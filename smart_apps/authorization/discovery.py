@@ -1,11 +1,13 @@
 """Discovery: what the authorisation server can do, told from the tables that make it so.
 
 SMART App Launch 2.2, "Conformance" (``.well-known/smart-configuration``); OpenID Connect Discovery
-1.0 Section 3; RFC 8414.
+1.0 Section 3; Initiating User Registration via OpenID Connect 1.0 Section 4
+(``prompt_values_supported``); RFC 8414.
 """
 
 from typing import Any, Final
 
+from smart_apps.authorization import prompts
 from smart_apps.authorization.assertion import ALGORITHMS
 from smart_apps.authorization.grants import METHODS, S256
 
@@ -74,6 +76,7 @@ def openid(public_url: str, registration: bool = False) -> dict[str, Any]:
         "end_session_endpoint": f"{public_url}/auth/logout",
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
+        "prompt_values_supported": list(prompts.VALUES),
         "claims_supported": ["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "fhirUser"],
     }
 

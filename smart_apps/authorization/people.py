@@ -18,7 +18,7 @@ from fhir_server.audit.ledger import MINOR_FAILURE, Ledger, entry
 from fhir_server.context import RequestContext
 from fhir_server.store.store import Store
 from resources.errors import Exhausted, Forbidden, Invalid, Refusal, Throttled, TooLarge
-from smart_apps.authorization import exchange, pages, secret, sign_ins
+from smart_apps.authorization import exchange, pages, prompts, secret, sign_ins
 from smart_apps.authorization.authorize import Authorize, Step
 from smart_apps.authorization.exchange import Asked
 from smart_apps.authorization.server import SmartServer
@@ -68,7 +68,11 @@ class People:
         """Take login and password."""
         asked, fields, cookie = await self._form(request)
         new, problem = await self._desk.sign_in(
-            fields.get("login", ""), fields.get("password", ""), asked.origin, asked.instant
+            fields.get("login", ""),
+            fields.get("password", ""),
+            asked.origin,
+            asked.instant,
+            prompts.digest(asked),
         )
         if new is None:
             step = Step(cookie, fields=fields, problem=problem)
@@ -99,9 +103,7 @@ class People:
         """Send the browser to another provider to sign in."""
         asked, _, cookie = await self._form(request)
         upstream = self._require_upstream()
-        return RedirectResponse(
-            await upstream.begin(urlencode(asked.form), cookie), 303, PAGE_HEADERS
-        )
+        return RedirectResponse(await upstream.begin(asked, cookie), 303, PAGE_HEADERS)
 
     async def back(self, request: Request) -> Response:
         """Take a browser back from the other provider."""
@@ -109,7 +111,9 @@ class People:
         fields = dict(exchange.once(exchange.query(request)))
         begun = await self._require_upstream().finish(fields, cookie)
         asked = Asked("GET", parse_qsl(begun.request), {}, origin)
-        new = await self._desk.vouched_for(begun.login, origin, asked.instant)
+        new = await self._desk.vouched_for(
+            begun.login, origin, asked.instant, prompts.digest(asked), begun.proved
+        )
         if new is None:
             raise Forbidden("Nobody is known here by the name that you have signed in with.")
         return self._on(asked, new)
@@ -226,6 +230,6 @@ def _rest(step: Step) -> tuple[str, str, Mapping[str, str] | None, str]:
 
 def _without_prompt(parameters: Mapping[str, str], done: str) -> dict[str, str]:
     """The request after the person has done what a word of its ``prompt`` asks for."""
-    left = [word for word in parameters.get("prompt", "").split() if word not in ("login", done)]
+    left = [word for word in parameters.get("prompt", "").split() if word != done]
     others = {name: value for name, value in parameters.items() if name != "prompt"}
     return others | ({"prompt": " ".join(left)} if left else {})

@@ -23,13 +23,15 @@ NOBODY: Final = Principal("", None, "", Scopes(()))
 """Who asks before anybody has signed in."""
 
 OPEN: Final = """
-INSERT INTO sign_in (digest, login, practitioner_role, instant, expires)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO sign_in (digest, login, practitioner_role, instant, expires, request)
+VALUES ($1, $2, $3, $4, $5, $6)
 """
 FIND: Final = """
-SELECT login, practitioner_role, instant FROM sign_in WHERE digest = $1 AND expires > $2
+SELECT login, practitioner_role, instant, request FROM sign_in
+WHERE digest = $1 AND expires > $2
 """
 CHOOSE: Final = "UPDATE sign_in SET practitioner_role = $2 WHERE digest = $1"
+SERVE: Final = "UPDATE sign_in SET request = NULL WHERE digest = $1 AND request IS NOT NULL"
 CLOSE: Final = "DELETE FROM sign_in WHERE digest = $1"
 CLOSE_ALL: Final = "DELETE FROM sign_in WHERE login = $1"
 SWEEP: Final = "DELETE FROM sign_in WHERE expires <= $1"
@@ -44,25 +46,53 @@ class SignIn(NamedTuple):
         Id of the PractitionerRole chosen; empty until it is.
     instant
         When, in microseconds since 1970 UTC.
+    request
+        Digest of the authorisation request that they did it for, until that is served.
     """
 
     login: str
     practitioner_role: str
     instant: int
+    request: bytes | None = None
 
 
-async def open(database: Database, login: str, practitioner_role: str, instant: int) -> str:
-    """Note that somebody has signed in; give the value of the browser's new cookie."""
+async def open(
+    database: Database,
+    login: str,
+    practitioner_role: str,
+    instant: int,
+    request: bytes | None = None,
+    proved: int | None = None,
+) -> str:
+    """Note that somebody has signed in; give the value of the browser's new cookie.
+
+    Parameters
+    ----------
+    request
+        As `SignIn` has it.
+    proved
+        When they proved who they are, in microseconds since 1970 UTC, if that was before now.
+    """
     cookie = secret.new()
     expires = instant + HOURS * 3600 * MICROSECONDS
-    await database.run(OPEN, (secret.digest(cookie), login, practitioner_role, instant, expires))
+    when = instant if proved is None else min(instant, proved)
+    row = (secret.digest(cookie), login, practitioner_role, when, expires, request)
+    await database.run(OPEN, row)
     return cookie
 
 
 async def find(database: Database, cookie: str, instant: int) -> SignIn | None:
     """Say who has signed in with this cookie, if anybody has and is still."""
     rows = await database.run(FIND, (secret.digest(cookie), instant)) if cookie else []
-    return SignIn(*rows[0]) if rows else None
+    if not rows:
+        return None
+    login, practitioner_role, at, request = rows[0]
+    return SignIn(login, practitioner_role, at, None if request is None else bytes(request))
+
+
+async def serve(database: Database, cookie: str) -> None:
+    """Note that the request that somebody has signed in for is served: it is good for no other."""
+    await database.run(SERVE, (secret.digest(cookie),))
 
 
 async def choose(database: Database, cookie: str, practitioner_role: str) -> None:

@@ -32,11 +32,17 @@ class SignInDesk:
         self._limiter = CapacityLimiter(AT_ONCE)
 
     async def sign_in(
-        self, login: str, password: str, origin: str, instant: int
+        self, login: str, password: str, origin: str, instant: int, request: bytes | None = None
     ) -> tuple[str | None, str]:
-        """Give the new cookie of the browser, or None and the reason to show."""
+        """Give the new cookie of the browser, or None and the reason to show.
+
+        Parameters
+        ----------
+        request
+            Digest of the authorisation request that it is for (`prompts`), if it is for one.
+        """
         acting, reason = await self.proved(login, password, origin, instant)
-        return (await self._opened(acting, instant) if acting else None), reason
+        return (await self._opened(acting, instant, request) if acting else None), reason
 
     async def proved(
         self, login: str, password: str, origin: str, instant: int
@@ -58,14 +64,22 @@ class SignInDesk:
         await self._note(acting[0], origin, instant, "")
         return acting, ""
 
-    async def vouched_for(self, login: str, origin: str, instant: int) -> str | None:
-        """Give the new cookie for somebody another provider vouches for, if they log in here."""
+    async def vouched_for(
+        self, login: str, origin: str, instant: int, request: bytes, proved: int | None
+    ) -> str | None:
+        """Give the new cookie for somebody another provider vouches for, if they log in here.
+
+        Parameters
+        ----------
+        proved
+            When they proved to it who they are, in microseconds since 1970 UTC, if it says so.
+        """
         acting = await users.acting(self._database, login)
         if not acting:
             await self._note(None, origin, instant, "nobody here by that name")
             return None
         await self._note(acting[0], origin, instant, "")
-        return await self._opened(acting, instant)
+        return await self._opened(acting, instant, request, proved)
 
     async def act_as(self, cookie: str, login: str, chosen: str, origin: str, instant: int) -> None:
         """Take the choice of a role, if it is one of the person's."""
@@ -75,9 +89,16 @@ class SignInDesk:
             row = ledger.entry(context, outcome=ledger.SUCCESS, detail="acts in this role")
             await self._ledger.append(row)
 
-    async def _opened(self, acting: list[users.User], instant: int) -> str:
+    async def _opened(
+        self,
+        acting: list[users.User],
+        instant: int,
+        request: bytes | None,
+        proved: int | None = None,
+    ) -> str:
         role = acting[0].practitioner_role if len(acting) == 1 else ""
-        return await sign_ins.open(self._database, acting[0].login, role, instant)
+        login = acting[0].login
+        return await sign_ins.open(self._database, login, role, instant, request, proved)
 
     async def _note(self, user: users.User | None, origin: str, instant: int, failure: str) -> None:
         """Audit an attempt. What was typed as a login is not kept: it may be a password."""

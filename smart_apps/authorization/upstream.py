@@ -7,10 +7,11 @@ RFC 7636 (PKCE); RFC 9207 (``iss`` in the answer); RFC 9700 Section 4.4 (mix-up)
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import httpx
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
@@ -22,7 +23,8 @@ from fhir_server.context import now
 from fhir_server.postgres.database import Database
 from fhir_server.settings import Settings
 from resources.errors import Exhausted, Forbidden
-from smart_apps.authorization import secret
+from smart_apps.authorization import prompts, secret
+from smart_apps.authorization.exchange import Asked
 
 CALLBACK: Final = "/auth/upstream/callback"
 UNDER_WAY_SECONDS: Final = 600
@@ -48,10 +50,14 @@ _log = logging.getLogger(__name__)
 
 
 class Begun(NamedTuple):
-    """A sign-in that the provider has answered."""
+    """A sign-in that the provider has answered.
+
+    `proved` is when the person proved who they are, in microseconds since 1970 UTC, if it says so.
+    """
 
     request: str
     login: str
+    proved: int | None
 
 
 class Upstream:
@@ -70,14 +76,19 @@ class Upstream:
         self._read = float("-inf")
         self._lock = asyncio.Lock()
 
-    async def begin(self, request: str, cookie: str) -> str:
-        """Give the address at the provider to send this browser to."""
+    async def begin(self, asked: Asked, cookie: str) -> str:
+        """Give the address at the provider to send this browser to.
+
+        Who is to sign in anew here is to do so there: a session that they have there would let
+        them through without a word.
+        """
         known = await self._configuration()
         state, nonce, verifier = secret.new(), secret.new(), secret.new()
         expires = now() + UNDER_WAY_SECONDS * 1_000_000
+        request = urlencode(asked.form)
         params = (secret.digest(state), secret.digest(cookie), request, nonce, verifier, expires)
         await self._database.run(BEGIN, params)
-        asked = {
+        wanted = {
             "response_type": "code",
             "client_id": self._client,
             "redirect_uri": self._redirect,
@@ -87,7 +98,11 @@ class Upstream:
             "code_challenge": create_s256_code_challenge(verifier),
             "code_challenge_method": "S256",
         }
-        return f"{known['authorization_endpoint']}?{urlencode(asked)}"
+        if prompts.has(asked, "login"):
+            wanted["prompt"] = "login"
+        if (age := _most(asked)) is not None:
+            wanted["max_age"] = str(age)
+        return f"{known['authorization_endpoint']}?{urlencode(wanted)}"
 
     async def finish(self, answer: Mapping[str, str], cookie: str) -> Begun:
         """Take the provider's answer, as the browser brings it.
@@ -109,10 +124,13 @@ class Upstream:
             raise _refused("no code, or another issuer")
         token = await self._redeem(answer["code"], verifier)
         claims = await self._claims(token, nonce)
+        asked = Asked("GET", parse_qsl(request), {}, "")
+        begun = expires - UNDER_WAY_SECONDS * 1_000_000
+        proved = _proved(claims, _most(asked), begun)
         login = claims.get(self._claim)
         if not isinstance(login, str) or not login:
             raise _refused("the claim that names the login is not there")
-        return Begun(request, login)
+        return Begun(request, login, proved)
 
     async def _redeem(self, code: str, verifier: str) -> str:
         """Swap the code for an ID token."""
@@ -184,6 +202,31 @@ class Upstream:
             self._known, self._keys = known, KeySet.import_key_set(keys)
             self._read = time.monotonic()
             return self._known
+
+
+def _most(asked: Asked) -> int | None:
+    """Give how long ago the person may have proved to the provider who they are, in seconds.
+
+    ``max_age`` of 0 is ``prompt=login`` in other words, and makes it say when that was.
+    """
+    return 0 if prompts.has(asked, "login") else prompts.max_age(asked)
+
+
+def _proved(claims: Mapping[str, Any], most: int | None, begun: int) -> int | None:
+    """Read when a person proved who they are, which may be `most` seconds before we sent them.
+
+    OpenID Connect Core 1.0 Section 2: ``auth_time`` is required where max_age was asked for;
+    Section 3.1.3.7 has the client look at it.
+    """
+    at = claims.get("auth_time")
+    if at is None and most is None:
+        return None
+    if not isinstance(at, int | float) or not math.isfinite(at):
+        raise _refused("it is not said when the person signed in")
+    proved = int(at * 1_000_000)
+    if most is not None and proved < begun - (most + LEEWAY_SECONDS) * 1_000_000:
+        raise _refused("the person has signed in too long ago")
+    return proved
 
 
 def _refused(why: str) -> Forbidden:

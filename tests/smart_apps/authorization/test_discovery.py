@@ -53,6 +53,13 @@ def test_the_openid_configuration_has_what_it_must(site: Site) -> None:
     assert not any({"d", "p", "q"} & set(key) for key in keys)
 
 
+@pytest.mark.standard("OpenID Connect Core 3.1.2.1")
+def test_the_prompts_that_are_heeded_are_told(site: Site) -> None:
+    told = httpx.get(f"{site.url}/.well-known/openid-configuration").json()
+
+    assert set(told["prompt_values_supported"]) == {"none", "login", "consent", "select_account"}
+
+
 @pytest.mark.standard("SMART App Launch 1.0, Using CapabilityStatement")
 def test_an_older_client_finds_the_same_places_in_the_capability_statement(site: Site) -> None:
     told = httpx.get(f"{site.base}/.well-known/smart-configuration").json()

@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx
 import pytest
 
+from resources.errors import Forbidden
+from smart_apps.authorization import upstream
 from tests.smart_apps.authorization.browser import App, Forms, Site, follow, returned, submit
 from tests.smart_apps.authorization.conftest import serving
 
@@ -118,3 +120,45 @@ def test_without_another_provider_there_is_no_way_to_one(site: Site) -> None:
 
     assert browser.post("/auth/upstream", data=form["fields"]).status_code == 403
     assert browser.get("/auth/upstream/callback").status_code == 403
+
+
+@pytest.mark.standard("OpenID Connect Core 3.1.2.1")
+def test_who_is_to_sign_in_anew_does_so_elsewhere_too(elsewhere: Site) -> None:
+    browser = elsewhere.browser()
+    page = signed_in_there(browser, sign_in_page(elsewhere, App(elsewhere), browser), "one")
+    assert returned(page if page.is_redirect else submit(browser, page, decision="allow"))["code"]
+
+    for wish, told in (
+        ({"prompt": "login"}, {"prompt": ["login"], "max_age": ["0"]}),
+        ({"max_age": "0"}, {"max_age": ["0"]}),
+    ):
+        asked = App(elsewhere).request("user/Patient.rs", **wish)
+        page = follow(browser, browser.get("/auth/authorize", params=asked))
+        assert "Sign in with Care Identity" in page.text
+        form = Forms(page.text).found[1]
+        begun = browser.post(form["action"], data=form["fields"])
+        sent = parse_qs(urlsplit(begun.headers["location"]).query)
+        assert {name: sent[name] for name in told} == told
+
+        back = signed_in_there(browser, page, "one")
+
+        assert returned(back)["code"]
+
+
+@pytest.mark.standard("OpenID Connect Core 3.1.3.7")
+@pytest.mark.parametrize(
+    ("at", "most", "good"),
+    [(None, None, True), (1000, None, True), (None, 0, False), (None, 3600, False),
+     (999_990, 0, True), (999_000, 0, False), (998_000, 3600, True), (900_000, 3600, False),
+     ("1000000", 0, False), (float("nan"), 0, False), (True, 3600, False)],
+)  # fmt: skip
+def test_when_the_provider_saw_the_person_is_looked_at(at: object, most: int, good: bool) -> None:
+    said = {} if at is None else {"auth_time": at}
+    begun = 1_000_000 * 1_000_000
+
+    if good:
+        proved = upstream._proved(said, most, begun)
+        assert proved == (None if at is None else int(str(at)) * 1_000_000)
+    else:
+        with pytest.raises(Forbidden):
+            upstream._proved(said, most, begun)
