@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from dicom_bridge import counting, tls
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.dimse import identity, peers
+from dicom_bridge.dimse import identity, peers, reactor
 from dicom_bridge.dimse.peers import Peer
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.dimse.sender import Sender
@@ -25,8 +25,9 @@ from resources.errors import Refusal, Unauthenticated
 LEAST_PDU: Final = 128
 """Maximum Length, in bytes, below which nothing useful can be sent to a peer (PS3.8 Annex D.1)."""
 
-REJECTED_PERMANENT, BY_USER, BY_ACSE, BY_PRESENTATION = 0x01, 0x01, 0x02, 0x03
-NO_REASON, UNKNOWN_CALLING, CONGESTION = 0x01, 0x03, 0x01
+REJECTED_PERMANENT, REJECTED_TRANSIENT = 0x01, 0x02
+BY_USER, BY_ACSE, BY_PRESENTATION = 0x01, 0x02, 0x03
+NO_REASON, UNKNOWN_CALLING, CONGESTION, LOCAL_LIMIT = 0x01, 0x03, 0x01, 0x02
 """PS3.8 Table 9-21."""
 
 _log = logging.getLogger(__name__)
@@ -71,6 +72,10 @@ class Admission:
         shown: bytes = getattr(association.dul.socket, "certificate", bytes)()
         is_known = peer is not None and self._is_trusted(peer, address, shown)
         if peer is not None and is_known and called == self._bridge.ae_title:
+            if _open_of(association.ae, peer.ae) >= reactor.MOST_OF_A_PEER:
+                _log.warning("too many associations of one peer: one of %s is rejected", peer.ae)
+                self._reject(association, BY_PRESENTATION, LOCAL_LIMIT, REJECTED_TRANSIENT)
+                return
             self._admit(association, peer, address, is_safe=bool(shown) or peers.is_near(address))
             return
         reason = "called AE title" if called != self._bridge.ae_title else "calling AE title"
@@ -128,8 +133,10 @@ class Admission:
             return False
         return self._anywhere or peers.is_near(address)
 
-    def _reject(self, association: Any, source: int, reason: int) -> None:
-        association.acse.send_reject(REJECTED_PERMANENT, source, reason)
+    def _reject(
+        self, association: Any, source: int, reason: int, result: int = REJECTED_PERMANENT
+    ) -> None:
+        association.acse.send_reject(result, source, reason)
         association.kill()
 
     async def _audit(self, calling: str, claimed: Peer | None, address: str, detail: str) -> None:
@@ -141,3 +148,9 @@ class Admission:
         await self._bridge.ledger.append(
             ledger.entry(context, outcome=ledger.MINOR_FAILURE, detail=detail)
         )
+
+
+def _open_of(ae: Any, title: str) -> int:
+    """How many associations of a peer are open."""
+    senders = (getattr(one, "sender", None) for one in ae.active_associations)
+    return sum(sender is not None and sender.peer.ae == title for sender in senders)

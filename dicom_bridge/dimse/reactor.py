@@ -55,7 +55,9 @@ PRIVATE: Final = (
     (Timer, ("remaining", "expired", "start", "restart")),
 )
 
-MOST_ASSOCIATIONS: Final = 200
+MOST_ASSOCIATIONS: Final = 300
+MOST_OF_A_PEER: Final = 200
+"""Associations of one peer: there is always room for another one."""
 MOST_CONNECTIONS: Final = 400
 POLL_SECONDS: Final = 0.2
 """How often the accepting thread looks whether it is to stop."""
