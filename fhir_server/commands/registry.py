@@ -16,7 +16,7 @@ from resources.errors import Invalid, NotFound
 from smart_apps import clients, registry
 from smart_apps.authorization import registration
 from smart_apps.authorization.key_sets import KeySets
-from smart_apps.authorization.registration import Registration
+from smart_apps.authorization.metadata import Registration
 from smart_apps.clients import Client, Kind
 
 

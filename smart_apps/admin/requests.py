@@ -12,7 +12,7 @@ from smart_apps.admin import markup
 from smart_apps.admin.desk import ADMINISTRATOR, Answer, Desk, Onward, Page, Place, Visit
 from smart_apps.admin.markup import Markup, joined
 from smart_apps.authorization import registration
-from smart_apps.authorization.registration import Registration
+from smart_apps.authorization.metadata import Registration
 
 ADDRESS: Final = "/admin/requests"
 TITLE: Final = "Requests"

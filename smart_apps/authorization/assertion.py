@@ -19,13 +19,13 @@ from joserfc.jwk import KeySet
 
 from fhir_server.context import now
 from fhir_server.postgres.database import Database
-from smart_apps.authorization import key_sets
+from smart_apps.authorization import usable_keys
 from smart_apps.authorization.exchange import Asked
-from smart_apps.authorization.key_sets import Key
 from smart_apps.authorization.registered import PRIVATE_KEY_JWT, Registered
+from smart_apps.authorization.usable_keys import Key
 from smart_apps.clients import Client
 
-ALGORITHMS: Final = tuple(key_sets.KINDS)
+ALGORITHMS: Final = tuple(usable_keys.KINDS)
 HEADER: Final = frozenset({"alg", "kid", "typ", "jku"})
 LONGEST_SECONDS: Final = 300
 LEEWAY_SECONDS: Final = 60
@@ -140,7 +140,7 @@ def _keys(client: Client, request: Asked) -> Sequence[Key]:
         keys: Sequence[Key] = json.loads(client.jwks or '{"keys": []}')["keys"]
     else:
         keys = [key for key in request.keys if key["kid"] == header["kid"]]
-    return [key for key in keys if key_sets.fits(key, header["alg"])]
+    return [key for key in keys if usable_keys.fits(key, header["alg"])]
 
 
 def _refused() -> InvalidClientError:

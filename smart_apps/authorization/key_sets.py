@@ -14,24 +14,21 @@ References
 """
 
 import asyncio
-import json
 import logging
 import re
 import ssl
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
 from anyio import to_thread
-from joserfc.errors import JoseError
-from joserfc.jwk import import_key
-from joserfc.util import base64_to_int
 
 from resources.errors import Invalid, Unprocessable
-from smart_apps import clients
+from smart_apps.authorization import usable_keys
+from smart_apps.authorization.usable_keys import Key
 from smart_apps.clients import Client
 from subscriptions.addresses import Addresses, Endpoint, literal
 
@@ -39,7 +36,6 @@ PATIENCE_SECONDS: Final = 5.0
 """For name, connection and answer together."""
 LONGEST: Final = 65_536
 """Octets of a set."""
-MOST_KEYS: Final = 50
 MOST_SETS: Final = 1000
 
 FRESH_SECONDS: Final = 300.0
@@ -49,12 +45,6 @@ LEAST_SECONDS: Final = 1.0
 """Nobody is asked more often; requests within it share an answer, whatever may be kept of it."""
 AGAIN_SECONDS: Final = 10.0
 """Nobody is asked again earlier who did not answer, or for a key that was not there."""
-
-SHORTEST_RSA_BITS: Final = 2048
-KINDS: Final = {"RS384": {"kty": "RSA"}, "ES384": {"kty": "EC", "crv": "P-384"}}
-"""Algorithm -> what a key is like that may be used by it (RFC 7518 Section 3.1)."""
-
-Key = Mapping[str, Any]
 
 _MAX_AGE: Final = re.compile(r"max-age=\"?([0-9]{1,9})\"?")
 
@@ -153,7 +143,7 @@ class KeySets:
         try:
             async with asyncio.timeout(self._patience):
                 text, seconds = await self._read(client)
-            kept.keys, kept.answered = await to_thread.run_sync(usable, text), True
+            kept.keys, kept.answered = await to_thread.run_sync(usable_keys.read, text), True
             kept.until = self._clock() + seconds
         except (httpx.HTTPError, httpx.InvalidURL, OSError, Invalid, Unprocessable) as error:
             kept.answered = False
@@ -219,46 +209,3 @@ def lifetime(said: str) -> float:
         return 0.0
     ages = [float(found[1]) for word in words if (found := _MAX_AGE.fullmatch(word))]
     return min([*ages, LONGEST_FRESH_SECONDS]) if ages else FRESH_SECONDS
-
-
-def usable(text: bytes) -> tuple[Key, ...]:
-    """Give those keys of a set that a client may sign with; what else is in it is left out.
-
-    Raises
-    ------
-    Invalid
-        It is no JSON Web Key Set, there is no such key in it, or it gives away a key that nobody
-        else may know.
-    """
-    try:
-        keys = json.loads(text)["keys"]
-        stray = [key for key in keys if clients.SECRET_MEMBERS & set(key)]
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise Invalid("it is no JSON Web Key Set (RFC 7517 Section 5)") from error
-    if not isinstance(keys, list) or len(keys) > MOST_KEYS:
-        raise Invalid(f"a set is a list of at most {MOST_KEYS} keys")
-    if stray:
-        raise Invalid("it gives away a private or symmetric key")
-    found = tuple(key for key in keys if isinstance(key, dict) and _is_usable(key))
-    if not found:
-        raise Invalid("there is no key in it to sign by RS384 or ES384 with")
-    return found
-
-
-def _is_usable(key: Key) -> bool:
-    algorithm = next((name for name in KINDS if fits(key, name)), None)
-    is_named = isinstance(key.get("kid"), str) and key.get("use", "sig") == "sig"
-    if algorithm is None or not is_named or key.get("alg", algorithm) != algorithm:
-        return False
-    try:
-        if algorithm == "RS384" and base64_to_int(key["n"]).bit_length() < SHORTEST_RSA_BITS:
-            return False
-        import_key(dict(key))
-    except (JoseError, ValueError, LookupError, TypeError, AttributeError):
-        return False
-    return True
-
-
-def fits(key: Key, algorithm: str) -> bool:
-    """Say whether a key is of the kind that an algorithm needs."""
-    return KINDS[algorithm].items() <= key.items()
