@@ -15,6 +15,7 @@ from demo.resources import resources
 from dicom_bridge.dimse import peers
 from dicom_bridge.dimse.peers import Peer
 from fhir_server.access.principal import Principal
+from fhir_server.audit import configuration
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database
 from fhir_server.settings import Settings
@@ -58,7 +59,27 @@ async def write_resources(store: Store) -> None:
 
 
 async def _register(database: Database, public: dict[str, Any]) -> None:
-    password = ""
+    """Register logins, clients and peers, and tell the ledger."""
+    missing = await _missing(database)
+    async with database.transaction() as change:
+        for user in missing:
+            await users.add(change, user)
+        jwks = json.dumps({"keys": [public]})
+        await clients.add(
+            change, Client("demo-backend", "jwks", data.BACKEND_SCOPES, "northmoor", jwks=jwks)
+        )
+        await clients.add(
+            change, Client("demo-app", "public", data.APP_SCOPES, "northmoor", data.APP_REDIRECTS)
+        )
+        for ae, host, port, organization in data.PEERS:
+            await peers.add(change, Peer(ae, host, port, organization))
+        context = RequestContext(Principal.system("demo"), configuration.SECURITY, "demo load")
+        await configuration.note(change, context, "logins, clients and peers of the demonstration")
+
+
+async def _missing(database: Database) -> list[User]:
+    """Give the people who do not log in here yet."""
+    missing, password = [], ""
     for person in data.PEOPLE:
         try:
             await users.find(database, person.login)
@@ -66,17 +87,8 @@ async def _register(database: Database, public: dict[str, Any]) -> None:
             # Slow on purpose, and the same password for all of them: derive it once.
             password = password or passwords.derive(data.PASSWORD)
             user = User(person.login, password, person.login, person.place, person.role)
-            await users.add(database, user)
-    jwks = json.dumps({"keys": [public]})
-    await clients.add(
-        database, Client("demo-backend", "jwks", data.BACKEND_SCOPES, "northmoor", jwks=jwks)
-    )
-    await clients.add(
-        database,
-        Client("demo-app", "public", data.APP_SCOPES, "northmoor", data.APP_REDIRECTS),
-    )
-    for ae, host, port, organization in data.PEERS:
-        await peers.add(database, Peer(ae, host, port, organization))
+            missing.append(user)
+    return missing
 
 
 def _key(path: Path) -> dict[str, Any]:
