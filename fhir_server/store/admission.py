@@ -38,6 +38,7 @@ class Admission:
         """Ask the gate about a resource that exists."""
         _require_shown(context, target)
         related = target.related or self.is_related(context, target.patient)
+        related = related or (letter == "r" and target.shared)
         stored = target.stored
         json = stored.json if stored is not None and not stored.deleted else {}
         self._ask(

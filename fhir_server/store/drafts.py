@@ -232,7 +232,7 @@ class Drafts:
         target = self.targets[key]
         return (
             key == about
-            or target.is_seen(context)
+            or target.is_known(context)
             or (not target.withheld and self.admission.is_related(context, target.patient))
         )
 

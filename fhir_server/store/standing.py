@@ -116,7 +116,7 @@ def _patient(
     for target in _targets(json.get(FOLLOWS[type], []), base_url):
         if target in own:
             patient = own[target].patient
-        elif target in targets and targets[target].is_seen(context):
+        elif target in targets and targets[target].is_known(context):
             patient = targets[target].patient
         if patient is not None:
             return patient

@@ -92,6 +92,13 @@ class Target(NamedTuple):
         bound = None if self.type in gate.PERSONAL else who.patient
         return self.is_reached(context, bound)
 
+    def is_known(self, context: RequestContext) -> bool:
+        """Whether what the asker writes may refer to it: by relationships, not if it is shared.
+
+        Who refers to a request or a study takes part: the server does what follows.
+        """
+        return self._replace(shared=False).is_seen(context)
+
     def is_reached(self, context: RequestContext, bound: str | None) -> bool:
         """Whether their relationships do, as far as they are bound to a patient (`gate.Reach`)."""
         who = context.principal

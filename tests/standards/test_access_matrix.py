@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from dicom_bridge import storage
 from dicom_bridge.dicomweb import router as dicomweb
-from dicom_bridge.dimse import scp, worklist
+from dicom_bridge.dimse import general_purpose, scp, ups, worklist
 from fhir_server.access import relationship, roles
 from fhir_server.access.emergency import Emergency
 from fhir_server.access.token import Keys
@@ -275,7 +275,8 @@ def dicomweb_probes() -> Iterator[Probe]:
             address = address.replace(place, value)
         if row.method == "POST":
             continue  # what is stored is the sender's own: tests/dicom_bridge/test_ingest.py
-        shows = row.address != "/subscribers/{aetitle}"  # which asks for a WebSocket
+        # The others change something, or ask for a WebSocket.
+        shows = row.method == "GET" and row.address != "/subscribers/{aetitle}"
         for query in QUERIES.get(row.address, ("",)):
             yield Probe(row.method, f"/dicom-web{address}?{query}", shows=shows)
 
@@ -380,7 +381,7 @@ def test_every_way_in_has_its_probes(world: World) -> None:
     services = {uid for row in scp.SERVICES for uid in row.sop_classes} - set(storage.SOP_CLASSES)
     assert services - {COMMITMENT, PERFORMED} == {
         scp.VERIFICATION, worklist.MODALITY_WORKLIST, STUDY_ROOT, STUDY_ROOT_GET, STUDY_ROOT_MOVE,
-        PATIENT_ROOT, PATIENT_ROOT_GET, PATIENT_ROOT_MOVE,
+        PATIENT_ROOT, PATIENT_ROOT_GET, PATIENT_ROOT_MOVE, *ups.EVERY, *general_purpose.EVERY,
     }  # fmt: skip
 
 
@@ -475,10 +476,10 @@ def test_who_is_shared_with_is_shown_what_the_party_created_and_writes_nothing(
     """But for the Provenance of acts, which the server created."""
     client = world.client(PARTNER, "application", "system/*.cruds")
 
-    for probe in reading():
+    for probe in (*fhir_probes(), *dicomweb_probes()):
         answer = told(client, probe)
         shown = WORD in answer.text or WORD.encode() in answer.content or STUDY in answer.text
-        if probe.shows and "_has:Provenance" not in probe.address:
+        if probe.shows and "_has:Provenance" not in f"{probe.address}{probe.body}":
             assert answer.status_code == 200, (probe, answer.text[:300])
             assert shown or any(one in probe.address for one in OCTETS), probe
     party = world.client(PARTY, "application", "system/*.cruds")
@@ -675,6 +676,27 @@ OF_PATIENTS: tuple[Json, ...] = (
 )
 """PS3.4 Section C.6.1: what the Patient Root model asks beside."""
 
+OF_STEPS: tuple[tuple[str, Json], ...] = tuple(
+    (sop_class, keys)
+    for sop_class in (*ups.FOUND, general_purpose.WORKLIST)
+    for keys in (
+        {"SOPInstanceUID": WORKITEM},
+        {"SOPInstanceUID": "", "PatientName": f"{SOUGHT}*"},
+        {"SOPInstanceUID": "", "PatientID": NHS},
+    )
+)
+"""PS3.4 Sections CC.2.8 and N.4: what worklists ask."""
+
+
+def read(world: World, ae_title: str, uid: str) -> int:
+    """Ask for a step by N-GET; what is answered."""
+    ae = AE(ae_title)
+    ae.add_requested_context(ups.PULL)
+    association = ae.associate("127.0.0.1", world.dicom, ae_title="ISOCENTRE")
+    status, _ = association.send_n_get([], ups.PUSH, uid, meta_uid=ups.PULL)
+    association.release()
+    return int(status.Status)
+
 
 @pytest.mark.parametrize("ae_title", ["PARTY", "PARTNER"])
 def test_a_party_and_who_is_shared_with_find_and_get_the_study_by_dicom(
@@ -688,6 +710,9 @@ def test_a_party_and_who_is_shared_with_find_and_get_the_study_by_dicom(
         assert retrieved(world, ae_title, model) == 1
     for model in (STUDY_ROOT_MOVE, PATIENT_ROOT_MOVE):
         assert moved(world, ae_title, model) != moved(world, ae_title, model, f"{STUDY}2")
+    for model, keys in OF_STEPS:
+        assert found(world, ae_title, model, **keys), (model, keys)
+    assert read(world, ae_title, WORKITEM) == 0x0000
 
 
 @pytest.mark.parametrize("ae_title", ["NOBODY", "ENDED", "KEPTOUT", "LAPSED"])
@@ -702,6 +727,9 @@ def test_a_peer_that_has_nothing_to_do_with_the_patient_finds_nothing(
         assert retrieved(world, ae_title, model) == 0
     for model in (STUDY_ROOT_MOVE, PATIENT_ROOT_MOVE):
         assert moved(world, ae_title, model) == moved(world, ae_title, model, f"{STUDY}2")
+    for model, keys in OF_STEPS:
+        assert found(world, ae_title, model, **keys) == [], (model, keys)
+    assert read(world, ae_title, WORKITEM) == read(world, ae_title, f"{STUDY}2.9") == 0xC307
     for keys in ({"PatientName": ""}, {"PatientID": NHS}, {"AccessionNumber": "HIDDEN1"}):
         assert found(world, ae_title, worklist.MODALITY_WORKLIST, **keys) == []
 

@@ -351,3 +351,40 @@ async def audited(store: Store, who: RequestContext) -> int:
     pairs = [("entity", "Observation/shared"), by_whom]
     page = await store.search(who, query.parse("AuditEvent", pairs, strict=True))
     return len(page.matches)
+
+
+@pytest.mark.standard("threats T1 T2")
+async def test_who_is_shared_with_has_no_part_in_the_work(house: Store) -> None:
+    """The server does what follows of a Task or a report: it is asked by those who take part."""
+    request = {**build.a_request("asked"), "subject": {"reference": "Patient/p1"},
+               "performer": [{"reference": f"Organization/{GIVER}"}]}  # fmt: skip
+    for name in ("requester", "reasonReference", "supportingInfo", "encounter"):
+        request.pop(name, None)
+    await write(house, by(GIVER), request, a_study("seen", GIVER), an_agreement())
+    assert await reads(house, by(TAKER), "ServiceRequest", "asked")
+    assert await reads(house, by(TAKER), "ImagingStudy", "seen")
+    asked = {"basedOn": [{"reference": "ServiceRequest/asked"}]}
+    code = {"code": {"text": "x"}}
+    tries: tuple[Json, ...] = (
+        {"resourceType": "Task", "status": "requested", "intent": "order", **asked, **code},
+        {"resourceType": "DiagnosticReport", "status": "final", **asked, **code},
+        {"resourceType": "DiagnosticReport", "status": "final", **code,
+         "imagingStudy": [{"reference": "ImagingStudy/seen"}]},
+        {"resourceType": "Observation", "status": "final", **code,
+         "derivedFrom": [{"reference": "Observation/giver"}]},
+        {"resourceType": "Provenance", "recorded": "2026-11-24T03:00:00Z",
+         "target": [{"reference": "Observation/giver"}], "agent": [{"who": {"display": "x"}}]},
+    )  # fmt: skip
+
+    for one in tries:
+        with pytest.raises((Forbidden, Unprocessable)):
+            await write(house, by(TAKER), {**one, "id": "tried"})
+
+
+async def test_what_is_shared_is_read_in_a_transaction_too(house: Store) -> None:
+    await write(house, by(GIVER), an_agreement())
+
+    async with house.begin(by(TAKER)) as work:
+        assert (await work.read("Observation", GIVER)).id == GIVER
+        with pytest.raises(NotFound):
+            await work.read("Observation", THIRD)
