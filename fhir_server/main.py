@@ -26,8 +26,9 @@ from starlette.types import ASGIApp
 
 from dicom_bridge.counting import Counting
 from dicom_bridge.dicomweb import router as dicomweb
+from dicom_bridge.dicomweb import ups_subscribers
 from dicom_bridge.dimse import scp
-from fhir_server import duties, health, jobs, metrics, notifying, own_parameters
+from fhir_server import duties, health, jobs, notifying, own_parameters, scraping
 from fhir_server.access.limits import Limits
 from fhir_server.access.token import Keys, TokenChecker
 from fhir_server.access.withdrawn import Withdrawn
@@ -158,7 +159,7 @@ def build_http(
         *web,
         *admin.routes(),
         *health.routes(core.database),
-        Route("/metrics", _metrics(settings.data_dir)),
+        scraping.route(settings.data_dir, settings.metrics_token.get_secret_value()),
         Route("/audit/heads", _heads(settings.data_dir)),
         Route("/", _start_page(settings)),
     ]
@@ -174,7 +175,9 @@ def build_http(
     origins = Origins(core.database)
     sockets = notifying.sockets(core, withdrawn, origins.include, count)
     shared: dict[str, ASGIApp] = {at: CrossOrigin(each, origins) for at, each in services.items()}
-    return application, {**shared, f"{ROOT}{websocket.PATH}": sockets}
+    told = ups_subscribers.Notifications(core.bridge, checker)
+    steps = f"{dicomweb.ROOT}{ups_subscribers.PATH}/"
+    return application, {**shared, f"{ROOT}{websocket.PATH}": sockets, steps: told}
 
 
 def http(settings: Settings, database_url: str, seat: Seat) -> None:
@@ -284,13 +287,6 @@ async def _until_told(work: Coroutine[Any, Any, None]) -> None:
         loop.add_signal_handler(each, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-def _metrics(data_dir: Path) -> Callable[[Request], Response]:
-    def answer(request: Request) -> Response:
-        return Response(metrics.exposition(data_dir), media_type=metrics.CONTENT_TYPE)
-
-    return answer
 
 
 def _heads(data_dir: Path) -> Callable[[Request], Response]:
