@@ -16,7 +16,8 @@ from pynetdicom import evt
 
 from dicom_bridge import failures, storage
 from dicom_bridge.dicomweb import accept, router
-from dicom_bridge.dimse import models, reactor, scp, scu, ups
+from dicom_bridge.dimse import general_purpose, models, reactor, scp, scu, ups
+from dicom_bridge.general_purpose import statuses as older
 from dicom_bridge.mapping import attributes, worklist
 from dicom_bridge.mapping.ups import REQUEST as UPS_REQUEST
 from dicom_bridge.spool import IMPLEMENTATION_CLASS_UID
@@ -36,14 +37,18 @@ USED = (
 )
 """What we ask of peers beside C-STORE, in the SCP role for the reports (PS3.4 J.3.3.1.2)."""
 
-UPS = {
-    evt.EVT_N_CREATE: ups.CREATED,
-    evt.EVT_N_SET: ups.CHANGED,
-    evt.EVT_N_GET: ups.READ,
-    evt.EVT_N_ACTION: ups.ACTED,
-    evt.EVT_C_FIND: ups.FOUND,
+SHARED = {
+    steps.EVERY: {
+        evt.EVT_N_CREATE: steps.CREATED,
+        evt.EVT_N_SET: steps.CHANGED,
+        evt.EVT_N_GET: steps.READ,
+        evt.EVT_N_ACTION: steps.ACTED,
+        evt.EVT_C_FIND: steps.FOUND,
+    }
+    for steps in (ups, general_purpose)
 }
-"""The classes of Unified Procedure Steps share handlers; not each has each service."""
+"""The classes of Unified Procedure Steps share handlers, as do those of general purpose ones; not
+each has each service."""
 
 MEANING: Mapping[type[Refusal], str] = {
     errors.NotDicom: "the bytes are no instance, or end before their data set",
@@ -85,6 +90,7 @@ def statement() -> str:
         ),
         worklist=_attributes(_worklist()),
         request=_attributes(UPS_REQUEST),
+        older=_rows((f"{one.code:04X}", one.sentence) for one in older.STATUSES),
         steps=_rows((f"{one.status:04X}", one.http, one.sentence) for one in statuses.FAILURES),
         transactions=_rows(
             (row.method, f"`{row.address}`", row.interaction) for row in router.TRANSACTIONS
@@ -108,7 +114,7 @@ def _provided() -> Iterable[tuple[str, ...]]:
     for row in scp.SERVICES:
         if row.event is evt.EVT_C_STORE:
             continue
-        for uid in UPS[row.event] if row.sop_classes is ups.EVERY else row.sop_classes:
+        for uid in SHARED.get(row.sop_classes, {}).get(row.event, row.sop_classes):
             services.setdefault(uid, []).append(row.event.name[4:].replace("_", "-"))
             syntaxes[uid] = ", ".join(UID(one).name for one in row.transfer_syntaxes)
     for uid, names in services.items():

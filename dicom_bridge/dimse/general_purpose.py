@@ -25,6 +25,13 @@ from dicom_bridge.mapping import return_keys
 from dicom_bridge.mapping.general_purpose import META, PERFORMED_STEP, SCHEDULED_STEP, WORKLIST
 from resources.errors import Refusal
 
+CREATED: Final = (META, PERFORMED_STEP)
+CHANGED: Final = (META, PERFORMED_STEP)
+READ: Final = (META, SCHEDULED_STEP, PERFORMED_STEP)
+ACTED: Final = (META, SCHEDULED_STEP)
+FOUND: Final = (META, WORKLIST)
+"""N-CREATE, N-SET, N-GET, N-ACTION and C-FIND: the SOP classes that have it."""
+
 EVERY: Final = (META, WORKLIST, SCHEDULED_STEP, PERFORMED_STEP)
 
 MODIFY_STATUS: Final = 1
