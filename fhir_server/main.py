@@ -28,7 +28,7 @@ from dicom_bridge.counting import Counting
 from dicom_bridge.dicomweb import router as dicomweb
 from dicom_bridge.dicomweb import ups_subscribers
 from dicom_bridge.dimse import scp
-from fhir_server import duties, health, jobs, notifying, own_parameters, scraping
+from fhir_server import health, jobs, notifying, own_parameters, scraping
 from fhir_server.access.limits import Limits
 from fhir_server.access.token import Keys, TokenChecker
 from fhir_server.access.withdrawn import Withdrawn
@@ -248,7 +248,11 @@ def dicom(settings: Settings, database_url: str, seat: Seat) -> None:
 
 
 def worker(settings: Settings, database_url: str, seat: Seat) -> None:
-    """Do what is due by the clock until the process is told to stop."""
+    """Do what is due by the clock until the process is told to stop.
+
+    What makes reports for DICOM workstations takes 80 MB that the other roles need not have.
+    """
+    from fhir_server import duties
 
     async def run() -> None:
         meter = Meter(settings.data_dir, "worker", seat.number)
