@@ -41,6 +41,16 @@ WHERE study_uid = ANY($1)
 ORDER BY series_number NULLS LAST, series_uid, number NULLS LAST, sop_uid
 """
 
+STUDY_SAMPLES: Final = """
+SELECT DISTINCT ON (study_uid) study_uid, json FROM instance
+WHERE study_uid = ANY($1) AND json IS NOT NULL ORDER BY study_uid, sop_uid
+"""
+
+SERIES_SAMPLES: Final = """
+SELECT DISTINCT ON (series_uid) series_uid, json FROM instance
+WHERE series_uid = ANY($1) AND json IS NOT NULL ORDER BY series_uid, sop_uid
+"""
+
 MOST: Final = 1000
 """Rows of one answer, and studies of one search behind it."""
 MOST_LOOKED_AT: Final = 20_000
@@ -66,15 +76,34 @@ class Row(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A page of rows, and whether there are more."""
+    """A page of rows, whether there are more, and how many there are in all if that is known."""
 
     rows: Sequence[Row]
     more: bool
+    total: int | None = None
 
 
-async def studies(
-    bridge: Bridge, context: RequestContext, keys: Keys, *, limit: int = MOST, offset: int = 0
-) -> Found:
+class Page(NamedTuple):
+    """Which rows are wanted, and what of them."""
+
+    limit: int = MOST
+    offset: int = 0
+    include: Sequence[str] = ()
+    """Keywords of more attributes to be returned, from the data set itself; ``all`` for all."""
+    fuzzy: bool = False
+    exact: bool = False
+    """Count all rows there are, whatever it takes."""
+
+    @property
+    def end(self) -> int:
+        """How many rows there are up to the last one that is wanted."""
+        return self.offset + self.limit
+
+
+FIRST: Final = Page()
+
+
+async def studies(bridge: Bridge, context: RequestContext, keys: Keys, page: Page = FIRST) -> Found:
     """Find studies, newest first.
 
     Parameters
@@ -82,13 +111,10 @@ async def studies(
     keys
         Keywords of patient and study level with the values to match; dotted within sequences.
     """
-    wanted = offset + limit
-    rows: list[Row] = []
-    async for batch in study_batches(bridge, context, attributes.studies(keys), wanted + 1):
-        rows += batch
-        if len(rows) > wanted:
-            break
-    return _page(rows, limit, offset)
+    asked = attributes.studies(keys, fuzzy=page.fuzzy)
+    wanted = MOST if page.exact else page.end + 1
+    found = await _gathered(study_batches(bridge, context, asked, wanted), page)
+    return await _with_more(bridge, found, page, STUDY_SAMPLES, attributes.STUDY_MORE)
 
 
 async def series(
@@ -96,9 +122,8 @@ async def series(
     context: RequestContext,
     keys: Keys,
     own: Keys,
+    page: Page = FIRST,
     *,
-    limit: int = MOST,
-    offset: int = 0,
     with_study: bool = False,
 ) -> Found:
     """Find series, of the newest study first, by their number.
@@ -110,12 +135,14 @@ async def series(
     with_study
         Add the attributes of the study to each row (PS3.18 Section 10.6.3.3.2, "All Series").
     """
-    rows: list[Row] = []
-    async for batch in study_batches(bridge, context, _narrowed(keys, own)):
-        rows += await _series_of(bridge, batch, own, with_study)
-        if len(rows) > offset + limit:
-            break
-    return _page(rows, limit, offset)
+
+    async def batches() -> AsyncIterator[list[Row]]:
+        async for batch in study_batches(bridge, context, _narrowed(keys, own, page.fuzzy)):
+            yield await _series_of(bridge, batch, own, with_study, page.fuzzy)
+
+    found = await _gathered(batches(), page)
+    more = attributes.SERIES_MORE | (attributes.STUDY_MORE if with_study else frozenset())
+    return await _with_more(bridge, found, page, SERIES_SAMPLES, more)
 
 
 async def instances(
@@ -123,10 +150,10 @@ async def instances(
     context: RequestContext,
     keys: Keys,
     own: Keys,
+    page: Page = FIRST,
     *,
-    include: Sequence[str] = (),
-    limit: int = MOST,
-    offset: int = 0,
+    with_study: bool = False,
+    with_series: bool = False,
 ) -> Found:
     """Find instances, of the newest study first, by series and instance number.
 
@@ -134,15 +161,42 @@ async def instances(
     ----------
     own
         Keywords of series and instance level; `keys` are those of patient and study.
-    include
-        Keywords of more attributes to be returned, from the data set itself.
+    with_study, with_series
+        Add the attributes of study and series to each row (PS3.18 Section 10.6.3.3.3).
     """
+
+    async def batches() -> AsyncIterator[list[Row]]:
+        async for batch in study_batches(bridge, context, _narrowed(keys, own, page.fuzzy)):
+            rows = await _instances_of(bridge, batch, own, page)
+            if with_series:
+                kept = {
+                    row.series_uid: row for row in await _series_of(bridge, batch, {}, with_study)
+                }
+                rows = [
+                    _joined(row, kept[row.series_uid]) for row in rows if row.series_uid in kept
+                ]
+            yield rows
+
+    return await _gathered(batches(), page)
+
+
+async def _gathered(batches: AsyncIterator[list[Row]], page: Page) -> Found:
+    """Take rows until the page is full, or all are counted if that is wanted."""
     rows: list[Row] = []
-    async for batch in study_batches(bridge, context, _narrowed(keys, own)):
-        rows += await _instances_of(bridge, batch, own, include)
-        if len(rows) > offset + limit:
-            break
-    return _page(rows, limit, offset)
+    total = 0
+    whole = True
+    try:
+        async for batch in batches:
+            total += len(batch)
+            rows += batch[: max(0, page.end - len(rows))]
+            if total > page.end and not page.exact:
+                whole = False
+                break
+    except Exhausted:
+        if total <= page.end:
+            raise
+        whole = False
+    return Found(rows[page.offset :], total > page.end, total if whole else None)
 
 
 async def study_batches(
@@ -168,7 +222,7 @@ async def study_batches(
             bridge.database, query, context, row=entry, reaches=_patients(query)
         )
         rows = await _studies_of(bridge, ids)
-        yield [row for row in rows if _matches(row, asked.rest)]
+        yield [row for row in rows if _matches(row, asked.rest, asked.fuzzy)]
         looked_at += len(ids)
         if cursor is None:
             return
@@ -187,11 +241,18 @@ def fhir_query(asked: Asked, count: int, cursor: str | None = None) -> Query:
     pairs += [("_cursor", cursor)] if cursor else []
     query = queries.parse("ImagingStudy", pairs, strict=True)
     names = tuple(
-        Criterion("patient", "reference", chain=Chain("Patient", queries.like(code, pattern)))
+        Criterion("patient", "reference", chain=Chain("Patient", _like(code, pattern, asked.fuzzy)))
         for code, pattern in asked.names
     )
     words = tuple(queries.like(code, pattern) for code, pattern in asked.words)
     return replace(query, criteria=(*query.criteria, *names, *words), count=count)
+
+
+def _like(code: str, pattern: str, fuzzy: bool) -> Criterion:
+    """Ask for a text that a pattern fits; a fuzzy one also behind a space or a hyphen."""
+    criterion = queries.like(code, pattern)
+    more = (f"% {pattern}", f"%-{pattern}") if fuzzy else ()
+    return replace(criterion, values=(pattern, *more))
 
 
 def _patients(query: Query) -> dict[str, Reach | None]:
@@ -213,7 +274,7 @@ async def _studies_of(bridge: Bridge, ids: Sequence[str]) -> list[Row]:
 
 
 async def _series_of(
-    bridge: Bridge, studies: Sequence[Row], own: Keys, with_study: bool
+    bridge: Bridge, studies: Sequence[Row], own: Keys, with_study: bool, fuzzy: bool = False
 ) -> list[Row]:
     if not studies:
         return []
@@ -221,7 +282,7 @@ async def _series_of(
     found: dict[str, list[Row]] = {}
     for study_uid, series_uid, json in await bridge.database.run(SERIES, (uids,)):
         row = Row(study_uid, series_uid, "", json)
-        if _matches(row, own):
+        if _matches(row, own, fuzzy):
             found.setdefault(study_uid, []).append(row)
     return [
         _joined(row, study) if with_study else row
@@ -230,17 +291,15 @@ async def _series_of(
     ]
 
 
-async def _instances_of(
-    bridge: Bridge, studies: Sequence[Row], own: Keys, include: Sequence[str]
-) -> list[Row]:
+async def _instances_of(bridge: Bridge, studies: Sequence[Row], own: Keys, page: Page) -> list[Row]:
     if not studies:
         return []
     uids = Texts([row.study_uid for row in studies])
     found: dict[str, list[Row]] = {}
-    rows = await bridge.database.run(INSTANCES, (uids, int(bool(include))))
+    rows = await bridge.database.run(INSTANCES, (uids, int(bool(page.include))))
     for study_uid, series_uid, sop_uid, header, whole in rows:
-        members = _instance(orjson.loads(header), whole, include)
-        if attributes.matches(members, own):
+        members = _instance(orjson.loads(header), whole, page.include)
+        if attributes.matches(members, own, fuzzy=page.fuzzy):
             shown = {tag: members[tag] for tag in sorted(members) if tag not in _MATCHED_ONLY}
             row = Row(study_uid, series_uid, sop_uid, orjson.dumps(shown))
             found.setdefault(study_uid, []).append(row)
@@ -258,30 +317,52 @@ def _instance(header: Mapping[str, Any], whole: bytes | None, include: Sequence[
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber"):
         members.update([dicom_json.element(keyword, header.get(keyword, ""))])
     if whole and include:
-        everything = orjson.loads(whole)
-        for tag in map(attributes.tag_of, include):
-            if tag in everything and "BulkDataURI" not in everything[tag]:
-                members[tag] = everything[tag]
+        members.update(_picked(orjson.loads(whole), include))
     return members
 
 
-def _joined(series: Row, study: Row) -> Row:
-    members = {**orjson.loads(study.json), **orjson.loads(series.json)}
-    return series._replace(json=orjson.dumps(dict(sorted(members.items()))))
+async def _with_more(
+    bridge: Bridge, found: Found, page: Page, samples: str, known: frozenset[str]
+) -> Found:
+    """Add attributes of studies or series that no row has, from the first instance of each."""
+    keywords = known if "all" in page.include else known & frozenset(page.include)
+    if not keywords or not found.rows:
+        return found
+    by_series = bool(found.rows[0].series_uid)
+    uids = Texts([row.series_uid if by_series else row.study_uid for row in found.rows])
+    rows = await bridge.database.run(samples, (uids,))
+    wholes = {uid: orjson.loads(json) for uid, json in rows}
+    made = []
+    for row, uid in zip(found.rows, uids, strict=True):
+        members = {**_picked(wholes.get(uid, {}), sorted(keywords)), **orjson.loads(row.json)}
+        made.append(row._replace(json=orjson.dumps(dict(sorted(members.items())))))
+    return found._replace(rows=made)
 
 
-def _matches(row: Row, rest: Keys) -> bool:
-    return not rest or attributes.matches(orjson.loads(row.json), rest)
+def _picked(everything: Mapping[str, Any], include: Sequence[str]) -> dict[str, Any]:
+    """Take attributes of a data set, but for bulk data."""
+    tags_wanted = sorted(everything) if "all" in include else map(attributes.tag_of, include)
+    return {
+        tag: everything[tag]
+        for tag in tags_wanted
+        if tag in everything and "BulkDataURI" not in everything[tag]
+    }
 
 
-def _narrowed(keys: Keys, own: Keys) -> Asked:
+def _joined(row: Row, above: Row) -> Row:
+    """Add what is said of the study or series that a row belongs to."""
+    members = {**orjson.loads(above.json), **orjson.loads(row.json)}
+    return row._replace(json=orjson.dumps(dict(sorted(members.items()))))
+
+
+def _matches(row: Row, rest: Keys, fuzzy: bool) -> bool:
+    return not rest or attributes.matches(orjson.loads(row.json), rest, fuzzy=fuzzy)
+
+
+def _narrowed(keys: Keys, own: Keys, fuzzy: bool) -> Asked:
     """Narrow the studies by what is asked of their series and instances, where FHIR can say it."""
-    asked = attributes.studies(keys)
+    asked = attributes.studies(keys, fuzzy=fuzzy)
     narrowed = attributes.studies({key: own[key] for key in attributes.NARROWING if key in own})
     return asked._replace(
         pairs=(*asked.pairs, *narrowed.pairs), words=(*asked.words, *narrowed.words)
     )
-
-
-def _page(rows: Sequence[Row], limit: int, offset: int) -> Found:
-    return Found(rows[offset : offset + limit], len(rows) > offset + limit)

@@ -20,23 +20,23 @@ from dicom_bridge.dicomweb import accept
 from dicom_bridge.dicomweb.exchange import Call
 from dicom_bridge.dicomweb.problems import NotAcceptable
 from dicom_bridge.mapping import attributes
-from dicom_bridge.query import Found, Row
+from dicom_bridge.query import Found, Page, Row
 from resources.errors import Invalid, TooLarge
 
 MOST_LIMIT: Final = 1000
 MOST_OFFSET: Final = 100_000
 MOST_PARAMETERS: Final = 100
 FLAGS: Final = {
-    "fuzzymatching": "The fuzzymatching parameter is not supported. "
-    "Only literal matching has been performed.",
     "emptyvaluematching": "The emptyvaluematching parameter is not supported. "
     "Empty Value Matching has not been performed.",
     "multiplevaluematching": "The multiplevaluematching parameter is not supported. "
     "Multiple Value Matching has not been performed.",
 }
-"""PS3.18 Sections 8.3.4.2, 8.3.4.5 and 8.3.4.6: what is warned of when one is true."""
+"""PS3.18 Sections 8.3.4.5 and 8.3.4.6: what is warned of when one is true."""
 PERSON: Final = frozenset({"PatientID", "PatientName", "PatientBirthDate"})
 """By what somebody is looked for; how often in vain is limited (`access.limits`)."""
+COUNTED: Final = "count=exact"
+"""A preference (RFC 7240): count all results, though only some are returned."""
 MORE: Final = "There are additional results that can be requested"
 
 OWN_SERIES: Final = attributes.SERIES - {"StudyInstanceUID"}
@@ -48,9 +48,7 @@ class Parameters(NamedTuple):
 
     keys: Mapping[str, str]
     """Keyword to value; sequences dotted."""
-    include: Sequence[str]
-    limit: int
-    offset: int
+    page: Page
     warnings: Sequence[str]
 
 
@@ -58,9 +56,7 @@ async def studies(call: Call) -> Response:
     """Answer ``/studies``."""
     asked = read(call)
     keys, unused = _split(asked.keys, attributes.STUDY)
-    found = await query.studies(
-        call.web.bridge, call.context, keys, limit=asked.limit, offset=asked.offset
-    )
+    found = await query.studies(call.web.bridge, call.context, keys, asked.page)
     return _answer(call, asked, found, b"00100010", unused)
 
 
@@ -74,11 +70,10 @@ async def series(call: Call) -> Response:
         call.context,
         {**keys, **uids},
         own,
-        limit=asked.limit,
-        offset=asked.offset,
+        asked.page,
         with_study=not uids,
     )
-    return _answer(call, asked, found, b"0020000E" if uids else b"00100010", unused)
+    return _answer(call, asked, found, b"" if uids else b"00100010", unused)
 
 
 async def instances(call: Call) -> Response:
@@ -93,11 +88,11 @@ async def instances(call: Call) -> Response:
         call.context,
         {**keys, **uids},
         own,
-        include=asked.include,
-        limit=asked.limit,
-        offset=asked.offset,
+        asked.page,
+        with_study=not call.uids,
+        with_series="SeriesInstanceUID" not in call.uids,
     )
-    return _answer(call, asked, found, b"0020000D", unused)
+    return _answer(call, asked, found, b"", unused)
 
 
 def read(call: Call) -> Parameters:
@@ -118,6 +113,7 @@ def read(call: Call) -> Parameters:
     keys: dict[str, str] = {}
     include: list[str] = []
     numbers = {"limit": MOST_LIMIT, "offset": 0}
+    fuzzy = False
     warnings: list[str] = []
     unknown: list[str] = []
     for name, value in pairs:
@@ -125,6 +121,8 @@ def read(call: Call) -> Parameters:
             raise Invalid("A query parameter contains a NUL character")
         if name in numbers:
             numbers[name] = _number(name, value)
+        elif name == "fuzzymatching":
+            fuzzy = _flag(name, value)
         elif name in FLAGS:
             warnings += [FLAGS[name]] if _flag(name, value) else []
         elif name == "includefield":
@@ -140,7 +138,9 @@ def read(call: Call) -> Parameters:
     warnings += _ignored(unknown)
     if PERSON & keys.keys():
         call.web.checker.limits.check_lookup(call.context.principal)
-    return Parameters(keys, include, min(numbers["limit"], MOST_LIMIT), numbers["offset"], warnings)
+    exact = COUNTED in call.request.headers.get("prefer", "").replace(" ", "").lower().split(",")
+    page = Page(min(numbers["limit"], MOST_LIMIT), numbers["offset"], include, fuzzy, exact)
+    return Parameters(keys, page, warnings)
 
 
 def with_url(row: Row, base: str, before: bytes) -> bytes:
@@ -167,11 +167,14 @@ def _answer(
     warnings = [*asked.warnings, *_ignored(unused), *([MORE] if found.more else [])]
     headers = {"Warning": ", ".join(f"299 {base}: {text}" for text in warnings)}
     headers = {"Cache-Control": "private, no-cache", **(headers if warnings else {})}
+    if found.total is not None:
+        headers["X-Total-Count"] = str(found.total)
+        headers |= {"Preference-Applied": COUNTED} if asked.page.exact else {}
     if not found.rows:
         if PERSON & asked.keys.keys():
             call.web.checker.limits.found_nobody(call.context.principal)
         return Response(status_code=204, headers=headers)
-    written = with_url_sorted if asked.include else with_url
+    written = with_url if before and not asked.page.include else with_url_sorted
     rows = b",".join([written(row, base, before) for row in found.rows])
     return Response(b"[" + rows + b"]", headers=headers, media_type=accept.DICOM_JSON)
 
@@ -206,7 +209,8 @@ def _flag(name: str, value: str) -> bool:
 
 
 def _keyword(attribute: str) -> str:
-    return "" if attribute == "all" else (attributes.keyword_of(attribute.strip()) or "")
+    word = attribute.strip()
+    return word if word == "all" else (attributes.keyword_of(word) or "")
 
 
 def _uid_list(keyword: str, value: str) -> str:

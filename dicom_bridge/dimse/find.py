@@ -106,7 +106,7 @@ async def rows_of(
     search = query.series if asked.level == "SERIES" else query.instances
     offset = 0
     while True:
-        found = await search(bridge, context, study, own, offset=offset)
+        found = await search(bridge, context, study, own, query.Page(offset=offset))
         yield list(found.rows)
         offset += len(found.rows)
         if not found.more:

@@ -18,8 +18,14 @@ from typing import Any, Final, NamedTuple
 
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
-from dicom_bridge.mapping.matching import span_of, value_matches, vr_of
-from fhir_server.search.string import pattern
+from dicom_bridge.mapping.matching import (
+    name_resembles,
+    name_words,
+    span_of,
+    value_matches,
+    vr_of,
+)
+from fhir_server.search.string import beginning, pattern
 from resources import codes
 from resources.errors import Invalid
 
@@ -51,6 +57,34 @@ INSTANCE: Final = frozenset({
 })  # fmt: skip
 
 
+# PS3.18 Section 10.6.3.3: other attributes of the level, given when they are asked for: those of
+# the modules Patient, General Study and Patient Study (PS3.3 C.7.1.1, C.7.2.1 and C.7.2.2).
+STUDY_MORE: Final = frozenset({
+    "OtherPatientIDs", "OtherPatientIDsSequence", "OtherPatientNames", "PatientBirthName",
+    "PatientBirthTime", "PatientMotherBirthName", "PatientComments", "EthnicGroup",
+    "TypeOfPatientID", "IssuerOfPatientIDQualifiersSequence", "PatientIdentityRemoved",
+    "PatientAge", "PatientSize", "PatientWeight", "PatientSizeCodeSequence", "Occupation",
+    "AdditionalPatientHistory", "AdmissionID", "IssuerOfAdmissionIDSequence", "ReasonForVisit",
+    "AdmittingDiagnosesDescription", "AdmittingDiagnosesCodeSequence", "MedicalAlerts",
+    "Allergies", "SmokingStatus", "PregnancyStatus", "PatientSexNeutered", "LastMenstrualDate",
+    "PatientState", "ConsultingPhysicianName", "PhysiciansOfRecord",
+    "NameOfPhysiciansReadingStudy", "ReferringPhysicianIdentificationSequence",
+    "IssuerOfAccessionNumberSequence", "ReferencedStudySequence", "RequestingService",
+    "ProcedureCodeSequence", "ReasonForPerformedProcedureCodeSequence",
+})  # fmt: skip
+
+# General Series, General Equipment and Frame of Reference (PS3.3 C.7.3.1, C.7.5.1, C.7.4.1).
+SERIES_MORE: Final = frozenset({
+    "SeriesDescriptionCodeSequence", "PerformingPhysicianName", "OperatorsName", "ProtocolName",
+    "PatientPosition", "AnatomicRegionSequence", "ReferencedPerformedProcedureStepSequence",
+    "PerformedProcedureStepID", "PerformedProcedureStepDescription",
+    "PerformedProcedureStepEndDate", "PerformedProcedureStepEndTime",
+    "PerformedProtocolCodeSequence", "CommentsOnThePerformedProcedureStep", "Manufacturer",
+    "InstitutionAddress", "InstitutionalDepartmentName", "StationName", "ManufacturerModelName",
+    "DeviceSerialNumber", "SoftwareVersions", "FrameOfReferenceUID", "PositionReferenceIndicator",
+})  # fmt: skip
+
+
 class Asked(NamedTuple):
     """A query, taken apart by who answers it."""
 
@@ -62,9 +96,11 @@ class Asked(NamedTuple):
     """Keys to be matched on the rows found."""
     words: Pairs = ()
     """String parameters of ImagingStudy with a pattern, as in `names`."""
+    fuzzy: bool = False
+    """Names are matched by how their words begin (PS3.18 Section 8.3.4.2)."""
 
 
-def studies(keys: Mapping[str, str]) -> Asked:
+def studies(keys: Mapping[str, str], *, fuzzy: bool = False) -> Asked:
     """Say in FHIR search what is asked of the study level.
 
     Parameters
@@ -92,12 +128,14 @@ def studies(keys: Mapping[str, str]) -> Asked:
         pairs += said or ()
         if said is None or name in INEXACT:
             rest[name] = key
-    return Asked(tuple(pairs), _names(given.get("PatientName", "")), rest, _words(given))
+    name = given.get("PatientName", "")
+    names = _fuzzy_names(name) if fuzzy else _names(name)
+    return Asked(tuple(pairs), names, rest, _words(given), fuzzy)
 
 
-def matches(row: Json, rest: Mapping[str, str]) -> bool:
+def matches(row: Json, rest: Mapping[str, str], *, fuzzy: bool = False) -> bool:
     """Tell whether a row of DICOM JSON matches the keys; dotted keywords look into sequences."""
-    return all(_matches(row, name.split("."), key) for name, key in rest.items())
+    return all(_matches(row, name.split("."), key, fuzzy) for name, key in rest.items())
 
 
 def values(attribute: Json | None) -> list[str]:
@@ -254,16 +292,29 @@ def _names(key: str) -> Pairs:
     return tuple((code, pattern(part, "*", "?")) for code, part in named if part.strip("*"))
 
 
+def _fuzzy_names(key: str) -> Pairs:
+    """Ask for names of which some part begins with each word.
+
+    Examples
+    --------
+    >>> _fuzzy_names("Åsa OKAF*")
+    (('name', 'asa%'), ('name', 'okaf%'))
+    """
+    return tuple(("name", beginning(word)) for word in name_words(key))
+
+
 def escaped(value: str) -> str:
     """FHIR Search, "escaping search parameters"."""
     return re.sub(r"([\\,|$])", r"\\\1", value)
 
 
-def _matches(row: Json, path: list[str], key: str) -> bool:
+def _matches(row: Json, path: list[str], key: str, fuzzy: bool) -> bool:
     name, *inner = path
     attribute = row.get(tag_of(name))
     if inner:
-        return any(_matches(item, inner, key) for item in (attribute or {}).get("Value", ()))
+        return any(_matches(item, inner, key, fuzzy) for item in (attribute or {}).get("Value", ()))
+    if fuzzy and vr_of(name) == "PN":
+        return name_resembles(key, values(attribute))
     return value_matches(vr_of(name), key, values(attribute))
 
 

@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
+from fhir_server.search.string import fold
 from resources.errors import Invalid
 
 WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
@@ -61,6 +62,30 @@ def value_matches(vr: str, key: str, values: Sequence[str]) -> bool:
     if vr in WILDCARD_VRS:
         return any(wildcard(one.strip()).fullmatch(v.strip()) for one in keys for v in present)
     return any(one.strip() == value.strip() for one in keys for value in present)
+
+
+def name_resembles(key: str, values: Sequence[str]) -> bool:
+    """Tell whether every word of the key begins a word of one of the names.
+
+    Case, accents and order do not matter (fuzzy semantic matching, PS3.4 Section C.2.2.2.1.1,
+    which leaves the rules to the SCP).
+
+    Examples
+    --------
+    >>> name_resembles("zoe mull", ["Müller-Lang^Zoë"]), name_resembles("zo x", ["Müller^Zoë"])
+    (True, False)
+    """
+    words = name_words(key)
+    return any(
+        all(any(one.startswith(word) for one in name_words(value)) for word in words)
+        for value in values
+        if value
+    )
+
+
+def name_words(name: str) -> list[str]:
+    """Take a name apart into folded words; wildcards say nothing where every end is open."""
+    return [word for word in _WORDS.split(fold(name)) if word]
 
 
 def dataset_matches(keys: Dataset, item: Dataset) -> bool:
@@ -130,6 +155,7 @@ def text(value: object) -> str:
     return str(value)
 
 
+_WORDS: Final = re.compile(r"[\s^=,.*?\\-]+")
 _START: Final = frozenset({"ScheduledProcedureStepStartDate", "ScheduledProcedureStepStartTime"})
 
 _FORMS: Final[Mapping[str, re.Pattern[str]]] = {

@@ -106,17 +106,18 @@ async def test_no_results_is_no_content(service: Service) -> None:
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-@pytest.mark.standard("PS3.18 8.3.4.2")
+@pytest.mark.standard("PS3.18 8.3.4.5")
 async def test_what_is_not_supported_is_warned_of_and_ignored(service: Service) -> None:
     await service.hold(an_instance())
 
     answer = await service.client().get(
-        "/studies", params={"fuzzymatching": "true", "NoSuchKeyword": "x", "SliceThickness": "1"}
+        "/studies",
+        params={"emptyvaluematching": "true", "NoSuchKeyword": "x", "SliceThickness": "1"},
     )
 
     assert len(answer.json()) == 1
     warning = answer.headers["warning"]
-    assert warning.startswith(f"299 {service.base}: The fuzzymatching parameter is not supported.")
+    assert warning.startswith(f"299 {service.base}: The emptyvaluematching parameter is not ")
     assert "NoSuchKeyword" in warning
     assert "SliceThickness" in warning
 
@@ -264,3 +265,108 @@ async def test_studies_without_objects_here_do_not_stand_in_the_way(
 
     assert answer.status_code == 200
     assert [value(row, "0020000D") for row in answer.json()] == [ds.StudyInstanceUID]
+
+
+FUZZY = {
+    "mueller": 0, "müller": 2, "MULLER": 2, "zoe": 1, "Zoë Mül": 1, "lang zo": 1, "ull": 0,
+    "Muller^Zoe": 1, "müller-lang": 1, "x": 0, "mul*": 2,
+}  # fmt: skip
+
+
+@pytest.mark.standard("PS3.18 8.3.4.2")
+async def test_names_match_fuzzily_by_how_their_words_begin(service: Service) -> None:
+    one = an_instance(patient_name="Müller Lang^Zoë", patient_id="9000000009")
+    two = an_instance(patient_name="Mullerova^Eva", patient_id="9000000017")
+    one.ReferringPhysicianName, two.ReferringPhysicianName = "Müller Lang^Zoë", "Mullerova^Eva"
+    for ds in (one, two):
+        ds.SpecificCharacterSet = "ISO_IR 192"
+    await service.hold(one, two)
+    client = service.client()
+
+    for keyword in ("PatientName", "ReferringPhysicianName"):
+        for key, count in FUZZY.items():
+            answer = await client.get("/studies", params={keyword: key, "fuzzymatching": "true"})
+            found = answer.json() if answer.content else []
+            assert len(found) == count, (keyword, key)
+            assert "warning" not in answer.headers
+    literal = await client.get("/studies", params={"PatientName": "zoe", "fuzzymatching": "false"})
+    assert literal.status_code == 204
+
+
+@pytest.mark.standard("PS3.18 8.3.4.4")
+async def test_how_many_there_are_in_all_is_told_where_it_is_known_or_asked_for(
+    service: Service,
+) -> None:
+    studies = [an_instance(study_date=f"202603{day}") for day in range(10, 17)]
+    await service.hold(*studies, *a_series(3))
+    client = service.client()
+    exact = {"Prefer": "respond-async, count=exact"}
+    query = "StudyDate=20260310-20260316&limit=3"
+
+    page = await client.get(f"/studies?{query}")
+    counted = await client.get(f"/studies?{query}", headers=exact)
+    last = await client.get(f"/studies?{query}&offset=6")
+    none = await client.get("/studies?StudyDate=19990101")
+    series = await client.get("/series?limit=1", headers=exact)
+    images = await client.get("/instances?limit=1", headers=exact)
+
+    assert len(page.json()) == len(counted.json()) == 3
+    assert "additional results" in page.headers["warning"]
+    assert "x-total-count" not in page.headers
+    assert counted.headers["x-total-count"] == "8"
+    assert counted.headers["preference-applied"] == "count=exact"
+    assert (len(last.json()), last.headers["x-total-count"]) == (2, "8")
+    assert (none.status_code, none.headers["x-total-count"]) == (204, "0")
+    assert series.headers["x-total-count"] == "8"
+    assert images.headers["x-total-count"] == "10"
+
+
+@pytest.mark.standard("PS3.18 10.6.3.3")
+async def test_all_other_attributes_of_the_level_come_when_asked_for(service: Service) -> None:
+    ds = an_instance()
+    ds.PatientAge, ds.ProtocolName, ds.SliceThickness = "056Y", "Head", "1.5"
+    await service.hold(ds)
+    client = service.client()
+    study = f"/studies/{ds.StudyInstanceUID}"
+
+    async def tags(address: str) -> list[str]:
+        (row,) = (await client.get(address)).json()
+        assert list(row) == sorted(row), "in order of their tags"
+        assert "00081190" in row
+        return list(row)
+
+    age, protocol, thickness, pixels = "00101010", "00181030", "00180050", "7FE00010"
+    assert age not in await tags("/studies")
+    assert age in await tags("/studies?includefield=PatientAge")
+    assert {age} == {age, protocol, thickness} & {*await tags("/studies?includefield=all")}
+    assert {protocol} == {age, protocol, thickness} & {
+        *await tags(f"{study}/series?includefield=all")
+    }
+    assert {age, protocol} == (
+        {age, protocol, thickness}
+        & {*await tags("/series?includefield=00101010,00181030,00180050")}
+    )
+    whole = {*await tags(f"{study}/instances?includefield=all")}
+    assert {age, protocol, thickness} <= whole
+    assert pixels not in whole
+
+
+@pytest.mark.standard("PS3.18 10.6.3.3")
+async def test_instances_have_the_attributes_of_what_the_address_does_not_name(
+    service: Service,
+) -> None:
+    ds = an_instance(description="CT Head")
+    await service.hold(ds)
+    client = service.client()
+    study = f"/studies/{ds.StudyInstanceUID}"
+    study_description, series_description = "00081030", "0008103E"
+
+    everywhere = (await client.get("/instances")).json()[0]
+    of_study = (await client.get(f"{study}/instances")).json()[0]
+    of_series = (await client.get(f"{study}/series/{ds.SeriesInstanceUID}/instances")).json()[0]
+
+    assert {study_description, series_description} <= everywhere.keys()
+    assert series_description in of_study
+    assert study_description not in of_study
+    assert series_description not in of_series
+    assert all("00080018" in row for row in (everywhere, of_study, of_series))
