@@ -11,7 +11,8 @@ References
 """
 
 import hashlib
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 import orjson
 from pydicom import config
@@ -23,6 +24,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database, Texts
 from fhir_server.search import query
+from fhir_server.search.query import Query
 from fhir_server.search.stored import Stored
 from fhir_server.store.unit_of_work import Work
 from resources import codes
@@ -57,35 +59,53 @@ class Kept(NamedTuple):
 
 
 async def find(work: Work, uid: str) -> tuple[Stored, Kept]:
-    """Find the Task of a UPS, as far as the asker may see it, and what is kept beside it.
+    """Find the Task of a UPS that is to be changed, and what is kept beside it.
 
     Raises
     ------
     NotFound
-        There is none of this UID.
+        There is none of this UID, or none that the asker may see.
     """
-    rows = await work.rows(BY_UID, (uid,))
-    if rows:
-        kept = _read(rows[0])
-        stored = await work.read("Task", kept.task)
-    else:
-        stored = await _unknown(work, uid)
-        kept = Kept(uid, stored.id, Dataset())
-    if not ups.is_one(stored.json) or ups.uid_of(stored.json) != uid:
+    kept = await _named(uid, work.rows, work.search)
+    return _checked(await work.read("Task", kept.task), kept)
+
+
+async def look(bridge: Bridge, context: RequestContext, uid: str) -> tuple[Stored, Kept]:
+    """Find the Task of a UPS that is only looked at.
+
+    Raises
+    ------
+    NotFound
+        As `find`.
+    """
+
+    async def search(asked: Query) -> list[Stored]:
+        return list((await bridge.store.search(context, asked)).matches)
+
+    kept = await _named(uid, bridge.database.run, search)
+    return _checked(await bridge.store.read(context, "Task", kept.task), kept)
+
+
+async def _named(
+    uid: str,
+    rows: Callable[[str, Sequence[Any]], Awaitable[Sequence[Any]]],
+    search: Callable[[Query], Awaitable[list[Stored]]],
+) -> Kept:
+    """Tell which Task a UID means: one that is kept, has this UID, or that it was made of."""
+    if found := await rows(BY_UID, (uid,)):
+        return _read(found[0])
+    pairs = [("identifier", f"{codes.DICOM_UID}|urn:oid:{uid}")]
+    tasks = await search(query.parse("Task", pairs, strict=True))
+    id = tasks[0].id if len(tasks) == 1 else ups.id_of(uid)
+    if len(tasks) > 1 or id is None:
+        raise NotFound("There is no such UPS")
+    return Kept(uid, id, Dataset())
+
+
+def _checked(stored: Stored, kept: Kept) -> tuple[Stored, Kept]:
+    if not ups.is_one(stored.json) or ups.uid_of(stored.json) != kept.uid:
         raise NotFound("There is no such UPS")
     return stored, kept
-
-
-async def _unknown(work: Work, uid: str) -> Stored:
-    """Find a Task of which nothing is kept: it has this UID, or the UID was made of its id."""
-    asked = query.parse("Task", [("identifier", f"{codes.DICOM_UID}|urn:oid:{uid}")], strict=True)
-    found = await work.search(asked)
-    if len(found) == 1:
-        return await work.read("Task", found[0].id)
-    id = ups.id_of(uid)
-    if found or id is None:
-        raise NotFound("There is no such UPS")
-    return await work.read("Task", id)
 
 
 async def beside(database: Database, tasks: list[str]) -> dict[str, Kept]:

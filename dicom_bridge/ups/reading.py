@@ -37,8 +37,7 @@ async def retrieve(bridge: Bridge, context: RequestContext, uid: str) -> Dataset
     NotFound
         There is none, or none that the asker may see.
     """
-    async with bridge.store.begin(context) as work:
-        task, kept = await keeping.find(work, uid)
+    task, kept = await keeping.look(bridge, context, uid)
     (item,) = await items(bridge, context, [task], {task.id: kept})
     return ups.written(item)
 

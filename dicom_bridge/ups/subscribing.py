@@ -175,7 +175,7 @@ async def subscribe(
             work.add(PUT, (ae, organization, "", "on", kept, context.instant))
             await _open(work, ae, [""])
             return statuses.SUCCESS
-        task, _ = await keeping.find(work, uid)
+        task, _ = await keeping.look(bridge, context, uid)
         if len(rows) >= MOST_STEPS and task.id not in rows:
             raise Exhausted(f"An AE subscribes to {MOST_STEPS} steps at most: subscribe to all")
         work.add(PUT, (ae, organization, task.id, "on", b"", context.instant))
@@ -194,7 +194,7 @@ async def unsubscribe(bridge: Bridge, context: RequestContext, uid: str, ae: str
             work.add(DROP_ALL, (ae, organization))
             await _open(work, ae, [])
             return statuses.SUCCESS
-        task, _ = await keeping.find(work, uid)
+        task, _ = await keeping.look(bridge, context, uid)
         if "" in rows:
             work.add(PUT, (ae, organization, task.id, "off", b"", context.instant))
             return statuses.SUCCESS
