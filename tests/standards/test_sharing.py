@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -388,3 +389,31 @@ async def test_what_is_shared_is_read_in_a_transaction_too(house: Store) -> None
         assert (await work.read("Observation", GIVER)).id == GIVER
         with pytest.raises(NotFound):
             await work.read("Observation", THIRD)
+
+
+async def test_of_studies_from_before_it_is_known_who_made_them(
+    house: Store, database: Database
+) -> None:
+    """The migration says of each version what is said of a new one."""
+    migration = import_module("fhir_server.store.migrations.versions.0048_sharing")
+    elsewhere = a_study("elsewhere", GIVER)
+    elsewhere["series"][0]["performer"][0]["actor"] = {
+        "reference": "https://elsewhere.example/fhir/Organization/giver"
+    }
+    unsaid = a_study("unsaid", GIVER)
+    del unsaid["series"][0]["performer"]
+    both = a_study("both", GIVER, THIRD)
+    both["series"][0]["performer"].append({"actor": {"display": "a radiographer"}})
+    await write(house, by(GIVER), both, elsewhere, unsaid, a_study("none", None), a_study("empty"))
+    await write(house, by(GIVER), a_study("both", GIVER) | {"_if_match": 1})
+    async with house.begin(by(GIVER)) as work:
+        await work.delete("ImagingStudy", "none")
+    told = "select id, organization from maker order by 1, 2"
+    before = await database.run(told)
+    await database.run("delete from maker")
+
+    await database.run(migration.MAKERS)
+
+    assert await database.run(told) == before
+    assert ("both", THIRD) in before
+    assert ("none", "") in before
