@@ -181,6 +181,7 @@ async def _get(http: httpx.AsyncClient, endpoint: Endpoint, address: str) -> tup
             "Host": parts.netloc,
             "Accept": "application/jwk-set+json, application/json",
             "Accept-Encoding": "identity",
+            "User-Agent": "Isocentre",
         },
         extensions={"sni_hostname": endpoint.host} if named else None,
     ) as response:
