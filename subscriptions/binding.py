@@ -19,7 +19,7 @@ from fhir_server.search.query import parse
 from fhir_server.store.store import Store
 from resources.errors import Conflict, NotFound
 from subscriptions import events
-from subscriptions.channels.websocket import digest_of
+from subscriptions.channels.sockets import digest_of
 
 LONGEST_SECONDS: Final = 3600
 MOST: Final = 100

@@ -15,30 +15,38 @@ References
 """
 
 import asyncio
-import contextlib
-import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
-import psycopg
 from starlette.types import Receive, Scope, Send
 
 from fhir_server.access.withdrawn import Withdrawn
 from fhir_server.context import now
-from fhir_server.postgres.database import Database, Texts
+from fhir_server.postgres.database import Database
 from fhir_server.store.store import Store
 from resources.errors import Refusal
 from subscriptions import events as happened
 from subscriptions import notifications
+from subscriptions.channels.sockets import (
+    AGAIN_LATER,
+    POLICY,
+    TOKEN_ENDED,
+    TOO_LONG,
+    Binding,
+    Socket,
+    Token,
+    digest_of,
+    token_in,
+)
+from subscriptions.channels.waking import AGAIN_SECONDS, Waking
 from subscriptions.events import Subscriber
 
 PATH: Final = "/$subscriptions"
 """Below the FHIR base."""
 
-BIND: Final = "bind-with-token"
 LONGEST: Final = 1024
 """Characters of what a client says."""
 BIND_SECONDS: Final = 15.0
@@ -47,21 +55,11 @@ MOST_SOCKETS: Final = 2000
 MOST_OF_A_TOKEN: Final = 5
 MOST_OF_AN_ORGANIZATION: Final = 500
 MOST_BINDINGS: Final = 500
-LOOK_SECONDS: Final = 0.25
-"""So often tokens, and heartbeats that are due, are looked at."""
-POLL_SECONDS: Final = 2.0
-"""So often events are looked for without a notice."""
-AGAIN_SECONDS: Final = 1.0
-TIMEOUT_STATUS: Final = 408
-
-NORMAL, POLICY, TOO_LONG, AGAIN_LATER, TOKEN_ENDED = 1000, 1008, 1009, 1013, 4401
-"""RFC 6455 Section 7.4; 4401 is ours, as HTTP's 401."""
 
 TOKEN: Final = """
 select subscriptions, withdrawable, expires, coalesce(principal::json->>1, '')
 from websocket_token where digest = $1
 """
-EVENTS: Final = "select id, events from subscription where id = any($1::text[])"
 TAKEN: Final = """
 update subscription set delivered = greatest(delivered, $2), last_sent = $3, last_error = null
 where id = $1
@@ -71,55 +69,6 @@ Count = Callable[[str, int, float], None]
 Allows = Callable[[str], Awaitable[bool]]
 
 _log = logging.getLogger(__name__)
-
-
-class Token(NamedTuple):
-    """What a binding token stands for. `expires` is in microseconds since 1970 UTC."""
-
-    digest: str
-    subscriptions: list[str]
-    withdrawable: list[str]
-    expires: int
-    organization: str = ""
-
-
-class Binding:
-    """One subscription on one socket, and up to which event it was sent."""
-
-    def __init__(self, token: Token, sent: int) -> None:
-        self.token = token
-        self.sent = sent
-        self.last = time.monotonic()
-        self.heartbeat: int | None = None
-
-    def is_idle(self) -> bool:
-        """Say whether a heartbeat is due."""
-        return self.heartbeat is not None and self.last + self.heartbeat <= time.monotonic()
-
-
-class Socket:
-    """One connection."""
-
-    def __init__(self, send: Send) -> None:
-        self.send = send
-        self.bindings: dict[str, Binding] = {}
-        self.woken = asyncio.Event()
-        self.closed: int | None = None
-        self.reason = ""
-
-    def tokens(self) -> set[str]:
-        """The digests of the tokens it is bound with."""
-        return {binding.token.digest for binding in self.bindings.values()}
-
-    def is_of(self, organization: str) -> bool:
-        """Say whether it is bound for an organisation."""
-        return any(one.token.organization == organization for one in self.bindings.values())
-
-    def close(self, code: int, reason: str = "") -> None:
-        """Have it closed by who sends on it."""
-        if self.closed is None:
-            self.closed, self.reason = code, reason
-            self.woken.set()
 
 
 class Sockets:
@@ -154,7 +103,7 @@ class Sockets:
         self._count = count
         self._most = most
         self._sockets: set[Socket] = set()
-        self._noticed = asyncio.Event()
+        self._waking = Waking(database, self._sockets, self._has_ended)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until it ends."""
@@ -189,14 +138,7 @@ class Sockets:
 
     async def follow(self) -> None:
         """Wake the sockets that there is something for, until cancelled."""
-        tasks = [asyncio.create_task(each()) for each in (self._listen, self._wake, self._watch)]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    # --- one socket -----------------------------------------------------------------------------
+        await self._waking.run()
 
     async def _hear(self, socket: Socket, receive: Receive) -> None:
         """Take what the client says: tokens, and nothing else."""
@@ -213,7 +155,7 @@ class Sockets:
             text = message.get("text")
             if text is None or len(text) > LONGEST:
                 socket.close(POLICY if text is None else TOO_LONG)
-            elif (token := _token(text)) is None:
+            elif (token := token_in(text)) is None:
                 socket.close(POLICY)
             else:
                 await self._bind(socket, token)
@@ -309,71 +251,8 @@ class Sockets:
         if events:
             self._count("websocket:lag", 200, (now() - events[0].instant) / 1_000_000)
 
-    # --- all sockets ----------------------------------------------------------------------------
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                connection = await psycopg.AsyncConnection.connect(
-                    self._database.url, autocommit=True
-                )
-                async with connection:
-                    await connection.execute("listen subscription_events")
-                    async for _ in connection.notifies():
-                        self._noticed.set()
-            except psycopg.Error:
-                await asyncio.sleep(AGAIN_SECONDS)
-
-    async def _wake(self) -> None:
-        """Ask once, for all sockets, which subscriptions have new events."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._noticed.wait(), POLL_SECONDS)
-            self._noticed.clear()
-            ids = {id for socket in self._sockets for id in socket.bindings}
-            if not ids:
-                continue
-            try:
-                rows = await self._database.run(EVENTS, (Texts(sorted(ids)),))
-            except Refusal:
-                await asyncio.sleep(AGAIN_SECONDS)
-                continue
-            counts: dict[str, int] = dict(rows)
-            for socket in self._sockets:
-                for id, binding in socket.bindings.items():
-                    if counts.get(id, binding.sent + 1) > binding.sent:
-                        socket.woken.set()
-
-    async def _watch(self) -> None:
-        """Close sockets whose token has ended, and wake those to which a heartbeat is due."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            for socket in self._sockets:
-                if any(self._has_ended(each.token) for each in socket.bindings.values()):
-                    socket.close(TOKEN_ENDED)
-                elif any(each.is_idle() for each in socket.bindings.values()):
-                    socket.woken.set()
-
     def _has_ended(self, token: Token) -> bool:
         return token.expires <= now() or self._withdrawn.has(*token.withdrawable)
-
-
-def digest_of(token: str) -> str:
-    """Give what is kept of a binding token."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _token(text: str) -> str | None:
-    """Read what binds, in either of its spellings.
-
-    Examples
-    --------
-    >>> _token("bind-with-token abc"), _token("bind-with-token: abc"), _token("bind abc")
-    ('abc', 'abc', None)
-    """
-    word, _, token = text.strip().partition(" ")
-    token = token.strip()
-    return token if word.removesuffix(":") == BIND and token and " " not in token else None
 
 
 async def _upgrade(send: Send) -> None:
