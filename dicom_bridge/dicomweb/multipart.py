@@ -18,8 +18,8 @@ from typing import Final, NamedTuple
 
 from resources.errors import Invalid, TooLarge
 
-BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
-"""RFC 2046: 1 to 70 characters, not ending with a space."""
+BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,99}[0-9A-Za-z'()+_,./:=?-]")
+"""RFC 2046: 1 to 70 characters, not ending with a space; Orthanc sends 73, so a few more do too."""
 
 
 _PADDING: Final = 128

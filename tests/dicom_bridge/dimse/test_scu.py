@@ -1,11 +1,7 @@
 """What we ask of peers: of an archive on pynetdicom, of DCMTK's and of Orthanc."""
 
-import contextlib
 import json
-import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +23,7 @@ from resources.errors import Exhausted, Invalid, NotFound
 from tests.dicom_bridge.build import a_series, an_instance, part10
 from tests.dicom_bridge.conftest import Archive, found
 from tests.dicom_bridge.dimse.test_find import hold
+from tests.dicom_bridge.orthanc import answers, running, studies
 from tests.flows.installation import free_port
 
 pytestmark = pytest.mark.anyio
@@ -151,15 +148,6 @@ def test_a_key_that_is_no_attribute_is_refused(pair: str) -> None:
         scu.keys_of([pair])
 
 
-def answers(port: int, seconds: float = 30.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return True
-        time.sleep(0.05)
-    return False
-
-
 @pytest.fixture
 def dcmqrscp(archive: Archive, dcmtk: str, tmp_path: Path) -> Iterator[Peer]:
     """DCMTK's archive, which knows us as `ISOCENTRE` at our port."""
@@ -217,24 +205,9 @@ async def test_dcmtks_archive_is_asked_takes_a_study_and_gives_one_back(
 @pytest.fixture
 def orthanc(archive: Archive, tmp_path: Path) -> Iterator[tuple[Peer, str]]:
     """Orthanc, which knows us as `ISOCENTRE`; its peer, and its own address."""
-    program = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/sbin")
-    if program is None:
-        pytest.skip("Orthanc is not installed")
-    port, web = free_port(), free_port()
-    config = tmp_path / "orthanc.json"
-    config.write_text(json.dumps({
-        "StorageDirectory": str(tmp_path / "orthanc"), "DicomAet": "ORTHANC", "DicomPort": port,
-        "HttpPort": web, "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
-        "DicomCheckCalledAet": True, "DicomAlwaysAllowMove": True, "Plugins": [],
-        "DicomModalities": {"ours": ["ISOCENTRE", "127.0.0.1", archive.port]},
-    }))  # fmt: skip
-    with (tmp_path / "orthanc.log").open("wb") as log:
-        process = subprocess.Popen([program, str(config)], stdout=log, stderr=log)
-        assert answers(port)
-        assert answers(web)
-        yield Peer("ORTHANC", "127.0.0.1", port, "lead"), f"http://127.0.0.1:{web}"
-        process.terminate()
-        process.wait(20)
+    ours = {"ours": ["ISOCENTRE", "127.0.0.1", archive.port]}
+    with running(tmp_path, DicomModalities=ours) as (port, address):
+        yield Peer("ORTHANC", "127.0.0.1", port, "lead"), address
 
 
 @pytest.mark.peer
@@ -264,11 +237,3 @@ async def test_orthanc_receives_and_sends_is_asked_and_asks(
         assert len((await web.get(f"/queries/{asked['ID']}/answers")).json()) == 1
         stored = await web.post("/modalities/ours/store", json=await studies(web, theirs))
         assert stored.json()["FailedInstancesCount"] == 0
-
-
-async def studies(web: Any, study: list[Dataset]) -> list[str]:
-    """Orthanc's id of a study."""
-    keys = {"StudyInstanceUID": str(study[0].StudyInstanceUID)}
-    found = await web.post("/tools/find", json={"Level": "Study", "Query": keys})
-    ids: list[str] = found.json()
-    return ids
