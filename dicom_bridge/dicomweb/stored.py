@@ -19,6 +19,7 @@ ATTRIBUTE: Final[dict[str, tuple[str, str]]] = {
     "RetrieveURL":              ("00081190", "UR"),
     "FailedSOPSequence":        ("00081198", "SQ"),
     "ReferencedSOPSequence":    ("00081199", "SQ"),
+    "OtherFailuresSequence":    ("0008119A", "SQ"),
     "ReferencedSOPClassUID":    ("00081150", "UI"),
     "ReferencedSOPInstanceUID": ("00081155", "UI"),
     "FailureReason":            ("00081197", "US"),
@@ -72,12 +73,8 @@ def answer(base: str, report: Report, study_uid: str | None) -> Response:
     studies = [study_uid] if study_uid else report.studies
     if len(studies) == 1:
         _put(module, "RetrieveURL", f"{base}/studies/{studies[0]}")
-    if report.failed:
-        _put(
-            module,
-            "FailedSOPSequence",
-            *(_failed(named, reason) for named, reason in report.failed),
-        )
+    for keyword, failures_of in _told(report.failed):
+        _put(module, keyword, *(_failed(named, reason) for named, reason in failures_of))
     if report.stored:
         _put(module, "ReferencedSOPSequence", *(_stored(base, one) for one in report.stored))
     headers = {"Cache-Control": "no-store"}
@@ -94,8 +91,18 @@ def _stored(base: str, one: Instance) -> dict[str, Any]:
     return item
 
 
+Failures = list[tuple[Named, int]]
+
+
+def _told(failed: Failures) -> list[tuple[str, Failures]]:
+    """Share failures out: what could not even be read is of no SOP Instance that has a name."""
+    known = [each for each in failed if any(each[0])]
+    other = [each for each in failed if not any(each[0])]
+    both = (("FailedSOPSequence", known), ("OtherFailuresSequence", other))
+    return [(keyword, some) for keyword, some in both if some]
+
+
 def _failed(named: Named, reason: int) -> dict[str, Any]:
-    """An instance that could not even be read has a reason and no UIDs."""
     item = _reference(named)
     _put(item, "FailureReason", reason)
     return item

@@ -1,8 +1,9 @@
 """STOW-RS: store instances.
 
 The payload is read as it comes: each part goes to disk while it is hashed, and is taken in by
-`ingest.receive` like an instance of any other origin. When the request ends, the studies it
-touched are settled, so that whoever reads the answer can read the ImagingStudy.
+`ingest.receive` like an instance of any other origin. Metadata with bulk data beside it is made
+into instances first (`metadata`). When the request ends, the studies it touched are settled, so
+that whoever reads the answer can read the ImagingStudy.
 
 References
 ----------
@@ -18,9 +19,10 @@ from typing import Final
 from starlette.responses import Response
 
 from dicom_bridge import failures, ingest
-from dicom_bridge.dicomweb import accept, multipart, stored
+from dicom_bridge.dicomweb import accept, metadata, multipart, stored
 from dicom_bridge.dicomweb.accept import MediaRange
 from dicom_bridge.dicomweb.exchange import Call
+from dicom_bridge.dicomweb.metadata import Pieces
 from dicom_bridge.dicomweb.multipart import Begin, End
 from dicom_bridge.dicomweb.problems import NotAcceptable, UnsupportedMedia
 from dicom_bridge.dicomweb.stored import Named, Report
@@ -31,6 +33,8 @@ from resources.errors import Conflict, Invalid, Refusal, TooLarge, Unsupported
 AT_ONCE: Final = 8
 """Instances of one request that are taken in while the next ones are read."""
 
+NAMELESS: Final = Named()
+
 
 @dataclass(slots=True)
 class Part:
@@ -39,6 +43,8 @@ class Part:
     spool: Spool
     refusal: Refusal | None = None
     """What is wrong with it already."""
+    name: Named = NAMELESS
+    """What it says it is, where there is no file that could."""
 
     def write(self, chunk: bytes) -> None:
         """Write on, unless it is known to be of no use."""
@@ -61,7 +67,7 @@ class Part:
     def named(self) -> Named:
         """What the file meta information says it is."""
         meta = self.spool.meta
-        return Named(meta.sop_class, meta.sop_uid) if meta else Named()
+        return Named(meta.sop_class, meta.sop_uid) if meta else self.name
 
 
 async def store(call: Call) -> Response:
@@ -75,7 +81,9 @@ async def store(call: Call) -> Response:
     gate.reach(call.context, "c", "ImagingStudy")
     intake = _Intake(call, study_uid)
     try:
-        if media.type == accept.RELATED:
+        if accept.DICOM_JSON in {media.type, media.part}:
+            await _read_pieces(call, media, intake)
+        elif media.type == accept.RELATED:
             await _read_parts(call, media, intake)
         else:
             await _read_one(call, intake)
@@ -180,6 +188,44 @@ async def _read_parts(call: Call, media: MediaRange, intake: _Intake) -> None:
             part.spool.discard()
 
 
+async def _read_pieces(call: Call, media: MediaRange, intake: _Intake) -> None:
+    """Read metadata and bulk data, then make of them the instances that they are."""
+    blobs = call.web.bridge.blobs
+    pieces = Pieces(blobs.spool().path.parent)
+    try:
+        if media.type == accept.RELATED:
+            await _sort_parts(call, media, pieces)
+        else:
+            pieces.begin(media, "")
+            async for chunk in _body(call):
+                pieces.write(chunk)
+        loop = asyncio.get_running_loop()
+        for json in await loop.run_in_executor(None, pieces.objects):
+            part = Part(blobs.spool())
+            try:
+                await loop.run_in_executor(None, pieces.compose, json, part.spool)
+            except Refusal as refusal:
+                part.refusal = refusal
+                part.name = metadata.named(json)
+            await intake.begin(part)
+    finally:
+        pieces.close()
+
+
+async def _sort_parts(call: Call, media: MediaRange, pieces: Pieces) -> None:
+    reader = multipart.Reader(media.parameters.get("boundary", ""))
+    async for chunk in _body(call):
+        for event in reader.feed(chunk):
+            if isinstance(event, Begin):
+                kind = event.headers.get("content-type", accept.OCTETS)
+                pieces.begin(accept.media_type(kind), event.headers.get("content-location", ""))
+            elif isinstance(event, End):
+                pieces.end()
+            else:
+                pieces.write(event)
+    reader.close()
+
+
 async def _read_one(call: Call, intake: _Intake) -> None:
     part = Part(call.web.bridge.blobs.spool())
     try:
@@ -218,14 +264,15 @@ def _payload_type(field: str) -> MediaRange:
     Raises
     ------
     UnsupportedMedia
-        Neither multipart/related of application/dicom nor application/dicom itself.
+        Neither application/dicom nor application/dicom+json, alone or in multipart/related.
     """
     try:
         media = accept.media_type(field)
     except Invalid:
         raise UnsupportedMedia("The payload has no media type", "Content-Type") from None
-    if media.type != accept.DICOM and media.part != accept.DICOM:
+    if not {media.type, media.part} & {accept.DICOM, accept.DICOM_JSON}:
         raise UnsupportedMedia(
-            'The payload must be multipart/related; type="application/dicom"', "Content-Type"
+            "The payload is application/dicom or application/dicom+json, or parts of them",
+            "Content-Type",
         )
     return media
