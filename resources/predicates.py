@@ -92,9 +92,12 @@ def covers(period: Element, instant: str) -> bool:
     """
     at = _moment(instant, last=False)
     start, end = period.get("start"), period.get("end")
-    return (start is None or _moment(start, last=False) <= at) and (
-        end is None or at <= _moment(end, last=True)
-    )
+    if start is not None and at < _moment(start, last=False):
+        return False
+    try:
+        return end is None or at <= _moment(end, last=True)
+    except (ValueError, OverflowError):
+        return True  # at the end of the calendar
 
 
 def _moment(date: str, *, last: bool) -> datetime:

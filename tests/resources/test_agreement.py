@@ -59,6 +59,7 @@ def test_affiliations_that_ended_or_belong_to_others_say_nothing() -> None:
         ({"end": "2026-11-24T14:00:00+01:00"}, True),
         ({"start": "2026-11-24T12:00:01Z"}, False),
         ({"end": "2025"}, False),
+        ({"end": "9999"}, True),
     ],
 )
 def test_an_agreement_is_in_force_in_its_period(period: dict[str, str], holds: bool) -> None:
