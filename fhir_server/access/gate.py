@@ -5,8 +5,8 @@ Four questions, in this order, and the first "no" names itself in the refusal an
 1. **scope**: does the token grant this letter on this type?
 2. **patient**: a ``patient/`` scope grants only what is about the patient in the token's context;
 3. **role**: may somebody in this role do it?
-4. **relationship**: has the organisation to do with the patient, or with the resource itself, and
-   is it not withheld from it (`withheld`)?
+4. **relationship**: has the organisation to do with the patient, or with the resource itself, or
+   does, for reading, who created it share it (`sharing`); and is it not withheld (`withheld`)?
 
 `reach` answers the first three and says what the fourth asks of the rows of a query; `permit`
 answers all four for one resource; `narrow` fastens the reach to a query. ``user/`` and
@@ -54,8 +54,8 @@ class Reach(NamedTuple):
     everything
         The system: no row is hidden.
     organization
-        Rows that name this organisation, or whose patient it has to do with; of what is
-        `PERSONAL`, rows of this `party`.
+        Rows that name this organisation, whose patient it has to do with, or whose creator
+        shares with it; of what is `PERSONAL`, rows of this `party`.
     patient
         Only rows about this patient.
     open
