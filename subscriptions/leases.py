@@ -24,11 +24,15 @@ RENEW_SECONDS: Final = 1.5
 SAFE_SECONDS: Final = 0.5
 """So long before a lease ends nothing is begun under it any more."""
 
+HELD: Final = "lease_until > {now} and lease_until <= {now} + {longest}"
+"""A lease that ends later than one can, was taken by a clock that was ahead: it holds nothing."""
+LONGEST: Final = 2 * int(LEASE_SECONDS * 1_000_000)
+
 CLAIM: Final = f"""
 update subscription set lease_until = $2, holder = $3
 where id in (
   select id from subscription
-  where due <= $1 and coalesce(lease_until, 0) < $1
+  where due <= $1 and not coalesce({HELD.format(now="$1", longest=LONGEST)}, false)
     and (channel <> 'websocket' or status = 'requested') and not (organization = any($4::text[]))
     and not (attempts > 0 and organization = any($5::text[]))
   order by attempts > 0, due limit $6 for update skip locked
@@ -45,9 +49,10 @@ update subscription set lease_until = null, holder = '',
 where id = $2 and holder = $1
 """
 RELEASE_ALL: Final = "update subscription set lease_until = null, holder = '' where holder = $1"
-NEXT: Final = """
-select min(greatest(due, coalesce(lease_until, 0))) from subscription
-where due is not null and (channel <> 'websocket' or status = 'requested')
+NEXT: Final = f"""
+select min(case when {HELD.format(now="$1", longest=LONGEST)} then greatest(due, lease_until)
+  else due end)
+from subscription where due is not null and (channel <> 'websocket' or status = 'requested')
 """
 WAITING: Final = f"""
 select {", ".join(f"e.{name}" for name in Event._fields)}
@@ -153,7 +158,7 @@ class Leases:
 
     async def next(self) -> int | None:
         """When something is due next, whoever holds it now."""
-        due: int | None = (await self._database.run(NEXT))[0][0]
+        due: int | None = (await self._database.run(NEXT, (now(),)))[0][0]
         return due
 
     async def waiting(self, id: str, number: int, most: int) -> list[Event]:
