@@ -38,9 +38,6 @@ OURSELVES: Final = Principal.system("acknowledgement")
 AT_ONCE: Final = 200
 """Tasks looked at by one search."""
 
-FAIL_SAFE: Final = f"{codes.BASE}/CodeSystem/role|fail-safe"
-"""PractitionerRole.code of who sees to it that reports are acknowledged."""
-
 
 class Escalation:
     """The duty.
@@ -168,9 +165,7 @@ class Escalation:
         reporting = await recipients.organization(
             work, local(task["requester"]["reference"], self._base), self._base
         )
-        asked = [("organization", reporting), ("role", FAIL_SAFE), ("active", "true")]
-        officers = await work.search(parse("PractitionerRole", asked, strict=True))
-        return min((one.reference for one in officers), default=reporting)
+        return await recipients.fail_safe(work, reporting)
 
 
 def _due(instant: int, cursor: str) -> Any:

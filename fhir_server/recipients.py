@@ -29,6 +29,9 @@ WITHDRAWN: Final = "entered-in-error"
 TAKE_REPORTS: Final = ("Organization/", "PractitionerRole/", "CareTeam/")
 """Who can be asked to acknowledge: somebody for whom an organisation answers."""
 
+FAIL_SAFE: Final = f"{codes.BASE}/CodeSystem/role|fail-safe"
+"""PractitionerRole.code of who sees to it that reports are acknowledged."""
+
 
 async def of_reports(
     work: Work, state: RequestState, written: Sequence[Write], base: str
@@ -72,6 +75,37 @@ async def _of_report(
     chosen = [one for one in dict.fromkeys(references) if one.startswith(TAKE_REPORTS)]
     practice = await _practice(work, state, chosen, base)
     return tuple(dict.fromkeys([*chosen, *practice]))
+
+
+async def unrequested(
+    work: Work, state: RequestState, of: Held, written: Sequence[Write], base: str
+) -> tuple[str, ...]:
+    """Whom a report is for that no request asks for (`fhir_server.unrequested`): never nobody."""
+    asked = [local(one, base) for one in elements.references(of.json.get("basedOn"))]
+    shown = [local(one, base) for one in elements.references(of.json.get("imagingStudy"))]
+    named: list[Json] = [
+        (await read(work, name)).get(member, {})
+        for names, type, member in (
+            (asked, "ServiceRequest", "requester"),
+            (shown, "ImagingStudy", "referrer"),
+        )
+        for name in names
+        if name.startswith(f"{type}/")
+    ]
+    named += [*_copies(of.json), *await _reviewers(work, state, of, written, base)]
+    references = [local(one, base) for one in elements.references(named)]
+    chosen = [one for one in dict.fromkeys(references) if one.startswith(TAKE_REPORTS)]
+    chosen += await _practice(work, state, chosen, base)
+    if chosen or state.lead is None:
+        return tuple(dict.fromkeys(chosen))
+    return (await fail_safe(work, state.lead),)
+
+
+async def fail_safe(work: Work, place: str) -> str:
+    """Who sees to it that what an organisation reports is acknowledged: it, if nobody else."""
+    asked = [("organization", place), ("role", FAIL_SAFE), ("active", "true")]
+    officers = await work.search(parse("PractitionerRole", asked, strict=True))
+    return min((one.reference for one in officers), default=place)
 
 
 def _copies(of: Json) -> Iterable[Json]:

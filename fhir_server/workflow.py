@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from fhir_server import delegation, own_parameters, recipients, reporting
+from fhir_server import delegation, own_parameters, recipients, reporting, unrequested
 from fhir_server.access import withdrawn
 from fhir_server.acts import Recorder
 from fhir_server.context import RequestContext
@@ -144,7 +144,7 @@ class Workflow:
         requests = {id for write in written for id in self._requests(write)}
         requests |= {id for root in roots for id in self._asked_for(root.json)}
         reports = [write for write in written if _reports_a_study(write)]
-        if not requests and not reports:
+        if not (requests or reports or roots or any(map(unrequested.is_issued, written))):
             return
         asked = [
             await work.read("ServiceRequest", id, lock=not work.is_new(f"ServiceRequest/{id}"))
@@ -166,6 +166,8 @@ class Workflow:
         after: list[Stored] = [*reissued]
         for stored in asked:
             after += await self._reconcile(work, stored, known)
+        for write in filter(unrequested.is_issued, known):
+            after += await self._ask_alone(work, write, known)
         for name in sorted(studies):
             await self._mark_reported(work, held[name], reports)
         await self._recorder.record(work, written, held, after)
@@ -287,6 +289,13 @@ class Workflow:
             await self._write(work, one, known)
             for one in pathway.reconcile(actions, terms, state, instant)
         ]
+
+    async def _ask_alone(self, work: Work, write: Write, written: Sequence[Write]) -> list[Stored]:
+        """Have a report acknowledged that no request answers for; what was written for it."""
+        needed, known = await unrequested.asked(
+            work, write, self._pathways, self._policy, written, self._base
+        )
+        return [await self._write(work, one, known) for one in needed]
 
     async def _others(self, work: Work, name: str, written: Sequence[Write]) -> dict[str, Stored]:
         """What is based on a request: what was there, and over it what this work wrote."""
