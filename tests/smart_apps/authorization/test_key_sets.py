@@ -52,7 +52,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def sets(clock: Clock) -> KeySets:
-    return KeySets(Addresses("127.0.0.1"), clock=clock)
+    return KeySets(Addresses("127.0.0.1"), clock=clock, patience=60)
 
 
 def at(url: str) -> Client:
@@ -271,8 +271,8 @@ async def test_over_tls_the_certificate_is_that_of_the_name(tmp_path: Path) -> N
         there.publishes(FIRST)
         other = there.url.replace("keys.example", "other.example")
 
-        assert await kids(KeySets(addresses, trust=trust), there.url) == {FIRST.kid}
+        assert await kids(KeySets(addresses, trust=trust, patience=60), there.url) == {FIRST.kid}
         assert there.asked[0]["Host"].startswith("keys.example:")
-        assert await kids(KeySets(addresses, trust=trust), other) == set()
+        assert await kids(KeySets(addresses, trust=trust, patience=60), other) == set()
         assert await kids(KeySets(addresses), there.url) == set()
         assert len(there.asked) == 1

@@ -1,11 +1,13 @@
 """A client that publishes its keys gets tokens by them, from a whole server (RFC 7523, SMART)."""
 
+import asyncio
 import base64
 import hmac
 import json
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -14,8 +16,15 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
-from smart_apps import registry
+from fhir_server.access.token import Keys, TokenChecker
+from fhir_server.postgres.database import Database
+from smart_apps import clients, registry
+from smart_apps.authorization.exchange import Asked
+from smart_apps.authorization.key_sets import KeySets
+from smart_apps.authorization.server import SmartServer
+from smart_apps.authorization.tokens import Issuer
 from smart_apps.clients import Client
+from subscriptions.addresses import Addresses
 from tests.smart_apps.authorization.browser import REDIRECT, App, Site, authorized
 from tests.smart_apps.authorization.conftest import EC, PASSWORD, RSA, serving
 from tests.smart_apps.authorization.key_server import KeyServer, published
@@ -188,20 +197,38 @@ def test_keys_that_cannot_be_had_are_a_client_that_cannot_be_known(
     assert ("token refused",) in rows
 
 
-def test_nobody_else_waits_for_a_client_that_is_slow_to_publish(
-    open_site: Site, there: KeyServer, client: str
+@pytest.mark.anyio
+async def test_nobody_else_waits_for_a_client_that_is_slow_to_publish(
+    database: Database, tmp_path: Path, there: KeyServer
 ) -> None:
-    there.go.clear()
-    with ThreadPoolExecutor(60) as pool:
-        slow = [pool.submit(ask, open_site, assertion(open_site, client)) for _ in range(50)]
-        while not there.asked:
-            time.sleep(0.01)
+    here: Any = SimpleNamespace(url="http://127.0.0.1:8000")
+    issuer = Issuer(Keys.load(tmp_path), here.url)
+    sets = KeySets(Addresses("127.0.0.1"), patience=60)
+    server = SmartServer(database, issuer, TokenChecker(issuer.keys, here.url), sets)
+    slow = Client("slow", "jwks", "system/*.rs", "lead", jwks_uri=there.url)
+    keyed = json.dumps({"keys": [EC.as_dict(private=False)]})
+    await clients.add(database, slow)
+    await clients.add(database, Client("quick", "jwks", "system/*.rs", "lead", jwks=keyed))
 
-        other = ask(open_site, assertion(open_site, "backend"))
-        assert other.status_code == 200
-        assert not any(each.done() for each in slow)
-        there.go.set()
-        assert {each.result().status_code for each in slow} == {200}
+    def asks(id: str) -> Asked:
+        fields = {
+            "grant_type": "client_credentials",
+            "scope": "system/Patient.rs",
+            "client_assertion_type": ASSERTION,
+            "client_assertion": assertion(here, id),
+        }
+        return Asked("POST", list(fields.items()), {}, "192.0.2.1")
+
+    there.go.clear()
+    waiting = [asyncio.create_task(server.token(asks("slow"))) for _ in range(60)]
+    while not there.asked:
+        await asyncio.sleep(0.01)
+
+    assert (await server.token(asks("quick"))).status_code == 200
+    assert not any(each.done() for each in waiting)
+    there.go.set()
+    answers = await asyncio.gather(*waiting)
+    assert {answer.status_code for answer in answers} == {200}
     assert len(there.asked) == 1
 
 
