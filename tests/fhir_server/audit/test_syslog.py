@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import datetime
+import os
 import re
+import signal
 import socket
 import ssl
 import threading
@@ -74,7 +76,10 @@ class Repository:
         count = 0
         with line, line.makefile("rb") as stream:
             while length := _length(stream.read):
-                self.messages.append(stream.read(length))
+                message = stream.read(length)
+                if len(message) < length:  # RFC 6587: who broke off in it has not said it
+                    return
+                self.messages.append(message)
                 count += 1
                 if count == self.breaks_after:
                     self.breaks_after = None
@@ -409,3 +414,53 @@ def test_a_server_sends_what_happens_to_the_receiver_that_its_setting_names(
             time.sleep(0.1)
     finally:
         installation.stop()
+
+
+MANY = """
+insert into audit(instant, interaction, outcome, subject, role, origin, request)
+select (extract(epoch from now()) * 1000)::bigint * 1000, 'read', 0, 'Client/x', 'application',
+  '', n::text
+from generate_series(1, {rows}) as n
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_again_and_again_loses_nothing_and_keeps_the_order(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """What is sent twice says so by the id of its event, and by saying the same."""
+    setting = {"ISOCENTRE_SYSLOG": f"tcp://127.0.0.1:{repository.port}"}
+    installation = Installation(tmp_path, "--http-workers", "1", settings=setting)
+
+    def waits(until: Callable[[], bool], pause: float = 0.005) -> None:
+        deadline = time.monotonic() + 120
+        while not until():
+            assert time.monotonic() < deadline, installation.log()[-2000:]
+            time.sleep(pause)
+
+    def in_order() -> list[str]:
+        rows = installation.sql("select instant / 1000, n from audit order by log, xid, n")
+        return [f"{at}-{n}" for at, n in rows]
+
+    try:
+        installation.start()
+        for _ in range(4):
+            waits(lambda: "worker 0" in installation.roles())
+            worker, heard = installation.roles()["worker 0"], len(repository.messages)
+            installation.sql(MANY.format(rows=1500))
+            assert httpx.get(f"{installation.base}/Patient/nobody").status_code == 401
+            waits(lambda heard=heard: len(repository.messages) > heard + 20)  # type: ignore[misc]
+            os.kill(worker, signal.SIGKILL)
+            waits(lambda worker=worker: installation.roles().get("worker 0") not in (worker, None))  # type: ignore[misc]
+        waits(lambda: len(repository.messages) >= 6000)
+        waits(lambda: set(in_order()) <= set(repository.ids()), 1)
+        ids = in_order()
+    finally:
+        installation.stop()
+
+    received = repository.ids()
+    assert received[: len(ids)] == ids
+    said: dict[str, bytes] = {}
+    for message in repository.messages:
+        text = message.partition(b"<?xml")[2]
+        assert said.setdefault(event_id(message), text) == text
