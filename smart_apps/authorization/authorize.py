@@ -10,7 +10,7 @@ Core 1.0 Section 3.1.2.1 (prompt, max_age).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from starlette.responses import Response
@@ -81,6 +81,14 @@ class Step:
     problem: str = ""
 
 
+class Chosen(NamedTuple):
+    """What a person has chosen: a context, in an emergency or not, and the fields that keep it."""
+
+    context: dict[str, Any]
+    wish: Wish | None
+    kept: dict[str, str]
+
+
 class Authorize:
     """The steps, with what they need.
 
@@ -127,32 +135,13 @@ class Authorize:
             return Page(pages.choose_role(form, await asking.roles(self._store, acting)))
         if several:
             form = form._replace(acting=await self._consenting.role_of(user))
-        fields = step.fields or {}
-        context: dict[str, Any] = dict(launch.context) if launch else {}
-        wish: Wish | None = None
-        if "patient" not in context and _wants_patient(asked.scope):
-            if emergency_desk.is_asked_for(user, fields):
-                wished = await self._desk.wish(form, user, fields, asked)
-                if isinstance(wished, emergency_desk.Page):
-                    return Page(*wished)
-                wish = wished
-                context["patient"] = wish.patient
-            elif not await self._may_choose(user, step.patient, asked.origin):
-                prompts.require_page(asked, grant, "interaction_required")
-                return await self._patients(form, user, step, asked.origin)
-            else:
-                context["patient"] = step.patient
-        kept = {"patient": str(context.get("patient", "")), **picking.kept(asked.scope, fields)}
-        if wish is None:
-            picked = await picking.pick(
-                self._store, user, asked.scope, context, fields, asked.origin
-            )
-            if isinstance(picked, picking.Question):
-                prompts.require_page(asked, grant, "interaction_required")
-                return Page(_choice(form, picked, kept))
-            context = picked
+        chosen = await self._chosen(asked, grant, form, user, step, launch)
+        if isinstance(chosen, Page):
+            return chosen
+        context, wish, kept = chosen
         kept |= {ACTING: user.practitioner_role}
-        if fields.get(ACTING, user.practitioner_role) != user.practitioner_role:
+        acted = (step.fields or {}).get(ACTING, user.practitioner_role)
+        if acted != user.practitioner_role:
             step = replace(step, decision="", problem=ANOTHER_ROLE)  # said of another role
         granted = await self._consenting.granted(asked, client, user, signed_in, context)
         if step.decision == "deny":
@@ -164,7 +153,7 @@ class Authorize:
             if asks or not await authorizations.is_remembered(self._database, granted.authorized):
                 prompts.require_page(asked, grant, "consent_required")
                 if wish is not None:
-                    kept = emergency_desk.kept(fields) | {ACTING: user.practitioner_role}
+                    kept = emergency_desk.kept(step.fields or {}) | {ACTING: user.practitioner_role}
                 return Page(await self._consenting.page(form, granted, asked, kept, step.problem))
         if wish is not None:
             granted = await self._desk.opened(granted, asked, wish)
@@ -196,6 +185,40 @@ class Authorize:
         if acting[0].practitioner_role != signed_in.practitioner_role:
             await sign_ins.choose(self._database, cookie, acting[0].practitioner_role)
         return acting[0]
+
+    async def _chosen(
+        self,
+        asked: Asked,
+        grant: Any,
+        form: Form,
+        user: User,
+        step: Step,
+        launch: launches.Launch | None,
+    ) -> Chosen | Page:
+        """Give the context that the tokens are for, or the page on which more of it is chosen."""
+        fields = step.fields or {}
+        context: dict[str, Any] = dict(launch.context) if launch else {}
+        wish: Wish | None = None
+        if "patient" not in context and _wants_patient(asked.scope):
+            if emergency_desk.is_asked_for(user, fields):
+                wished = await self._desk.wish(form, user, fields, asked)
+                if isinstance(wished, emergency_desk.Page):
+                    return Page(*wished)
+                wish = wished
+                context["patient"] = wish.patient
+            elif not await self._may_choose(user, step.patient, asked.origin):
+                prompts.require_page(asked, grant, "interaction_required")
+                return await self._patients(form, user, step, asked.origin)
+            else:
+                context["patient"] = step.patient
+        kept = {"patient": str(context.get("patient", "")), **picking.kept(asked.scope, fields)}
+        if wish is not None:
+            return Chosen(context, wish, kept)
+        picked = await picking.pick(self._store, user, asked.scope, context, fields, asked.origin)
+        if isinstance(picked, picking.Question):
+            prompts.require_page(asked, grant, "interaction_required")
+            return Page(_choice(form, picked, kept))
+        return Chosen(picked, None, kept)
 
     async def _may_choose(self, user: User, patient: str, origin: str) -> bool:
         return bool(patient) and await asking.sees(
