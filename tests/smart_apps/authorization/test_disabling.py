@@ -2,7 +2,10 @@
 
 import asyncio
 import secrets
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -185,3 +188,34 @@ def test_a_change_of_its_registration_does_not_enable_it(site: Site, app: str) -
 
     code = App(site, app).token("none")
     assert code.json()["error"] == "invalid_client"
+
+
+def test_what_is_given_just_as_it_is_disabled_is_worth_nothing_ever(site: Site, app: str) -> None:
+    backend = f"r-{app}"
+
+    async def add(change: Any) -> None:
+        found = await clients.find(change, "backend")
+        await clients.add(change, found._replace(id=backend, epoch=""))
+
+    changed(site, add)
+    given: list[str] = []
+    over = threading.Event()
+
+    def asks() -> None:
+        while not over.is_set():
+            answer = ask(site, assertion(site, backend)).json()
+            given.extend(filter(None, [answer.get("access_token")]))
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(asks) for _ in range(4)]
+        while len(given) < 8:
+            assert not any(each.done() for each in asking)
+            time.sleep(0.005)
+        disable(site, backend)
+        over.set()
+    enable(site, backend)
+
+    assert all(site.soon_refused("Patient/p1", token) for token in given)
+    anew = ask(site, assertion(site, backend)).json()["access_token"]
+    assert site.get("Patient/p1", anew).status_code == 200
+    changed(site, lambda change: registry.remove(change, backend))
