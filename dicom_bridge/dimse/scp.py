@@ -21,10 +21,6 @@ from typing import Any, Final, NamedTuple, cast
 from pydicom import config
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import evt
-from pynetdicom.presentation import build_context
-from pynetdicom.service_class import ServiceClass, StorageServiceClass
-from pynetdicom.service_class_n import UnifiedProcedureStepServiceClass
-from pynetdicom.sop_class import register_uid, uid_to_service_class
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_bridge import counting, ingest, storage, tls
@@ -37,6 +33,7 @@ from dicom_bridge.dimse import (
     mpps,
     reactor,
     retrieve,
+    services,
     store,
     ups,
     ups_events,
@@ -48,6 +45,7 @@ from dicom_bridge.dimse.announcer import Announcer
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.dimse.reporter import Reporter
 from dicom_bridge.dimse.sender import Sender
+from dicom_bridge.dimse.services import Service
 from fhir_server.audit import ledger
 from resources.errors import Refusal
 
@@ -66,26 +64,6 @@ class Port(NamedTuple):
 
     host: str
     number: int
-
-
-class Service(NamedTuple):
-    """SOP classes served by one handler.
-
-    Parameters
-    ----------
-    event
-        pynetdicom's event.
-    handler
-        Called with the event, the bridge and the portal.
-    both_roles
-        The peer may take the SCP role of these classes, to receive what it gets (C-GET).
-    """
-
-    sop_classes: tuple[str, ...]
-    transfer_syntaxes: tuple[str, ...]
-    event: Any
-    handler: Callable[..., Any]
-    both_roles: bool = False
 
 
 def handle_echo(event: Any, bridge: Bridge, portal: Portal) -> int:
@@ -124,9 +102,6 @@ SERVICES: Final[list[Service]] = [
     Service(general_purpose.EVERY, PLAIN, evt.EVT_N_GET, general_purpose.handle_get),
 ]
 """One row a service class: adding one is adding a row."""
-
-ANSWERED: Final = {evt.EVT_C_FIND: "C-FIND", evt.EVT_C_GET: "C-GET", evt.EVT_C_MOVE: "C-MOVE"}
-"""Services that answer a request in many parts, and how they are counted."""
 
 
 async def run_dicom(
@@ -222,7 +197,8 @@ def listen(
     config.settings.writing_validation_mode = config.IGNORE
     ae = ae or _entity(bridge, portal)
     handlers = [
-        (event, _served, [services, bridge, portal]) for event, services in _by_event().items()
+        (event, services.served, [rows, bridge, portal])
+        for event, rows in services.by_event(SERVICES).items()
     ]
     admission = Admission(bridge, portal, anywhere=anywhere)
     over = [(event, _over, [bridge, portal]) for event in (evt.EVT_RELEASED, evt.EVT_ABORTED)]
@@ -245,46 +221,9 @@ def _entity(bridge: Bridge, portal: Portal) -> reactor.ApplicationEntity:
     return ae
 
 
-def _by_event() -> dict[Any, list[Service]]:
-    services: dict[Any, list[Service]] = {}
-    for service in SERVICES:
-        services.setdefault(service.event, []).append(service)
-    return services
-
-
-def _served(event: Any, services: Sequence[Service], bridge: Bridge, portal: Portal) -> Any:
-    """Let the service answer whose SOP class the presentation context names, and count it.
-
-    pynetdicom has one handler a DIMSE message, PS3.4 several services that use it.
-    """
-    sop_class = str(event.context.abstract_syntax)
-    service = next(one for one in services if sop_class in one.sop_classes)
-    answers = service.handler(event, bridge, portal)
-    interaction = ANSWERED.get(service.event)
-    return bridge.counting.answered(interaction, answers) if interaction else answers
-
-
 @functools.cache
 def _contexts() -> reactor.SharedContexts:
-    """The presentation contexts of all services."""
-    contexts = reactor.SharedContexts()
-    for service in SERVICES:
-        for sop_class in service.sop_classes:
-            context = build_context(sop_class, list(service.transfer_syntaxes))
-            if service.both_roles:
-                context.scu_role = context.scp_role = True
-            if service.event is evt.EVT_C_STORE:
-                _register(sop_class, StorageServiceClass)
-            elif sop_class in general_purpose.EVERY:
-                _register(sop_class, UnifiedProcedureStepServiceClass)
-            contexts.append(context)
-    return contexts
-
-
-def _register(sop_class: str, service_class: type[ServiceClass]) -> None:
-    """Let pynetdicom know of classes that it does not, retired ones mostly."""
-    if uid_to_service_class(sop_class) is not service_class:
-        register_uid(sop_class, f"Known_{sop_class.replace('.', '_')}", service_class)
+    return services.contexts_of(SERVICES)
 
 
 def _over(event: Any, bridge: Bridge, portal: Portal) -> None:
