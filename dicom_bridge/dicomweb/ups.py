@@ -20,6 +20,7 @@ from starlette.responses import Response
 from dicom_bridge.dicomweb import accept, problems
 from dicom_bridge.dicomweb.exchange import Call
 from dicom_bridge.dicomweb.problems import NotAcceptable, UnsupportedMedia
+from dicom_bridge.dicomweb.qido import PERSON
 from dicom_bridge.instance import require_uid
 from dicom_bridge.mapping import attributes
 from dicom_bridge.mapping.matching import text, vr_of
@@ -122,6 +123,10 @@ async def search(call: Call) -> Response:
                 unknown.append(name)
             elif value:
                 keys[keyword] = value
+    limits, principal = call.web.checker.limits, call.context.principal
+    asks_for_somebody = bool(PERSON & keys.keys())
+    if asks_for_somebody:
+        limits.check_lookup(principal)
     limit, offset = min(numbers["limit"], MOST_LIMIT), min(numbers["offset"], MOST_OFFSET)
     call.handed_over = True
     found = await reading.search(call.web.bridge, call.context, identifier(keys))
@@ -130,6 +135,8 @@ async def search(call: Call) -> Response:
     if len(found) > offset + limit:
         warnings.append(MORE)
     headers = _warnings(call, warnings)
+    if asks_for_somebody and not found:
+        limits.found_nobody(principal)
     if not told:
         return Response(status_code=204, headers={**PRIVATE, **headers})
     return _written(told, headers)

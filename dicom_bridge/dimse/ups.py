@@ -19,10 +19,10 @@ from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.instance import require_uid
 from dicom_bridge.mapping.return_keys import character_set_for
 from dicom_bridge.mapping.ups import PUSH
-from dicom_bridge.ups import creating, performing, reading, statuses, subscribing
+from dicom_bridge.ups import creating, keeping, performing, reading, statuses, subscribing
 from dicom_bridge.ups.statuses import Warned, refused
 from fhir_server.context import RequestContext
-from resources.errors import Refusal
+from resources.errors import Refusal, TooLarge
 
 WATCH: Final = "1.2.840.10008.5.1.4.34.6.2"
 PULL: Final = "1.2.840.10008.5.1.4.34.6.3"
@@ -150,6 +150,7 @@ def _answered(
 ) -> int | Dataset:
     context = event.assoc.sender.context("UPS")
     try:
+        _require_small(event.request)
         return portal.call(work(context)).status
     except Refusal as refusal:
         _log.info("a step of %s is refused: %s", event.assoc.sender.peer.ae, refusal.reason)
@@ -157,6 +158,14 @@ def _answered(
     except Exception:
         _log.exception("a step of %s failed", event.assoc.sender.peer.ae)
         return failures.PROCESSING_FAILURE
+
+
+def _require_small(request: Any) -> None:
+    """Refuse a data set that is larger than what is kept, before it is read."""
+    for name in ("AttributeList", "ModificationList", "ActionInformation"):
+        data_set = getattr(request, name, None)
+        if data_set is not None and len(data_set.getvalue()) > keeping.MOST_KEPT:
+            raise TooLarge(f"A UPS may have {keeping.MOST_KEPT} octets")
 
 
 def _status(refusal: Refusal) -> Dataset:

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from dicom_bridge.mapping import convert, ups
 from dicom_bridge.mapping.matching import text
+from fhir_server.search import date
 from resources import codes, task
 
 Resource = Mapping[str, Any]
@@ -33,18 +34,18 @@ ABOUT: Final = (
 
 def header_of(ds: Dataset) -> dict[str, Any]:
     """Give patient and accession number as `orders.belonging` wants them."""
-    header: dict[str, Any] = {keyword: text(ds.get(keyword)) for keyword in ABOUT}
+    header: dict[str, Any] = {keyword: _clean(text(ds.get(keyword))) for keyword in ABOUT}
     header["OtherPatientIDsSequence"] = [
-        {keyword: text(one.get(keyword)) for keyword in ("PatientID", "IssuerOfPatientID")}
+        {keyword: _clean(text(one.get(keyword))) for keyword in ("PatientID", "IssuerOfPatientID")}
         for one in ds.get("OtherPatientIDsSequence") or ()
     ]
-    return {**header, "AccessionNumber": text(_request(ds).get("AccessionNumber"))}
+    return {**header, "AccessionNumber": _clean(text(_request(ds).get("AccessionNumber")))}
 
 
 def issuer_of(ds: Dataset) -> str:
     """Give the issuer of the accession number, empty if none is named."""
     issuers = _request(ds).get("IssuerOfAccessionNumberSequence") or (Dataset(),)
-    return text(issuers[0].get("LocalNamespaceEntityID"))
+    return _clean(text(issuers[0].get("LocalNamespaceEntityID")))
 
 
 def kept(before: Dataset, ds: Dataset, patient: Sequence[str] = ()) -> Dataset:
@@ -109,10 +110,10 @@ def changed(before: Resource, ds: Dataset, instant: str) -> dict[str, Any]:
     items = ds.get("ProcedureStepProgressInformationSequence") or ()
     if items:
         parts: list[dict[str, Any]] = []
-        percent = text(items[0].get("ProcedureStepProgress")).strip()
+        percent = _clean(text(items[0].get("ProcedureStepProgress")))
         if percent:
             parts.append({"url": "percent", "valueString": percent[:16]})
-        said = text(items[0].get("ProcedureStepProgressDescription")).strip()
+        said = _clean(text(items[0].get("ProcedureStepProgressDescription")))
         if said:
             parts.append({"url": "description", "valueString": said[:1024]})
         after = _with_extension(after, codes.STEP_PROGRESS, {"extension": parts} if parts else None)
@@ -144,7 +145,8 @@ def ended(before: Resource, state: str, said: Dataset, instant: str) -> dict[str
     period: Resource = before.get("executionPeriod", {})
     began = start or period.get("start") or instant
     over = end or instant
-    after["executionPeriod"] = {"start": began, "end": over} if began <= over else {"end": over}
+    whole = {"start": began, "end": over}
+    after["executionPeriod"] = whole if _is_in_order(whole) else {"end": over}
     if state == ups.COMPLETED:
         after["status"] = "completed"
         if outputs := list(_outputs(performed, before)):
@@ -173,13 +175,13 @@ def asked_to_cancel(
     before: Resource, information: Dataset, by: str, instant: str
 ) -> dict[str, Any]:
     """Note in a Task under way that somebody asks for it to be cancelled, for people and for us."""
-    reason = text(information.get("ReasonForCancellation")).strip()[:1024]
+    reason = _clean(text(information.get("ReasonForCancellation")))[:1024]
     parts: list[dict[str, Any]] = [
         {"url": "instant", "valueInstant": instant},
         {"url": "requester", "valueString": by},
     ]
     for name, keyword in (("contact-name", "ContactDisplayName"), ("contact", "ContactURI")):
-        if said := text(information.get(keyword)).strip():
+        if said := _clean(text(information.get(keyword))):
             parts.append({"url": name, "valueString": said[:1024]})
     if reason:
         parts.append({"url": "reason", "valueString": reason})
@@ -223,7 +225,7 @@ def _said(before: Resource, ds: Dataset) -> Iterator[tuple[str, Any]]:
     ):
         if moment := instant_of(text(ds.get(keyword))):
             period[part] = moment
-    if period and period.get("start", "") <= period.get("end", "9"):
+    if period and _is_in_order(period):
         yield "restriction", {**before.get("restriction", {}), "period": period}
     readiness = text(ds.get("InputReadinessState")).strip()
     if readiness:
@@ -231,11 +233,23 @@ def _said(before: Resource, ds: Dataset) -> Iterator[tuple[str, Any]]:
         yield "extension", _with_extension(before, codes.INPUT_READINESS, said)["extension"]
 
 
+def _is_in_order(period: Resource) -> bool:
+    """Whether a period does not end before it begins (FHIR R4 per-1)."""
+    if "start" not in period or "end" not in period:
+        return True
+    return date.period(str(period["start"]))[0] <= date.period(str(period["end"]))[1]
+
+
+def _clean(said: str) -> str:
+    """Take out what no FHIR string has, such as NUL (FHIR R4 Datatypes, string)."""
+    return "".join(one for one in said if one >= " " or one in "\t\r\n").strip()
+
+
 def _code(before: Resource, ds: Dataset) -> dict[str, Any]:
     code = dict(before.get("code", {}))
     if concepts := _concepts(ds, "ScheduledWorkitemCodeSequence"):
         code["coding"] = [coding for one in concepts for coding in one["coding"]]
-    if label := text(ds.get("ProcedureStepLabel")).strip():
+    if label := _clean(text(ds.get("ProcedureStepLabel"))):
         code["text"] = label
     return code
 
@@ -247,7 +261,7 @@ def _outputs(performed: Dataset, before: Resource) -> Iterator[dict[str, Any]]:
         for one in before.get("output", ())
     }
     items = performed.get("OutputInformationSequence") or ()
-    for uid in dict.fromkeys(text(one.get("StudyInstanceUID")).strip() for one in items):
+    for uid in dict.fromkeys(_clean(text(one.get("StudyInstanceUID"))) for one in items):
         if uid and f"urn:oid:{uid}" not in known:
             identifier = {"system": codes.DICOM_UID, "value": f"urn:oid:{uid}"}
             yield {
@@ -260,14 +274,14 @@ def _reason(said: Dataset) -> dict[str, Any]:
     items = said.get("ProcedureStepProgressInformationSequence") or (Dataset(),)
     concepts = _concepts(items[0], "ProcedureStepDiscontinuationReasonCodeSequence")
     reason = dict(concepts[0]) if concepts else {}
-    if told := text(items[0].get("ReasonForCancellation")).strip():
+    if told := _clean(text(items[0].get("ReasonForCancellation"))):
         reason["text"] = told[:1024]
     return reason or {"text": "Canceled without a reason"}
 
 
 def _concepts(ds: Dataset, keyword: str) -> list[dict[str, Any]]:
     items = [
-        {element.keyword: text(element.value) for element in item if element.keyword}
+        {element.keyword: _clean(text(element.value)) for element in item if element.keyword}
         for item in ds.get(keyword) or ()
     ]
     return convert.as_concepts(items)

@@ -31,11 +31,15 @@ from fhir_server.search.stored import Stored
 from fhir_server.store.unit_of_work import Work
 from resources import content
 from resources.content import written_instant
-from resources.errors import Conflict, Forbidden, NotFound
+from resources.errors import Conflict, Forbidden, NotFound, Stale
 
 NAMES_SOMEBODY: Final = ("PatientID", "PatientName")
 DEMOGRAPHICS: Final = ("PatientID", "PatientBirthDate", "PatientSex")
 """What is told of as modified where the Patient says it otherwise."""
+
+
+class _First(Conflict):
+    """There is a Task of this UID already."""
 
 
 async def create(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset) -> Warned:
@@ -48,6 +52,13 @@ async def create(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset)
     Forbidden
         The asker may give no work about this patient.
     """
+    try:
+        return await _create(bridge, context, uid, ds)
+    except (Stale, _First):  # somebody else was quicker
+        raise refused(statuses.DUPLICATE, "SOPInstanceUID") from None
+
+
+async def _create(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset) -> Warned:
     organization = context.principal.organization
     async with bridge.store.begin(context) as work:
         work.attempted = "Task", None
@@ -76,7 +87,10 @@ async def create(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset)
             instant=written_instant(context.instant),
         )
         id = str(uuid.uuid5(uuid.NAMESPACE_OID, uid))
-        task = await work.update("Task", id, content.made(json), first=Conflict)
+        try:
+            task = await work.update("Task", id, content.made(json), first=_First)
+        except NotFound:  # one that the asker does not see has been made meanwhile
+            raise refused(statuses.DUPLICATE, "SOPInstanceUID") from None
         said = ups_tasks.kept(Dataset(), ds, requirements.PATIENT)
         keeping.put(work, Kept(uid, id, said))
         if patient is not None and belonging.doubt:

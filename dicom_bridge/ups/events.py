@@ -62,11 +62,20 @@ async def reports(bridge: Bridge, subscriber: Subscriber, event: Event) -> list[
         return []
     if not ups.is_one(after.json) or not await _wants(bridge, context, subscriber, after):
         return []
-    kept = await keeping.beside(bridge.database, [after.id])
-    (item,) = await reading.items(bridge, context, [after], kept)
+    item = await _item(bridge, context, after)
     was = before.json if before is not None and ups.is_one(before.json) else None
     found = _initial(item) if event.key == 0 else of(was, item)
     return [Report(item.uid, kind, information) for kind, information in found]
+
+
+async def _item(bridge: Bridge, context: RequestContext, task: Stored) -> Workitem:
+    """Gather what reports say: of whom and what a step is about they say nothing."""
+    kept = await keeping.beside(bridge.database, [task.id])
+    owner = await reading.read(bridge, context, [ups.local(task.json.get("owner", {}))])
+    organizations = [ups.local(one.get("organization", {})) for one in owner.values()]
+    around = owner | await reading.read(bridge, context, organizations)
+    beside = kept[task.id].attributes if task.id in kept else Dataset()
+    return Workitem(ups.uid_of(task.json), task.json, beside, around)
 
 
 def of(before: Json | None, item: Workitem) -> Iterator[tuple[int, Dataset]]:

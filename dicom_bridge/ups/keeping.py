@@ -11,6 +11,7 @@ References
 """
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +30,8 @@ from fhir_server.search.stored import Stored
 from fhir_server.store.unit_of_work import Work
 from resources import codes
 from resources.errors import NotFound, Refusal, TooLarge
+
+_UID: Final = re.compile(r"[0-9.]{1,64}")
 
 MOST_KEPT: Final = 1 << 20
 """Octets of DICOM JSON that are kept of one UPS."""
@@ -92,6 +95,8 @@ async def _named(
     search: Callable[[Query], Awaitable[list[Stored]]],
 ) -> Kept:
     """Tell which Task a UID means: one that is kept, has this UID, or that it was made of."""
+    if not is_uid(uid):
+        raise NotFound("There is no such UPS")
     if found := await rows(BY_UID, (uid,)):
         return _read(found[0])
     pairs = [("identifier", f"{codes.DICOM_UID}|urn:oid:{uid}")]
@@ -106,6 +111,11 @@ def _checked(stored: Stored, kept: Kept) -> tuple[Stored, Kept]:
     if not ups.is_one(stored.json) or ups.uid_of(stored.json) != kept.uid:
         raise NotFound("There is no such UPS")
     return stored, kept
+
+
+def is_uid(said: str) -> bool:
+    """Whether something looks like a UID (PS3.5 Section 9.1)."""
+    return _UID.fullmatch(said) is not None
 
 
 async def beside(database: Database, tasks: list[str]) -> dict[str, Kept]:

@@ -10,6 +10,7 @@ References
 
 import uuid
 from typing import Any, Final
+from urllib.parse import quote
 
 from fhir_server.access.principal import Principal
 from fhir_server.search import query
@@ -64,4 +65,4 @@ def identifier(principal: Principal) -> dict[str, str]:
 def source(principal: Principal) -> str:
     """Name the system that says something, as `meta.source` does."""
     token = identifier(principal)
-    return f"{token['system']}/{token['value']}"
+    return f"{token['system']}/{quote(token['value'])}"

@@ -90,6 +90,8 @@ async def move(bridge: Bridge, context: RequestContext, uid: str, information: D
             return becomes
         if not transaction_uid:
             raise refused(statuses.NO_TRANSACTION, "TransactionUID")
+        if not keeping.is_uid(transaction_uid):
+            raise refused(statuses.INVALID_ARGUMENT, "TransactionUID")
         instant = written_instant(context.instant)
         if asked == ups.IN_PROGRESS:
             owner = await performers.performer(work, context.principal)

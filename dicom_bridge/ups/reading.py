@@ -77,13 +77,13 @@ async def items(
 ) -> list[Workitem]:
     """Gather what UPSs are made of, as far as the asker may see it."""
     named = list(dict.fromkeys(name for task in tasks for name in ups.referred(task.json)))
-    around = await _read(bridge, context, named)
+    around = await read(bridge, context, named)
     behind = [
         ups.local(one.get(member, {}))
         for name, one in around.items()
         for member in ("requester", "organization", "practitioner")
     ]
-    around |= await _read(bridge, context, [name for name in behind if name not in around])
+    around |= await read(bridge, context, [name for name in behind if name not in around])
     made = [
         Workitem(
             ups.uid_of(task.json),
@@ -124,6 +124,8 @@ async def _tasks(bridge: Bridge, context: RequestContext, keys: Dataset) -> list
         return []
     pairs = [("status", ",".join(statuses)), ("_total", "none")]
     patient = text(keys.get("PatientID")).strip()
+    if "\0" in patient:
+        return []
     if patient and not any(mark in patient for mark in "*?\\,|$"):
         pairs.append(("patient.identifier", patient))
     pairs += _named(text(keys.get("SOPInstanceUID")).strip(), await _known(bridge, keys))
@@ -144,12 +146,12 @@ async def _tasks(bridge: Bridge, context: RequestContext, keys: Dataset) -> list
 async def _known(bridge: Bridge, keys: Dataset) -> str | None:
     """Look up which Task is behind a single UID that is asked for."""
     uid = text(keys.get("SOPInstanceUID")).strip()
-    rows = await bridge.database.run(keeping.BY_UID, (uid,)) if uid else []
+    rows = await bridge.database.run(keeping.BY_UID, (uid,)) if keeping.is_uid(uid) else []
     return str(rows[0][1]) if rows else None
 
 
 def _named(uid: str, known: str | None) -> list[tuple[str, str]]:
-    if not uid or any(mark in uid for mark in "*?\\"):
+    if not keeping.is_uid(uid):
         return []
     if known is not None:
         return [("_id", known)]
@@ -158,9 +160,10 @@ def _named(uid: str, known: str | None) -> list[tuple[str, str]]:
     return [("identifier", f"{codes.DICOM_UID}|urn:oid:{uid}")]
 
 
-async def _read(
+async def read(
     bridge: Bridge, context: RequestContext, names: Iterable[str]
 ) -> dict[str, Resource]:
+    """Read what names of the form ``Type/id`` stand for, as far as the asker may."""
     wanted = [name for name in dict.fromkeys(names) if "/" in name]
     found = await bridge.store.many(context, wanted) if wanted else {}
     return {reference: dict(stored.json) for reference, stored in found.items()}

@@ -154,10 +154,14 @@ def require_title(ae: str) -> str:
     >>> require_title("READER")
     'READER'
     """
-    is_title = ae.isascii() and ae.isprintable() and "\\" not in ae and ae.strip() == ae
-    if not is_title or not 0 < len(ae) <= MOST_AE_TITLE:
+    if not _is_title(ae):
         raise Invalid("that is not an AE title", "ReceivingAE")
     return ae
+
+
+def _is_title(ae: str) -> bool:
+    plain = ae.isascii() and ae.isprintable() and "\\" not in ae and ae.strip() == ae
+    return plain and 0 < len(ae) <= MOST_AE_TITLE
 
 
 async def subscribe(
@@ -224,7 +228,8 @@ async def _receiver(bridge: Bridge, context: RequestContext, information: Datase
     ae = text(information.get("ReceivingAE")).strip()
     if not ae:
         raise refused(statuses.INVALID_ARGUMENT, "ReceivingAE")
-    rows = await bridge.database.run(PEER, (ae,))
+    known = ae if _is_title(ae) else ""
+    rows = await bridge.database.run(PEER, (known,))
     if not rows or rows[0][0] != context.principal.organization:
         raise refused(statuses.UNKNOWN_RECEIVER, "ReceivingAE")
     return ae

@@ -171,6 +171,8 @@ BAD: list[tuple[str, str, bytes, dict[str, str], int]] = [
     ("POST", "/workitems", b"<x/>", {"Content-Type": "application/dicom+xml"}, 415),
     ("POST", "/workitems", b" " * (1 << 20) + b"{}", TYPE, 413),
     ("POST", "/workitems?AffectedSOPInstanceUID=x", payload(a_ups()).encode(), TYPE, 400),
+    ("POST", "/workitems?1.2.8.1", payload(a_ups(ProcedureStepLabel="a\0b")).encode(), TYPE, 201),
+    ("POST", "/workitems?1.2.8.2", payload(a_ups(PatientID="a\0b")).encode(), TYPE, 201),
     ("GET", "/workitems/x", b"", {}, 400),
     ("GET", "/workitems/1.2.3", b"", {}, 404),
     ("GET", "/workitems/2.25.5", b"", {}, 404),

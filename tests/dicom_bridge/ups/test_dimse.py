@@ -7,7 +7,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_bridge.bridge import Bridge
-from resources import codes
+from resources import codes, validate
 from tests.dicom_bridge.conftest import Archive, found
 from tests.dicom_bridge.ups.build import (
     PULL,
@@ -380,3 +380,91 @@ async def test_more_than_a_step_may_be_is_not_kept(archive: Archive) -> None:
 
     assert await station.set(huge) == 0x0213
     assert (await station.get())[0] == 0x0000
+
+
+@pytest.mark.standard("threats T11")
+async def test_what_no_text_can_hold_is_left_out_and_never_a_fault(archive: Archive) -> None:
+    station = Station(archive)
+    odd = a_code("1\0", "Nothing\0ness")
+    odd.CodingSchemeDesignator = "99\0X"
+    reason = Dataset()
+    reason.ReasonForCancellation, reason.ContactURI = "a\0b\x07c", "\0"
+
+    said = [
+        await station.create(
+            a_ups(ProcedureStepLabel="La\0bel", ScheduledWorkitemCodeSequence=[odd])
+        ),
+        await station.create(
+            a_ups(PatientID="L\0", PatientName="\0", IssuerOfPatientID="\0"), "1.2.8"
+        ),
+        await station.move(to("IN PROGRESS", "one\0")),
+        await station.move(to("IN PROGRESS")),
+        await station.act(reason, 2, "1.2.9.1"),
+        await station.set(done(), "1.2.9\0.1"),
+        (await station.get("x"))[0],
+    ]
+
+    assert said[0] == 0x0000
+    assert said[1] in (0x0000, 0xB300)
+    assert said[2:] == [0x0115, 0x0000, 0x0000, 0xC307, 0xC307]
+    task = await one(archive.bridge, "Task", identifier="urn:dicom:uid|urn:oid:1.2.9.1")
+    assert task["code"]["text"] == "Label"
+    assert task["note"][-1]["text"].endswith("abc")
+    assert await station.find(PatientID="L\0x") == []
+    assert await station.find(SOPInstanceUID="1.2.9\0.1") == []
+    assert [ds.SOPInstanceUID for ds in await station.find(ProcedureStepLabel="Lab*")]
+
+
+@pytest.mark.standard("PS3.4 CC.2.5")
+async def test_of_many_that_push_one_uid_at_once_one_makes_it(archive: Archive) -> None:
+    stations = [Station(archive, calling) for calling in ("CT1", "CT2", "CT3") * 2]
+
+    said = await asyncio.gather(*(each.create(a_ups()) for each in stations))
+
+    assert sorted(said) == [0x0000] + [0x0111] * 5
+    await one(archive.bridge, "Task", identifier="urn:dicom:uid|urn:oid:1.2.9.1")
+
+
+@pytest.mark.standard("PS3.4 CC.2.5")
+async def test_times_that_contradict_each_other_make_no_period(archive: Archive) -> None:
+    late = a_ups(
+        ScheduledProcedureStepStartDateTime="20261125090000+0100",
+        ExpectedCompletionDateTime="20261125083000+0000",
+    )
+    wrong = a_ups(ExpectedCompletionDateTime="20261124")
+    station = Station(archive)
+
+    assert await station.create(late) == 0x0000
+    assert await station.create(wrong, "1.2.9.2") == 0x0000
+
+    in_order = await one(archive.bridge, "Task", identifier="urn:dicom:uid|urn:oid:1.2.9.1")
+    contradicting = await one(archive.bridge, "Task", identifier="urn:dicom:uid|urn:oid:1.2.9.2")
+    assert in_order["restriction"]["period"] == {
+        "start": "2026-11-25T09:00:00+01:00", "end": "2026-11-25T08:30:00+00:00",
+    }  # fmt: skip
+    assert "restriction" not in contradicting
+
+
+@pytest.mark.standard("FHIR R4 Task")
+async def test_what_is_made_and_changed_over_dicom_is_valid_fhir(archive: Archive) -> None:
+    station, information, progress = Station(archive), Dataset(), Dataset()
+    progress.ProcedureStepProgress, progress.ProcedureStepProgressDescription = "7.5", "begun"
+    information.TransactionUID = "1.2.77.1"
+    information.ProcedureStepProgressInformationSequence = [progress]
+    output = Dataset()
+    output.StudyInstanceUID, output.TypeOfInstances = "1.2.3.9", "DICOM"
+    final = done()
+    final.UnifiedProcedureStepPerformedProcedureSequence[0].OutputInformationSequence = [output]
+    await station.create(a_ups(ExpectedCompletionDateTime="20261125170000"))
+    await station.move(to("IN PROGRESS"))
+    await station.set(information)
+    await station.act(None, 2, "1.2.9.1")
+    await station.set(final)
+    await station.move(to("COMPLETED"))
+
+    task = await one(archive.bridge, "Task", identifier="urn:dicom:uid|urn:oid:1.2.9.1")
+    device = await one(archive.bridge, "Device")
+
+    for resource in (task, device):
+        assert validate.check(resource) == []
+    assert task["output"][0]["valueReference"]["identifier"]["value"] == "urn:oid:1.2.3.9"
