@@ -58,7 +58,10 @@ def starts(kind: str, low: int, high: int) -> tuple[int, ...]:
         found.append(start)
         if len(found) > MOST:
             raise Invalid(f"A report has at most {MOST} periods.", "by", "too-costly")
-        at = following(at)
+        try:
+            at = following(at)
+        except OverflowError:  # with the year 9999 the calendar ends
+            break
     return tuple(found)
 
 

@@ -30,8 +30,12 @@ UNKNOWN: Final = codes.Coding(
     "http://terminology.hl7.org/CodeSystem/v3-NullFlavor", "UNK", "unknown"
 )
 
-FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+FORMULAS: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 """What makes a cell a formula at its beginning, in full width too."""
+
+BREAKS: Final = ("\t", "\r", "\n")
+UNSEEN: Final = "".join(BREAKS) + " \u00a0\u2002\u2003\u2009\u200b\u200e\u200f\u2060\u3000\ufeff"
+"""What may stand before it: spaces, and what is not seen."""
 
 
 class Report(NamedTuple):
@@ -159,4 +163,5 @@ def cell(text: str) -> str:
     >>> cell("=1+1"), cell("Northmoor"), cell("-5")
     ("'=1+1", 'Northmoor', "'-5")
     """
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULAS) else text
+    seen = text.lstrip(UNSEEN)
+    return f"'{text}" if text.startswith(BREAKS) or seen.startswith(FORMULAS) else text
