@@ -55,6 +55,9 @@ class Announcer:
             except Refusal as refusal:
                 _log.warning("availability is not told: %s", refusal.reason)
                 seconds = LOOK_SECONDS
+            except Exception:  # whatever comes of one study, others are told of theirs
+                _log.exception("availability is not told")
+                seconds = LOOK_SECONDS
             await asyncio.sleep(seconds)
 
     async def _pause(self) -> float:

@@ -62,8 +62,12 @@ class Outcome(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that there is has arrived."""
-        return not self.failed and (self.status == SUCCESS or self.status & 0xF000 == WARNING)
+        """Whether something has arrived, and all that there is."""
+        return (
+            self.completed > 0
+            and not self.failed
+            and (self.status == SUCCESS or self.status & 0xF000 == WARNING)
+        )
 
 
 class Caller:

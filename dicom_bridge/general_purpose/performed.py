@@ -11,6 +11,7 @@ References
 from collections.abc import Sequence
 from typing import Any, Final
 
+from psycopg.errors import UniqueViolation
 from pydicom.dataset import Dataset
 
 from dicom_bridge.bridge import Bridge
@@ -60,7 +61,9 @@ OF: Final = "SELECT uid, task FROM performed_step WHERE task = ANY($1) ORDER BY 
 ADD: Final = """
 INSERT INTO performed_step (uid, task, organization, status, json) VALUES ($1, $2, $3, $4, $5)
 """
-SET: Final = "UPDATE performed_step SET status = $2, json = $3 WHERE uid = $1"
+SET: Final = """
+UPDATE performed_step SET status = $2, json = $3 WHERE uid = $1 AND status = 'IN PROGRESS'
+"""
 
 
 async def begin(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset) -> None:
@@ -77,12 +80,15 @@ async def begin(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset) 
     for keyword in AT_FIRST:
         if not text(ds.get(keyword)):
             raise refused(MISSING, keyword)
-    async with bridge.store.begin(context) as work:
-        if await work.rows(FIND, (uid,)):
-            raise refused(DUPLICATE, "SOPInstanceUID")
-        task, _ = await _scheduled(bridge, work, ds)
-        row = (uid, task.id, context.principal.organization, IN_PROGRESS, keeping.as_json(_own(ds)))
-        work.add(ADD, row)
+    organization = context.principal.organization
+    try:
+        async with bridge.store.begin(context) as work:
+            if await work.rows(FIND, (uid,)):
+                raise refused(DUPLICATE, "SOPInstanceUID")
+            task, _ = await _scheduled(bridge, work, ds)
+            work.add(ADD, (uid, task.id, organization, IN_PROGRESS, keeping.as_json(_own(ds))))
+    except UniqueViolation as error:  # told twice at the same moment
+        raise refused(DUPLICATE, "SOPInstanceUID") from error
     await _note(bridge, context, task)
 
 

@@ -24,6 +24,7 @@ from fhir_server.context import RequestContext
 from fhir_server.search import query
 from fhir_server.store.unit_of_work import Work
 from resources import codes
+from resources import task as rules
 from resources.errors import NotFound
 
 SCOPES: Final = parse("user/*.cruds")
@@ -34,13 +35,15 @@ MOST_CODES: Final = 8
 IS_A_ROLE: Final = "PractitionerRole/"
 
 
-async def claiming(work: Work, context: RequestContext, information: Dataset) -> RequestContext:
-    """Give the context of who claims a step.
+async def claiming(
+    work: Work, context: RequestContext, information: Dataset, task: Mapping[str, Any]
+) -> RequestContext:
+    """Give the context of who claims a step; a station itself may do what a device does.
 
     Raises
     ------
     Refused
-        Nobody who is named is known here.
+        It is a person's, and nobody who is named is known here.
     """
     if context.principal.role != "device":
         return context
@@ -50,7 +53,8 @@ async def claiming(work: Work, context: RequestContext, information: Dataset) ->
             for role in await _roles(work, context, scheme, value):
                 if principal := _principal(role, context):
                     return _as(context, principal)
-    if named:
+    step = rules.step_of(task) or ""
+    if named and "device" not in rules.PERFORMERS.get(step, {"device"}):
         raise refused(UNKNOWN_PERFORMER, "ActualHumanPerformersSequence")
     return context
 

@@ -96,7 +96,7 @@ async def act(bridge: Bridge, context: RequestContext, uid: str, information: Da
         task, _ = await keeping.find(work, uid)
         present = general_purpose.status_of(task.json)
         if present == SCHEDULED:
-            who = await performers.claiming(work, context, information)
+            who = await performers.claiming(work, context, information, task.json)
         else:
             who = await performers.holding(work, context, task.json)
     if status in ENDS or (present == SCHEDULED and status == IN_PROGRESS):

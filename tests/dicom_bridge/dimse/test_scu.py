@@ -113,6 +113,13 @@ async def test_a_retrieval_that_lacks_something_does_not_look_whole(archive: Arc
     assert outcome.completed == 0
 
 
+async def test_a_study_that_the_peer_does_not_hold_does_not_look_whole(archive: Archive) -> None:
+    with remote(archive, *a_series(1)) as peer:
+        outcome = await Caller(archive.bridge).retrieve(WHO, peer, "1.2.3")
+
+    assert not outcome.is_whole
+
+
 @pytest.mark.standard("PS3.4 B.2.3")
 @pytest.mark.parametrize(("status", "whole"), [(0x0000, True), (0xB000, True), (0xA700, False)])
 async def test_a_study_is_sent(archive: Archive, status: int, whole: bool) -> None:

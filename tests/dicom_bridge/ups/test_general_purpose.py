@@ -316,6 +316,17 @@ async def test_who_takes_a_step_by_fhir_keeps_it_from_workstations(archive: Arch
     assert await station.act(to("COMPLETED")) == 0xA502
 
 
+async def test_a_performed_step_that_is_told_of_by_many_at_once_begins_once(
+    archive: Archive,
+) -> None:
+    station = Workstation(archive)
+    assert await station.act(to("IN PROGRESS", performer=a_performer())) == 0x0000
+
+    told = await asyncio.gather(*(station.begin(a_performed_step()) for _ in range(5)))
+
+    assert sorted(told) == [0x0000, *[0x0111] * 4]
+
+
 async def test_a_message_of_another_class_than_its_context_is_not_served(
     archive: Archive,
 ) -> None:
