@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from starlette.responses import Response
 
 from dicom_bridge import retrieval
-from dicom_bridge.dicomweb import accept, payload
+from dicom_bridge.dicomweb import accept, payload, wado
 from dicom_bridge.dicomweb.exchange import Call
 from dicom_bridge.dicomweb.problems import NotAcceptable
 from dicom_bridge.holdings import Held
@@ -77,10 +77,11 @@ async def _presentation_state(
     """
     state = found.instances[0]
     bridge, context = call.web.bridge, call.context
-    rows, _ = await retrieval.metadata(
+    (row,), permit = await retrieval.metadata(
         bridge, context, state.study_uid, state.series_uid, state.sop_uid
     )
-    uids = await asyncio.to_thread(_images_of, rows[0].json or b"{}")
+    json = row.json or await wado.made(call, row, permit)
+    uids = await asyncio.to_thread(_images_of, json)
     held = {one.sop_uid: one for one in (
         await retrieval.instances(bridge, context, state.study_uid)
     ).instances}  # fmt: skip

@@ -81,12 +81,12 @@ async def metadata(call: Call) -> Response:
         uids.get("SeriesInstanceUID"),
         uids.get("SOPInstanceUID"),
     )
-    made = [row.json or await _made(call, row, permit) for row in rows]
+    texts = [row.json or await made(call, row, permit) for row in rows]
     study = f"{call.web.base_url}/studies/{uids['StudyInstanceUID']}"
     body = b",".join(
         [
             json.replace(RELATIVE, f'"BulkDataURI":"{study}/bulk/{row.sop_uid}/'.encode())
-            for json, row in zip(made, rows, strict=True)
+            for json, row in zip(texts, rows, strict=True)
         ]
     )
     return Response(b"[" + body + b"]", headers=payload.PRIVATE, media_type=accept.DICOM_JSON)
@@ -250,7 +250,7 @@ def _numbers(text: str) -> list[int]:
     return numbers
 
 
-async def _made(call: Call, row: Metadata, permit: Permit) -> bytes:
+async def made(call: Call, row: Metadata, permit: Permit) -> bytes:
     """Make the DICOM JSON of an instance that settling has not come to yet."""
     path = await call.web.bridge.blobs.path(row.blob, permit)
     stored = dicom_json.Stored(row.sop_uid, path, row.dataset_offset, row.transfer_syntax)

@@ -24,6 +24,8 @@ BULK_BYTES: Final = 1024
 """A binary value larger than this becomes a BulkDataURI."""
 MOST_LAYOUT: Final = 1 << 20
 """A layout that takes more octets is found again when it is asked for."""
+AVAILABLE: Final = "00083002"
+"""Available Transfer Syntax UID: how the frames leave if they are not to be transcoded."""
 _NUMBERS: Final = frozenset({"DS", "IS", "US"})
 
 
@@ -86,7 +88,7 @@ def metadata(stored: list[Stored]) -> list[Made]:
     for one in stored:
         try:
             ds, pixels = read_data_set(one.path, one.dataset_offset, one.transfer_syntax)
-            made.append(Made(one.sop_uid, _json(ds, pixels), _layout(one, ds, pixels)))
+            made.append(Made(one.sop_uid, _json(one, ds, pixels), _layout(one, ds, pixels)))
         except Exception:
             continue
     return made
@@ -98,10 +100,11 @@ def data_set_json(stored: Stored) -> bytes:
     Bulk data has the BulkDataURI ``bulk/PLACE`` (see `bulk`), relative to the instance, for the one
     who serves it to resolve.
     """
-    return _json(*read_data_set(stored.path, stored.dataset_offset, stored.transfer_syntax))
+    found = read_data_set(stored.path, stored.dataset_offset, stored.transfer_syntax)
+    return _json(stored, *found)
 
 
-def _json(ds: Dataset, pixels: Pixels | None) -> bytes:
+def _json(stored: Stored, ds: Dataset, pixels: Pixels | None) -> bytes:
     held = ds.to_json_dict(
         bulk_data_threshold=BULK_BYTES,
         bulk_data_element_handler=_bulk_uri,
@@ -109,10 +112,11 @@ def _json(ds: Dataset, pixels: Pixels | None) -> bytes:
     )
     for referring, place in bulk.places(held):
         referring["BulkDataURI"] = f"bulk/{place}"
+    held[AVAILABLE] = {"vr": "UI", "Value": [stored.transfer_syntax]}
     if pixels is not None:
         tag = f"{pixels.tag:08X}"
         held[tag] = {"vr": pixels.vr, "BulkDataURI": f"bulk/{tag}"}
-    return orjson.dumps(held)
+    return orjson.dumps(held, option=orjson.OPT_SORT_KEYS)
 
 
 def _layout(stored: Stored, ds: Dataset, pixels: Pixels | None) -> bytes | None:
