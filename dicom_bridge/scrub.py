@@ -10,7 +10,7 @@ instance again, and then it is whole.
 
 References
 ----------
-* /requirements R012 and R017.1: what is held is complete, and what is shown is what was made
+* docs/requirements.md, R012.1: objects are stored permanently
 """
 
 import asyncio

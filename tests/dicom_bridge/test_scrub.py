@@ -11,7 +11,7 @@ from tests.dicom_bridge.build import a_series, an_instance, part10
 from tests.dicom_bridge.conftest import found, take_in
 from tests.dicom_bridge.test_blobs import permit
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R012")]
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R012.1")]
 
 DAYS = 1
 SLICES = DAYS * 24 * 60 + 1

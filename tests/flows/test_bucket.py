@@ -13,7 +13,7 @@ from tests.dicom_bridge.seaweed import BUCKET, Seaweed
 from tests.flows.installation import Installation
 from tests.flows.test_faults import eventually, stow
 
-pytestmark = [pytest.mark.slow, pytest.mark.requirement("R012")]
+pytestmark = [pytest.mark.slow, pytest.mark.requirement("R012.1")]
 
 
 @pytest.fixture
