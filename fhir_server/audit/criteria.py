@@ -13,9 +13,10 @@ References
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fhir_server.audit import conditions, render
-from fhir_server.audit.conditions import Condition
+from fhir_server.audit import conditions, texts
 from fhir_server.audit.events import Code
+from fhir_server.audit.participants import SERVER_HOST
+from fhir_server.audit.texts import Condition
 from fhir_server.search.query import Criterion
 from resources.errors import Unsupported
 
@@ -34,7 +35,7 @@ def written(criterion: Criterion, instant: int, params: Parameters) -> str:
     """
     write = _CRITERIA.get(criterion.code)
     if criterion.code in _TEXTS and criterion.modifier in ("", "exact", "contains"):
-        write = conditions.text(*_TEXTS[criterion.code], criterion.modifier)
+        write = texts.text(*_TEXTS[criterion.code], criterion.modifier)
     elif criterion.modifier not in ("", "not"):
         write = None
     if write is None or criterion.chain or criterion.either:
@@ -47,29 +48,29 @@ _CRITERIA: Final[Mapping[str, Condition]] = {
     "_id":          conditions.id_of,
     "_lastUpdated": conditions.instant_of,
     "agent-role":   conditions.role,
-    "altid":        conditions.told(lambda given: {"agent": [{"altId": given}]}),
+    "altid":        texts.told(lambda given: {"agent": [{"altId": given}]}),
     "entity-role":  conditions.entities("role"),
     "entity-type":  conditions.entities("type"),
-    "policy":       conditions.told(lambda given: {"agent": [{"policy": [given]}]}),
+    "policy":       texts.told(lambda given: {"agent": [{"policy": [given]}]}),
     "purpose":      conditions.purpose,
-    "site":         conditions.told(lambda given: {"source": {"site": given}}),
-    "source":       conditions.told(lambda given: {"source": {"observer": {"reference": given}}}),
-    "agent:identifier":   conditions.identified(
+    "site":         texts.told(lambda given: {"source": {"site": given}}),
+    "source":       texts.told(lambda given: {"source": {"observer": {"reference": given}}}),
+    "agent:identifier":   texts.identified(
         ("Practitioner", "PractitionerRole", "Organization", "Device", "Patient"),
         "a.subject = {value} or a.client = {value}"
         " or a.subject in (select c.type || '/' || c.id {resource})"
         " or a.organization in (select c.id {resource} and c.type = 'Organization')",
         lambda who: [{"agent": [{"who": who}]}]),
-    "entity:identifier":  conditions.identified(
+    "entity:identifier":  texts.identified(
         ("ImagingStudy", "ServiceRequest", "DiagnosticReport", "Task", "Patient"),
         "a.request = {value} or (a.type, a.id) in (select c.type, c.id {resource})"
         " or a.patient in (select c.id {resource} and c.type = 'Patient')",
         lambda what: [{"entity": [{"what": what}]}]),
-    "patient:identifier": conditions.identified(
+    "patient:identifier": texts.identified(
         ("Patient",), "a.patient in (select c.id {resource})",
         lambda who: [{"entity": [{"what": who}]}, {"agent": [{"who": who}]}]),
-    "source:identifier":  conditions.identified(
-        (), f"{{value}} = '{render.SERVER_HOST}'",
+    "source:identifier":  texts.identified(
+        (), f"{{value}} = '{SERVER_HOST}'",
         lambda who: [{"source": {"observer": who}}]),
     "action":       conditions.of_kind(lambda row: [Code(ACTIONS, row.action, "")],
                           lambda given: {"action": given.get("code", "")}),

@@ -20,7 +20,7 @@ from typing import Any, Final
 from fhir_server.access import gate, sharing
 from fhir_server.access.gate import Reach
 from fhir_server.audit import asked, criteria, ledger, render
-from fhir_server.audit.render import Line
+from fhir_server.audit.line import Line, key_of
 from fhir_server.context import RequestContext
 from fhir_server.search import page
 from fhir_server.search.find import Page, Runs
@@ -55,7 +55,7 @@ async def read(database: Runs, context: RequestContext, id: str, holder: str = "
         There is none under this id, or none that the asker may see.
     """
     reach = gate.reach(context, "r", "AuditEvent")
-    key = render.key_of(id)
+    key = key_of(id)
     if key is not None:
         params: Parameters = [*key]
         visible = seen(reach, context, params, holder)

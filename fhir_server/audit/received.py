@@ -2,7 +2,7 @@
 
 Whoever posts one may name anybody in it. Its row names who posted it, and where it is read they are
 added as its last agents, with the role of an informant: the client, the person if it acts for one,
-and their organisation (`render.informants`).
+and their organisation (`participants.informants`).
 
 References
 ----------

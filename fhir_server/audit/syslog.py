@@ -27,7 +27,8 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from fhir_server.audit import atna, render, seal
-from fhir_server.audit.render import Line
+from fhir_server.audit.line import Line
+from fhir_server.audit.participants import SERVER_HOST
 from fhir_server.postgres.database import Database, Transaction
 from resources.errors import Invalid, Refusal
 
@@ -104,7 +105,7 @@ def written(line: Line) -> bytes:
     event = render.stored(line).json
     priority = FACILITY * 8 + SEVERITIES.get(str(event.get("outcome")), 5)
     head = (
-        f"<{priority}>1 {event['meta']['lastUpdated']} {render.SERVER_HOST} {APP_NAME}"
+        f"<{priority}>1 {event['meta']['lastUpdated']} {SERVER_HOST} {APP_NAME}"
         f" {os.getpid()} {MSGID} {NIL} "
     )
     return head.encode() + atna.message(event)

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from fhir_server.access import gate
 from fhir_server.audit import ledger, received, render
-from fhir_server.audit.render import Line
+from fhir_server.audit.line import Line
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Statement
 from fhir_server.search.stored import Stored

@@ -17,7 +17,7 @@ from pynetdicom.association import Association
 from demo import data
 from fhir_server.access.token import Keys, mint
 from fhir_server.audit import render
-from fhir_server.audit.render import Line
+from fhir_server.audit.line import Line
 from fhir_server.installation import read_back
 from fhir_server.postgres.embedded import running
 from resources import content, models, validate
