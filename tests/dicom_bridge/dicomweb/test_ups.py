@@ -252,6 +252,8 @@ async def test_who_subscribes_to_all_is_told_over_a_websocket(service: Service, 
     assert answer.status_code == 201
     where = answer.headers["content-location"]
     assert where == f"{service.base.replace('http', 'ws')}/subscribers/READER"
+    with pytest.raises(websockets.exceptions.InvalidStatus):
+        await websockets.connect(f"{told}/READER")  # without a token
 
     async with websockets.connect(f"{told}/READER", additional_headers=token) as socket:
         await make(client)
@@ -272,9 +274,3 @@ async def test_who_subscribes_to_all_is_told_over_a_websocket(service: Service, 
     assert [one["00741000"]["Value"][0] for one in heard[:2]] == ["SCHEDULED", "IN PROGRESS"]
     assert heard[3]["00741236"]["Value"] == ["test"]
     assert last["00001000"]["Value"] == ["1.2.9.2"]
-
-
-@pytest.mark.standard("PS3.18 8.10.4")
-async def test_a_connection_without_a_token_or_for_a_peer_is_not_opened(told: str) -> None:
-    with pytest.raises(websockets.exceptions.InvalidStatus):
-        await websockets.connect(f"{told}/READER")
