@@ -42,6 +42,30 @@ QIDO: Final = (
     in_query("StudyDate", {"type": "string"}, "A date or a range of dates"),
 )
 
+WADO_URI: Final = (
+    in_query("requestType", {"const": "WADO"}, "WADO"),
+    in_query("studyUID", UID, "The study"),
+    in_query("seriesUID", UID, "The series"),
+    in_query("objectUID", UID, "The instance"),
+    in_query("contentType", {"type": "string"}, "Media types, as in Accept"),
+    in_query("transferSyntax", UID, "Of an object that is asked for as application/dicom"),
+    in_query("frameNumber", {"type": "integer", "minimum": 1}, "The frame that is shown"),
+    in_query("rows", {"type": "integer", "minimum": 1}, "Most rows of a picture"),
+    in_query("columns", {"type": "integer", "minimum": 1}, "Most columns of a picture"),
+    in_query("region", {"type": "string"}, "xmin,ymin,xmax,ymax in fractions of the image"),
+    in_query("windowCenter", {"type": "number"}, "Centre of the window"),
+    in_query("windowWidth", {"type": "number"}, "Width of the window"),
+    in_query("imageQuality", {"type": "integer", "minimum": 1, "maximum": 100}, "Of a JPEG"),
+    in_query("presentationSeriesUID", UID, "Series of the presentation state"),
+    in_query("presentationUID", UID, "The presentation state to be applied"),
+)
+RENDERED: Final = (
+    in_query("accept", {"type": "string"}, "Media types, in place of the header"),
+    in_query("quality", {"type": "integer", "minimum": 1, "maximum": 100}, "Of a JPEG"),
+    in_query("window", {"type": "string"}, "centre,width or centre,width,function"),
+    in_query("viewport", {"type": "string"}, "width,height or width,height,x,y,columns,rows"),
+)
+
 KINDS: Final[dict[str, tuple[str, Json, dict[str, str]]]] = {
     "QIDO-RS": (DICOM_JSON, DATASETS, {"200": "Found", "204": "Nothing found"}),
     "STOW-RS": (DICOM_JSON, DATASET, {"200": "Stored", "202": "Stored with warnings or in part"}),
@@ -76,6 +100,9 @@ def _transaction(method: str, address: str, name: str) -> Json:
     media, schema, statuses = KINDS[name]
     if address.endswith("/metadata"):
         media, schema = DICOM_JSON, DATASETS
+    shown = address.endswith(("/rendered", "/thumbnail"))
+    if shown:
+        media = "image/jpeg"
     written: dict[str, Any] = {
         "operationId": f"{method.lower()} {name} {address}",
         "summary": name,
@@ -83,8 +110,12 @@ def _transaction(method: str, address: str, name: str) -> Json:
     }
     if name == "QIDO-RS":
         written["parameters"] = list(QIDO)
+    if shown or address == "/wado":
+        written["parameters"] = list(RENDERED if shown else WADO_URI)
     if name == "UPS-RS" and method in ("POST", "PUT"):
         written["requestBody"] = body(DICOM_JSON, DATASETS)
     if name == "STOW-RS":
-        written["requestBody"] = body('multipart/related; type="application/dicom"', BYTES)
+        written["requestBody"] = body(MULTIPART, BYTES)
+        content = written["requestBody"]["content"]
+        content |= {"application/dicom": {"schema": BYTES}, DICOM_JSON: {"schema": DATASETS}}
     return written

@@ -20,6 +20,7 @@ from dicom_bridge.dimse import general_purpose, models, reactor, scp, scu, ups
 from dicom_bridge.general_purpose import statuses as older
 from dicom_bridge.mapping import attributes, worklist
 from dicom_bridge.mapping.ups import REQUEST as UPS_REQUEST
+from dicom_bridge.pixels import syntaxes
 from dicom_bridge.spool import IMPLEMENTATION_CLASS_UID
 from dicom_bridge.ups import statuses
 from resources import errors
@@ -102,6 +103,17 @@ def statement() -> str:
                 ("studies", attributes.STUDY),
                 ("series", attributes.SERIES),
                 ("instances", attributes.INSTANCE),
+            )
+        ),
+        transcoded=_rows(
+            (UID(uid).name, "yes", "yes" if uid in syntaxes.ENCODED else "")
+            for uid in sorted(syntaxes.DECODED, key=_by_name)
+        ),
+        more="\n\n".join(
+            f"**{level}**: {_attributes(keys)}"
+            for level, keys in (
+                ("studies", attributes.STUDY_MORE),
+                ("series", attributes.SERIES_MORE),
             )
         ),
     )
