@@ -7,8 +7,8 @@ for a key that is not in it, so that a client rolls its keys over by publishing 
 
 References
 ----------
-* SMART App Launch 2.2, "Client Authentication: Asymmetric (public key)", "Registering a client":
-  "The authorization server SHALL NOT cache a JWKS for longer than the client's cache-control
+* SMART App Launch 2.2, "Client Authentication: Asymmetric (public key)", "Signature Verification":
+  "The FHIR authorization server SHALL NOT cache a JWKS for longer than the client's cache-control
   header indicates"
 * RFC 7517 Section 5 (JWK Set); RFC 9111 Section 5.2.2 (Cache-Control); CWE-918
 """
@@ -41,8 +41,6 @@ MOST_SETS: Final = 1000
 FRESH_SECONDS: Final = 300.0
 """How long a set is kept that does not say how long it may be."""
 LONGEST_FRESH_SECONDS: Final = 3600.0
-LEAST_SECONDS: Final = 1.0
-"""Nobody is asked more often; requests within it share an answer, whatever may be kept of it."""
 AGAIN_SECONDS: Final = 10.0
 """Nobody is asked again earlier who did not answer, or for a key that was not there."""
 
@@ -58,18 +56,19 @@ class _Kept:
         self.keys: tuple[Key, ...] = ()
         self.lock = asyncio.Lock()
         self.until = 0.0
-        self.asked = float("-inf")
+        self.begun = self.asked = float("-inf")
         self.answered = True
 
-    def must_ask(self, kid: str, at: float) -> bool:
+    def is_fresh(self, at: float, arrived: float) -> bool:
+        """Say whether it may be used: it is kept, or was read after who needs it had come."""
+        return at < self.until or (self.answered and self.begun >= arrived)
+
+    def must_ask(self, kid: str, at: float, arrived: float) -> bool:
         """Say whether the address is to be asked now, for want of something fresh or of a key."""
-        if at >= self.until:
-            pause = LEAST_SECONDS if self.answered else AGAIN_SECONDS
-        elif any(key["kid"] == kid for key in self.keys):
-            return False
-        else:
-            pause = AGAIN_SECONDS
-        return at - self.asked >= pause
+        if self.is_fresh(at, arrived):
+            is_known = any(key["kid"] == kid for key in self.keys)
+            return not is_known and at - self.asked >= AGAIN_SECONDS
+        return self.answered or at - self.asked >= AGAIN_SECONDS
 
 
 class KeySets:
@@ -125,11 +124,11 @@ class KeySets:
         """
         assert client.jwks_uri is not None
         kept = self._at(client.organization, client.jwks_uri)
+        arrived = self._clock()
         async with kept.lock:
-            if kept.must_ask(kid, self._clock()):
+            if kept.must_ask(kid, self._clock(), arrived):
                 await self._ask(kept, client)
-        is_fresh = self._clock() < max(kept.until, kept.asked + LEAST_SECONDS)
-        return kept.keys if is_fresh else ()
+            return kept.keys if kept.is_fresh(self._clock(), arrived) else ()
 
     def _at(self, organization: str, uri: str) -> _Kept:
         kept = self._kept.setdefault((organization, uri), _Kept())
@@ -140,6 +139,7 @@ class KeySets:
 
     async def _ask(self, kept: _Kept, client: Client) -> None:
         """Read the set anew. What cannot be read leaves what is there, as long as it is fresh."""
+        kept.begun = self._clock()
         try:
             async with asyncio.timeout(self._patience):
                 text, seconds = await self._read(client)

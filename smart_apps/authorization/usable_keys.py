@@ -24,7 +24,8 @@ from smart_apps import clients
 Key = Mapping[str, Any]
 
 MOST_KEYS: Final = 50
-SHORTEST_RSA_BITS: Final = 2048
+RSA_BITS: Final = range(2048, 8192 + 1)
+"""Shorter ones are guessed, longer ones take long to verify with."""
 KINDS: Final = {"RS384": {"kty": "RSA"}, "ES384": {"kty": "EC", "crv": "P-384"}}
 """Algorithm -> what a key is like that may be used by it (RFC 7518 Section 3.1)."""
 
@@ -59,7 +60,7 @@ def _is_usable(key: Key) -> bool:
     if algorithm is None or not is_named or key.get("alg", algorithm) != algorithm:
         return False
     try:
-        if algorithm == "RS384" and base64_to_int(key["n"]).bit_length() < SHORTEST_RSA_BITS:
+        if algorithm == "RS384" and base64_to_int(key["n"]).bit_length() not in RSA_BITS:
             return False
         import_key(dict(key))
     except (JoseError, ValueError, LookupError, TypeError, AttributeError):
