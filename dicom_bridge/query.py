@@ -36,7 +36,7 @@ ORDER BY number NULLS LAST, series_uid
 """
 
 INSTANCES: Final = """
-SELECT study_uid, series_uid, sop_uid, header, CASE WHEN $2 = 1 THEN json END FROM instance
+SELECT study_uid, series_uid, sop_uid, header FROM instance
 WHERE study_uid = ANY($1)
 ORDER BY series_number NULLS LAST, series_uid, number NULLS LAST, sop_uid
 """
@@ -46,6 +46,8 @@ SELECT DISTINCT ON (study_uid) study_uid, json FROM instance
 WHERE study_uid = ANY($1) AND json IS NOT NULL ORDER BY study_uid, sop_uid
 """
 
+WHOLE: Final = "SELECT sop_uid, json FROM instance WHERE sop_uid = ANY($1) AND json IS NOT NULL"
+
 SERIES_SAMPLES: Final = """
 SELECT DISTINCT ON (series_uid) series_uid, json FROM instance
 WHERE series_uid = ANY($1) AND json IS NOT NULL ORDER BY series_uid, sop_uid
@@ -53,6 +55,8 @@ WHERE series_uid = ANY($1) AND json IS NOT NULL ORDER BY series_uid, sop_uid
 
 MOST: Final = 1000
 """Rows of one answer, and studies of one search behind it."""
+MOST_COUNTED: Final = 100_000
+"""Rows that are counted, if all are to be; of more it is not said how many there are."""
 MOST_LOOKED_AT: Final = 20_000
 """Studies whose rows are looked at for one query; who asks for more is told to ask for less."""
 
@@ -177,7 +181,8 @@ async def instances(
                 ]
             yield rows
 
-    return await _gathered(batches(), page)
+    found = await _gathered(batches(), page)
+    return await _with_more(bridge, found, page, WHOLE, None)
 
 
 async def _gathered(batches: AsyncIterator[list[Row]], page: Page) -> Found:
@@ -189,7 +194,7 @@ async def _gathered(batches: AsyncIterator[list[Row]], page: Page) -> Found:
         async for batch in batches:
             total += len(batch)
             rows += batch[: max(0, page.end - len(rows))]
-            if total > page.end and not page.exact:
+            if total > (MOST_COUNTED if page.exact else page.end):
                 whole = False
                 break
     except Exhausted:
@@ -296,9 +301,9 @@ async def _instances_of(bridge: Bridge, studies: Sequence[Row], own: Keys, page:
         return []
     uids = Texts([row.study_uid for row in studies])
     found: dict[str, list[Row]] = {}
-    rows = await bridge.database.run(INSTANCES, (uids, int(bool(page.include))))
-    for study_uid, series_uid, sop_uid, header, whole in rows:
-        members = _instance(orjson.loads(header), whole, page.include)
+    rows = await bridge.database.run(INSTANCES, (uids,))
+    for study_uid, series_uid, sop_uid, header in rows:
+        members = _instance(orjson.loads(header))
         if attributes.matches(members, own, fuzzy=page.fuzzy):
             shown = {tag: members[tag] for tag in sorted(members) if tag not in _MATCHED_ONLY}
             row = Row(study_uid, series_uid, sop_uid, orjson.dumps(shown))
@@ -311,25 +316,30 @@ _MATCHED_ONLY: Final = frozenset({attributes.tag_of("Modality"), attributes.tag_
 """Attributes of the series that instances are matched by, but do not return."""
 
 
-def _instance(header: Mapping[str, Any], whole: bytes | None, include: Sequence[str]) -> Any:
-    """DICOM JSON of PS3.18 Table 10.6.3-5, and what was asked for beside."""
+def _instance(header: Mapping[str, Any]) -> dict[str, Any]:
+    """DICOM JSON of PS3.18 Table 10.6.3-5, and what of its series an instance is matched by."""
     members = dicom_json.row(header, (tags.INSTANCE,), _AVAILABLE)
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber"):
         members.update([dicom_json.element(keyword, header.get(keyword, ""))])
-    if whole and include:
-        members.update(_picked(orjson.loads(whole), include))
     return members
 
 
 async def _with_more(
-    bridge: Bridge, found: Found, page: Page, samples: str, known: frozenset[str]
+    bridge: Bridge, found: Found, page: Page, samples: str, known: frozenset[str] | None
 ) -> Found:
-    """Add attributes of studies or series that no row has, from the first instance of each."""
-    keywords = known if "all" in page.include else known & frozenset(page.include)
+    """Add attributes that no row has, from the instance, or the first one of a study or series.
+
+    Parameters
+    ----------
+    known
+        Those of the level; None: every one.
+    """
+    keywords = frozenset(page.include)
+    if known is not None:
+        keywords = known if "all" in keywords else known & keywords
     if not keywords or not found.rows:
         return found
-    by_series = bool(found.rows[0].series_uid)
-    uids = Texts([row.series_uid if by_series else row.study_uid for row in found.rows])
+    uids = Texts([row.sop_uid or row.series_uid or row.study_uid for row in found.rows])
     rows = await bridge.database.run(samples, (uids,))
     wholes = {uid: orjson.loads(json) for uid, json in rows}
     made = []
