@@ -1,5 +1,6 @@
 """Who asks too much is told when to ask again, and it is audited once (threats T22)."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,11 +20,15 @@ pytestmark = [
 ]
 
 
+TOKENS = 30
+"""What may be asked of the authorisation server in a minute."""
+
+
 @pytest.fixture(scope="module")
 def narrow(cluster: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A server with small limits."""
     folder = tmp_path_factory.mktemp("limits")
-    limits = {"rate_requests": 2, "rate_lookups": 5, "rate_tokens": 30}
+    limits = {"rate_requests": 2, "rate_lookups": 5, "rate_tokens": TOKENS}
     with serving(cluster, template, folder, "limits", **limits) as site:
         yield site
 
@@ -111,11 +116,17 @@ def test_an_address_asks_the_authorisation_server_only_so_often(
     narrow: Site, path: str, fields: dict[str, str]
 ) -> None:
     before = audited(narrow, "detail = 'asked too often'")
+    began = time.monotonic()
     with httpx.Client(timeout=30) as client:
         answers = [client.post(f"{narrow.url}{path}", data=fields) for _ in range(40)]
+        while answers[-1].status_code != 429 and len(answers) < 500:
+            answers.append(client.post(f"{narrow.url}{path}", data=fields))
+    earned = (time.monotonic() - began) * TOKENS / 60
 
+    heard = [answer for answer in answers if answer.status_code != 429]
     assert {answer.status_code for answer in answers[:5]} <= {400, 401, 403}
-    assert {answer.status_code for answer in answers[34:]} == {429}
+    assert len(heard) <= TOKENS + earned + 1
+    assert answers[-1].status_code == 429
     assert int(answers[-1].headers["retry-after"]) >= 1
     if path in {"/auth/token", "/auth/introspect", "/auth/revoke"}:
         assert answers[-1].json()["error"] == "temporarily_unavailable"
