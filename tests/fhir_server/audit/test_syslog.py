@@ -453,8 +453,8 @@ def test_a_worker_that_is_killed_again_and_again_loses_nothing_and_keeps_the_ord
             os.kill(worker, signal.SIGKILL)
             waits(lambda worker=worker: installation.roles().get("worker 0") not in (worker, None))  # type: ignore[misc]
         waits(lambda: len(repository.messages) >= 6000)
-        waits(lambda: set(in_order()) <= set(repository.ids()), 1)
         ids = in_order()
+        waits(lambda: set(ids) <= set(repository.ids()), 1)
     finally:
         installation.stop()
 
