@@ -87,17 +87,22 @@ class UpsEvents:
         """Tell what happens until cancelled."""
         while True:
             try:
-                counts = await asyncio.gather(*(self.work() for _ in range(AT_ONCE)))
-                seconds = 0.0 if any(counts) else LOOK_SECONDS
+                seconds = LOOK_SECONDS
+                if await self.work(1):
+                    counts = await asyncio.gather(*(self.work() for _ in range(AT_ONCE)))
+                    seconds = 0.0 if any(counts) else LOOK_SECONDS
             except Refusal as refusal:
                 _log.warning("steps are not told of: %s", type(refusal).__name__)
                 seconds = AGAIN_SECONDS
             await asyncio.sleep(seconds)
 
-    async def work(self) -> int:
+    async def work(self, most: int = MOST) -> int:
         """Tell those that there is something for; give how many were told something."""
         count = 0
-        while (subscriber := await self._claimed()) is not None:
+        for _ in range(most):
+            subscriber = await self._claimed()
+            if subscriber is None:
+                break
             count += await self._serve(subscriber)
         return count
 
