@@ -68,6 +68,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "bulk_data":    Kind(("accept",), (f'{accept.RELATED}; type="{accept.OCTETS}"', accept.OCTETS)),
     "instance":     RENDERED,
     "thumbnail":    RENDERED,
+    "several":      RENDERED._replace(
+        answers=tuple(f'{accept.RELATED}; type="{type}"' for type in FORMATS)
+    ),
     "retrieve_uri": Kind(
         ("requestType", "studyUID", "seriesUID", "objectUID", "contentType", "charset",
          "transferSyntax", "rows", "columns", "region", "windowCenter", "windowWidth",

@@ -1,7 +1,8 @@
 """Rendered resources and thumbnails: what a browser can show without knowing DICOM.
 
-One picture of one instance: all frames of it as a moving GIF, or one frame as JPEG or PNG. A
-series or a study is shown by the instance in the middle of its largest series.
+One picture of one instance: all frames of it as a moving GIF, or one frame as JPEG or PNG. Those
+of a series or a study come in parts. Their thumbnail is that of the instance in the middle of the
+largest series.
 
 References
 ----------
@@ -30,6 +31,8 @@ from resources.errors import Invalid, NotFound
 
 THUMBNAIL: Final = Viewport(128, 128)
 QUALITY: Final = 90
+MOST_PICTURES: Final = 200
+"""Images of a study or a series that are shown at once."""
 PRESENTATION_STATES: Final = "1.2.840.10008.5.1.4.1.1.11."
 UNDONE: Final = ("annotation", "iccprofile", "imageannotation", "presentationUID")
 """Parameters that are refused, since a picture without what they ask for would mislead."""
@@ -52,6 +55,31 @@ async def instance(call: Call) -> Response:
         return await _presentation_state(call, found, numbers)
     held = _shown(found.instances)
     return await picture(call, found, held, numbers, _look(call, _moves(held, numbers)))
+
+
+async def several(call: Call) -> Response:
+    """Answer each image of a study or a series as a picture, in parts (PS3.18 Section 10.4.3).
+
+    All are made before the answer begins: one that cannot be shown is no success.
+
+    Raises
+    ------
+    NotAcceptable
+        There are more than are shown at once.
+    """
+    _require_done(call)
+    found = await call.retrieved()
+    images = [one for one in found.instances if one.frames]
+    if not images:
+        raise NotFound("There are no pixels to be shown")
+    if len(images) > MOST_PICTURES:
+        raise NotAcceptable(f"More than {MOST_PICTURES} images are not shown at once")
+    look = _look(call, moving=False)
+    parts: list[tuple[str, str, payload.Octets]] = []
+    for held in images:
+        shown = await call.web.bridge.crew.render(await _task(call, found, held, [], look))
+        parts.append((look.type, f"{call.location(held)}/rendered", shown.content))
+    return payload.related_bytes(parts)
 
 
 async def thumbnail(call: Call) -> Response:
@@ -134,15 +162,9 @@ async def picture(
     bridge = call.web.bridge
     if state is not None and look.window is not None:
         raise Invalid("The window is the one of the presentation state", "window")
-    task = Picture(
-        await bridge.blobs.path(held.blob, found.permit),
-        numbers,
-        look.type,
-        look.quality,
-        list(look.window) if look.window else None,
-        list(look.viewport) if look.viewport else None,
-        await bridge.blobs.path(state.blob, found.permit) if state else None,
-    )
+    task = await _task(call, found, held, numbers, look)
+    if state is not None:
+        task = task._replace(presentation=await bridge.blobs.path(state.blob, found.permit))
     shown = await bridge.crew.render(task)
     warnings = [*lacking]
     if shown.missing:
@@ -151,6 +173,19 @@ async def picture(
     if warnings:
         headers["Warning"] = ", ".join(f"299 {call.web.base_url}: {one}" for one in warnings)
     return Response(shown.content, headers=headers, media_type=look.type)
+
+
+async def _task(
+    call: Call, found: retrieval.Retrieved, held: Held, numbers: list[int], look: Look
+) -> Picture:
+    return Picture(
+        await call.web.bridge.blobs.path(held.blob, found.permit),
+        numbers,
+        look.type,
+        look.quality,
+        list(look.window) if look.window else None,
+        list(look.viewport) if look.viewport else None,
+    )
 
 
 def _look(call: Call, moving: bool) -> Look:
@@ -162,8 +197,9 @@ def _media_type(call: Call, *, moving: bool) -> str:
     ordered = ["image/jpeg", "image/png", "image/gif"]
     ordered.sort(key=lambda type: type != "image/gif" if moving else False)
     for one in call.acceptable():
+        meant = one._replace(type=one.part or "*/*") if one.type == accept.RELATED else one
         for type in ordered:
-            if accept.wants([one], type):
+            if accept.wants([meant], type):
                 return type
     raise NotAcceptable(f"Rendered as {', '.join(FORMATS)}", "Accept")
 

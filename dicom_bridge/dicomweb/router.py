@@ -78,6 +78,8 @@ TRANSACTIONS: Final = (
     Transaction("GET",  SERIES + "/metadata",                   "WADO-RS", wado.metadata),
     Transaction("GET",  INSTANCE + "/metadata",                 "WADO-RS", wado.metadata),
     Transaction("GET",  INSTANCE + "/frames/{frames}",          "WADO-RS", wado.frame_list),
+    Transaction("GET",  STUDY + "/rendered",                    "WADO-RS", rendered.several),
+    Transaction("GET",  SERIES + "/rendered",                   "WADO-RS", rendered.several),
     Transaction("GET",  INSTANCE + "/rendered",                 "WADO-RS", rendered.instance),
     Transaction("GET",  INSTANCE + "/frames/{frames}/rendered", "WADO-RS", rendered.instance),
     Transaction("GET",  STUDY + "/thumbnail",                   "WADO-RS", rendered.thumbnail),
@@ -99,8 +101,7 @@ TRANSACTIONS: Final = (
     Transaction("POST", SUBSCRIBER + "/suspend", "UPS-RS", ups_subscribers.suspend),
     Transaction("GET", "/subscribers/{aetitle}", "UPS-RS", ups_subscribers.connect),
 )  # fmt: skip
-"""PS3.18 Tables 10.4.1-1, 10.5.1-1, 10.6.1-1 and 11.3-1, and 9.1 (WADO-URI, audited as WADO-RS). Of
-studies and series as a whole there are thumbnails, no rendered resources."""
+"""PS3.18 Tables 10.4.1-1, 10.5.1-1, 10.6.1-1 and 11.3-1, and 9.1 (WADO-URI, audited as WADO-RS)."""
 
 STRANGER: Final = Principal("", None, "", Scopes(()))
 """Who asks as long as no token says who."""

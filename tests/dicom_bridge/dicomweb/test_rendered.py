@@ -16,6 +16,7 @@ from pydicom.encaps import encapsulate
 
 from tests.dicom_bridge.build import a_series, a_uid, an_instance
 from tests.dicom_bridge.dicomweb.conftest import Service
+from tests.dicom_bridge.dicomweb.test_wado import parts
 
 pytestmark = pytest.mark.anyio
 
@@ -171,6 +172,40 @@ async def test_frames_of_a_multi_frame_instance_move_or_are_shown_one_by_one(
     assert getattr(moving, "n_frames", 1) == 3
     assert all(abs(shade - linear(280, 275, 2551)) <= 1 for shade in grey(second))
     assert beyond.status_code == 404
+
+
+@pytest.mark.standard("PS3.18 10.4.1.1.3")
+async def test_the_images_of_a_study_or_a_series_come_as_pictures_in_parts(
+    service: Service,
+) -> None:
+    study = a_series(3, rows=16, columns=16)
+    other = an_instance(study_uid=str(study[0].StudyInstanceUID), series_number=2)
+    report = an_instance("SR", study_uid=str(study[0].StudyInstanceUID), series_number=3)
+    await service.hold(*study, other, report)
+    client = service.client()
+    at = f"/studies/{study[0].StudyInstanceUID}"
+    wanted = {"Accept": 'multipart/related; type="image/png"'}
+
+    everything = await client.get(f"{at}/rendered", headers=wanted)
+    one = await client.get(f"{at}/series/{study[0].SeriesInstanceUID}/rendered?quality=50")
+    none = await client.get(f"{at}/series/{report.SeriesInstanceUID}/rendered")
+
+    pictures = parts(everything)
+    assert [type for type, _ in pictures] == ["image/png"] * 4
+    assert Image.open(BytesIO(pictures[0][1])).size == (16, 16)
+    assert [type for type, _ in parts(one)] == ["image/jpeg"] * 3
+    assert none.status_code == 404
+
+
+@pytest.mark.standard("PS3.18 10.4.1.1.3")
+async def test_a_study_of_which_one_image_cannot_be_shown_is_no_success(service: Service) -> None:
+    good = an_instance()
+    bad = broken("1.2.840.10008.1.2.5", bytes(64), StudyInstanceUID=good.StudyInstanceUID)
+    await service.hold(good, bad)
+
+    answer = await service.client().get(f"/studies/{good.StudyInstanceUID}/rendered")
+
+    assert answer.status_code == 406
 
 
 @pytest.mark.standard("PS3.18 10.4.1.1.4")

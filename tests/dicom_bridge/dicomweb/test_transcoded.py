@@ -21,6 +21,7 @@ from pydicom.uid import UID
 from dicom_bridge.pixels import transcoding
 from tests.dicom_bridge.build import a_series, a_uid, an_instance, part10, written
 from tests.dicom_bridge.dicomweb.conftest import Service, blocking
+from tests.dicom_bridge.reports.conftest import complaints
 
 pytestmark = pytest.mark.anyio
 
@@ -343,6 +344,22 @@ async def test_dcmtk_reads_what_was_transcoded(
         if decoder:
             assert (await run(f"{dcmtk}/{decoder}", path, back)).returncode == 0
             assert dcmread(back).PixelData == ds.PixelData
+
+
+@pytest.mark.peer
+@pytest.mark.standard("PS3.5 A.4")
+async def test_dciodvfy_finds_nothing_that_it_did_not_find_before(
+    service: Service, tmp_path: Path
+) -> None:
+    path = tmp_path / "got.dcm"
+    for name in ("MR_small_RLE.dcm", "SC_rgb_gdcm_KY.dcm", "CT_small.dcm"):
+        ds = await held(service, name)
+        path.write_bytes(part10(ds))
+        before = set(await complaints(path))
+        for syntax in TARGETS:
+            answer = await service.client().get(path_of(ds), headers=alone(syntax))
+            path.write_bytes(answer.content)
+            assert set(await complaints(path)) <= before, (name, syntax)
 
 
 async def run(*command: str | Path) -> "subprocess.CompletedProcess[str]":
