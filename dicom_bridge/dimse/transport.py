@@ -23,6 +23,8 @@ from pynetdicom.transport import (
     ThreadedAssociationServer,
 )
 
+from dicom_bridge.dimse.secured import SecuredSocket
+
 BUFFER: Final = 1 << 18
 """Receive buffer of an association, in bytes; only touched pages cost memory."""
 MOST_BUFFERS: Final = 512
@@ -220,6 +222,8 @@ class AssociationServer(ThreadedAssociationServer):
         self.strangers: deque[Any] = deque()
         """Connections in the order they came; those that are no strangers any more stay a while."""
         self._places = threading.Semaphore(most_connections)
+        if ssl_context is not None:
+            ssl_context.sslsocket_class = SecuredSocket
         super().__init__(
             ae, address, ae_title, contexts, ssl_context, evt_handlers, ConnectionHandler
         )

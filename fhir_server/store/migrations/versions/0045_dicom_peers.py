@@ -1,4 +1,4 @@
-"""Peers over TLS and peers that are told of availability; general purpose steps that are performed."""
+"""Peers over TLS, or to be told of availability; general purpose steps that are performed."""
 
 from alembic import op
 
