@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ from dicom_bridge.dimse.portal import Portal
 from resources.errors import Invalid, Unprocessable
 from tests.dicom_bridge.build import an_instance
 from tests.dicom_bridge.conftest import Archive, found, plain
+from tests.dicom_bridge.dimse.test_find import hold, identifier
+from tests.dicom_bridge.dimse.test_move import move
 from tests.flows.installation import free_port
 
 pytestmark = pytest.mark.anyio
@@ -236,15 +239,23 @@ async def test_a_silent_connection_does_not_hold_up_the_port(
 
 
 @contextmanager
-def answering(identity: Identity) -> Iterator[int]:
-    """A peer that takes calls over TLS."""
+def answering(identity: Identity, received: list[str] | None = None) -> Iterator[int]:
+    """A peer that takes calls over TLS, and what it receives."""
+
+    def store(event: Any) -> int:
+        if received is not None:
+            received.append(str(event.request.AffectedSOPInstanceUID))
+        return 0x0000
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(identity.path, identity.key)
     ae = AE("CT1")
     ae.add_supported_context(VERIFICATION)
+    ae.add_supported_context(*plain(an_instance()))
+    ae.require_called_aet = False
     server: Any = ae.start_server(
         ("127.0.0.1", free_port()), block=False, ssl_context=context,
-        evt_handlers=[(evt.EVT_C_ECHO, lambda event: 0x0000)],
+        evt_handlers=[(evt.EVT_C_ECHO, lambda event: 0x0000), (evt.EVT_C_STORE, store)],
     )  # fmt: skip
     yield int(server.server_address[1])
     server.shutdown()
@@ -286,6 +297,54 @@ async def test_a_peer_is_called_over_tls_and_nobody_else_answers_for_it(
 
     with answering(identities[answers]) as port:
         assert await asyncio.to_thread(call, port) is is_met
+
+
+@pytest.mark.standard("PS3.4 C.4.2")
+@pytest.mark.parametrize(("answers", "arrives"), [("ct", True), ("mr", False)])
+async def test_a_study_is_moved_over_tls_to_the_peer_alone(
+    bridge: Bridge, files: tls.Files, identities: dict[str, Identity], answers: str, arrives: bool
+) -> None:
+    bridge.tls = files
+    one = an_instance()
+    await hold(bridge, one)
+    portal = Portal(asyncio.get_running_loop())
+    server = scp.listen(bridge, portal, "127.0.0.1", 0)
+    archive = Archive(bridge, server, int(server.server_address[1]))
+    received: list[str] = []
+    with answering(identities[answers], received) as port:
+        known = identities["ct"].fingerprint
+        await peers.add(bridge.database, Peer("CT9", "127.0.0.1", port, "lead", known))
+        keys = identifier(StudyInstanceUID=one.StudyInstanceUID)
+        final = await asyncio.to_thread(move, archive, keys, "CT9", calling="CT1")
+
+    assert received == ([str(one.SOPInstanceUID)] if arrives else [])
+    assert (final.Status == 0x0000) is arrives
+    await asyncio.to_thread(reactor.stop, server)
+
+
+@pytest.mark.standard("threats T17")
+async def test_what_is_no_tls_leaves_nothing_behind_on_the_port(
+    bridge: Bridge, port: int, identities: dict[str, Identity]
+) -> None:
+    def threads() -> int:
+        names = [thread.name for thread in threading.enumerate() if thread.is_alive()]
+        return sum(not name.startswith("asyncio_") for name in names)
+
+    def shout() -> None:
+        for number in range(100):
+            with socket.create_connection(("127.0.0.1", port), 10) as line:
+                line.sendall(
+                    (b"", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x02\x00", bytes(64))[number % 4]
+                )
+
+    assert await is_admitted(port, identities["ct"])
+    before = threads()
+    await asyncio.to_thread(shout)
+
+    assert await is_admitted(port, identities["ct"])
+    async with asyncio.timeout(60):
+        while threads() > before:
+            await asyncio.sleep(0.05)
 
 
 def test_without_a_certificate_of_our_own_nobody_is_called_over_tls() -> None:
