@@ -38,7 +38,7 @@ NOTE: Final = """
 INSERT INTO announced (sop_uid, procedure, said)
 SELECT u.uid, $2, $3 FROM unnest($1::text[]) AS u(uid)
 WHERE NOT EXISTS (SELECT FROM instance i WHERE i.sop_uid = u.uid)
-ON CONFLICT (procedure, sop_uid) DO UPDATE SET said = excluded.said
+ON CONFLICT (procedure, sop_uid) DO UPDATE SET said = excluded.said, asked = false
 """
 COMPLETE: Final = """
 SELECT a.procedure FROM announced a LEFT JOIN instance i ON i.sop_uid = a.sop_uid
@@ -51,7 +51,9 @@ MISSING: Final = """
 SELECT a.procedure, count(*) - count(i.sop_uid), max(a.said)
 FROM announced a LEFT JOIN instance i ON i.sop_uid = a.sop_uid
 GROUP BY a.procedure HAVING max(a.said) < $1 AND count(i.sop_uid) < count(*)
+  AND NOT bool_and(a.asked)
 """
+ASKED: Final = "UPDATE announced SET asked = true WHERE procedure = $1"
 GIVE_UP: Final = "DELETE FROM announced WHERE said < $1"
 
 WORDS: Final = "that the modality says it has made have not arrived."
@@ -87,6 +89,7 @@ async def look(bridge: Bridge, now: int, after_minutes: int) -> int:
 
 async def _ask(bridge: Bridge, id: str, count: int, said: int) -> int:
     async with bridge.store.begin(_context()) as work:
+        work.add(ASKED, (id,))
         try:
             procedure = await work.read("Procedure", id)
         except (NotFound, Gone):
@@ -102,8 +105,6 @@ async def _ask(bridge: Bridge, id: str, count: int, said: int) -> int:
             work.context.instant,
         )
         name = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{id}/{said}"))
-        if await _is_known(work, name):
-            return 0  # it was closed by somebody who knows why
         await work.create(content.made(asked), name)
     return 1
 
@@ -131,14 +132,6 @@ async def _questions(work: Work, procedure: Stored) -> list[Stored]:
     )
     found = await work.search(asked)
     return [one for one in found if str(one.json.get("description", "")).endswith(WORDS)]
-
-
-async def _is_known(work: Work, id: str) -> bool:
-    try:
-        await work.read("Task", id)
-    except (NotFound, Gone):
-        return False
-    return True
 
 
 def _organization(procedure: Stored) -> str:

@@ -89,6 +89,8 @@ async def fold(bridge: Bridge, study_uid: str, mark: int, *, apart: bool = False
         Another process folded the study at the same moment.
     """
     rows = await bridge.database.run(ROWS, (study_uid,))
+    if not rows:
+        return None  # another process has moved them to the study that they join
     read = await asyncio.to_thread(_read, rows) if len(rows) > LARGE else _read(rows)
     arrived, issuer, strangers = read
     known = await bridge.database.run(KNOWN, (study_uid,))

@@ -35,6 +35,9 @@ IDENTIFIERS: Final = (
 )  # fmt: skip
 """What an object is found by, of the study that it joins."""
 
+ENDED: Final = frozenset({"cancelled", "entered-in-error"})
+"""ImagingStudy.status of a study that nothing joins."""
+
 SECOND_STUDY: Final = "Images of this request came under another Study Instance UID."
 
 HELD: Final = """
@@ -68,7 +71,7 @@ ON CONFLICT (sop_uid) DO NOTHING
 MOVE: Final = """
 UPDATE instance SET study_uid = $2, blob = m.blob, dataset_offset = m.dataset_offset,
     size = m.size, patient_id = m.patient_id, issuer = m.issuer, accession = m.accession,
-    header = m.header, json = NULL
+    header = m.header, json = NULL, layout = NULL
 FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],
     $9::text[], $10::bytea[])
     AS m(sop_uid, blob, dataset_offset, size, patient_id, issuer, accession, header)
@@ -100,7 +103,12 @@ async def place(
     # Two studies of one request that come at once take turns from here on.
     await work.read("ServiceRequest", request.id, lock=True)
     studies = await orders.studies(work, request)
-    named = [one.id for one in studies if one.json.get("subject") == request.json.get("subject")]
+    named = [
+        one.id
+        for one in studies
+        if one.json.get("subject") == request.json.get("subject")
+        and one.json.get("status") not in ENDED
+    ]
     held = [Place(*row) for row in await work.rows(HELD, (Texts(named), study_uid))]
     if not held:
         return None, belonging.doubt
@@ -144,6 +152,8 @@ async def move(
     """
     context = RequestContext(Principal.system("settle"), "settle", origin="settle")
     rows = await bridge.database.run(MOVING, (study_uid,))
+    if not rows:
+        return True  # another process has moved them
     first = orjson.loads((await bridge.database.run(FIRST, (there.study_uid,)))[0][0])
     made: list[Instance] = []
     for _, blob, offset, syntax, header, _ in rows:

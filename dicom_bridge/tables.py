@@ -239,3 +239,5 @@ class AnnouncedRow(SQLModel, table=True):
     sop_uid: str = Field(sa_type=KeyText, primary_key=True)
     said: int = Field(sa_type=BigInteger)
     """When the modality said so last."""
+    asked: bool = False
+    """Somebody was asked for it since."""

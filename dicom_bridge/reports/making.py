@@ -265,7 +265,8 @@ def author_of(found: Sequence[Reporter]) -> Author:
         for one in organization.get("identifier", ())
         if one.get("system") in (codes.ODS_ORGANIZATION, codes.ODS_SITE)
     ]
-    return Author(name[:64], str(organization.get("name", "")), next(iter(ods), ""))
+    place = component(str(organization.get("name", "")))
+    return Author(name[:64], place, component(next(iter(ods), "")))
 
 
 def zone_of(offset: str) -> tzinfo:
