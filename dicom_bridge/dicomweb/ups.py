@@ -243,7 +243,10 @@ def identifier(keys: dict[str, str]) -> Dataset:
             if vr == "SQ":
                 raise Invalid("A sequence is matched by its attributes", last)
             said = value.replace(",", "\\") if vr == "UI" else value
-            within.add_new(last, "LO" if vr in ("US", "UL", "IS", "DS") else vr, said)
+            try:
+                within.add_new(last, vr, said)
+            except (ValueError, TypeError, OverflowError):
+                raise Invalid("A key has no value of its attribute", last) from None
     return ds
 
 

@@ -94,6 +94,9 @@ class UpsEvents:
             except Refusal as refusal:
                 _log.warning("steps are not told of: %s", type(refusal).__name__)
                 seconds = AGAIN_SECONDS
+            except Exception:  # what cannot be told to one must not end it for all
+                _log.exception("steps are not told of")
+                seconds = AGAIN_SECONDS
             await asyncio.sleep(seconds)
 
     async def work(self, most: int = MOST) -> int:

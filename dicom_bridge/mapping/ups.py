@@ -163,7 +163,10 @@ def moment(said: str) -> str:
     """
     if "T" not in said:
         return said.replace("-", "")
-    return datetime.fromisoformat(said).astimezone(LOCAL).strftime("%Y%m%d%H%M%S")
+    try:
+        return datetime.fromisoformat(said).astimezone(LOCAL).strftime("%Y%m%d%H%M%S")
+    except (ValueError, OverflowError):  # at the ends of the calendar
+        return said[:10].replace("-", "")
 
 
 def readiness_of(json: Resource) -> str:

@@ -80,6 +80,7 @@ async def move(bridge: Bridge, context: RequestContext, uid: str, information: D
 
     async def once(work: Work) -> Warned:
         task, kept = await keeping.find(work, uid)
+        requirements.check_form(information)
         state = ups.state_of(task.json)
         becomes = requirements.LEGAL.get((state, asked))
         if becomes is None:
@@ -122,6 +123,7 @@ async def cancel(bridge: Bridge, context: RequestContext, uid: str, information:
 
     async def once(work: Work) -> Warned:
         task, _ = await keeping.find(work, uid)
+        requirements.check_form(information)
         state = ups.state_of(task.json)
         if state == ups.CANCELED:
             return statuses.ALREADY_CANCELED

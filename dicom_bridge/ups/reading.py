@@ -5,7 +5,8 @@ References
 * PS3.4 Sections CC.2.7 (N-GET), CC.2.8 (C-FIND); PS3.18 Sections 11.5 (Retrieve), 11.9 (Search)
 """
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
@@ -14,7 +15,7 @@ from dicom_bridge.bridge import Bridge
 from dicom_bridge.mapping import ups
 from dicom_bridge.mapping.matching import RANGE_VRS, dataset_matches, span_of, text
 from dicom_bridge.mapping.ups import Workitem
-from dicom_bridge.ups import keeping
+from dicom_bridge.ups import keeping, requirements
 from dicom_bridge.ups.keeping import Kept
 from fhir_server.context import RequestContext
 from fhir_server.search import query
@@ -27,6 +28,8 @@ MOST: Final = 5000
 """Steps that one query looks at."""
 
 Resource = dict[str, Any]
+
+_log = logging.getLogger(__name__)
 
 
 async def retrieve(bridge: Bridge, context: RequestContext, uid: str) -> Dataset:
@@ -50,11 +53,12 @@ async def search(bridge: Bridge, context: RequestContext, keys: Dataset) -> list
     Exhausted
         More steps than one query looks at.
     Invalid
-        A key that is a date or a time is none.
+        A key that is a date or a time is none, or of another VR than its attribute.
     """
+    requirements.check_form(keys)
     _check(keys)
     found = await workitems(bridge, context, keys)
-    written = [ups.written(item) for item in found]
+    written = list(_written(found))
     matching = [ds for ds in written if dataset_matches(keys, ds)]
     return sorted(matching, key=lambda ds: text(ds.ScheduledProcedureStepStartDateTime))
 
@@ -70,6 +74,15 @@ async def workitems(bridge: Bridge, context: RequestContext, keys: Dataset) -> l
     tasks = await _tasks(bridge, context, keys)
     kept = await keeping.beside(bridge.database, [task.id for task in tasks])
     return await items(bridge, context, tasks, kept)
+
+
+def _written(found: Iterable[Workitem]) -> Iterator[Dataset]:
+    """Write UPSs; one that cannot be written, whatever it says, keeps nobody from the others."""
+    for item in found:
+        try:
+            yield ups.written(item)
+        except Exception:
+            _log.exception("a step could not be written: Task/%s", item.task.get("id"))
 
 
 async def items(

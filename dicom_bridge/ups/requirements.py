@@ -8,12 +8,16 @@ References
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 
 from dicom_bridge.mapping.matching import text
 from dicom_bridge.mapping.ups import CANCELED, COMPLETED, IN_PROGRESS, SCHEDULED
 from dicom_bridge.ups import statuses
 from dicom_bridge.ups.statuses import Failure, Warned, refused
+
+DEEPEST: Final = 16
+"""Sequences within sequences of a UPS."""
 
 AT_FIRST: Final = (
     "ScheduledProcedureStepPriority", "ProcedureStepLabel",
@@ -77,6 +81,25 @@ LEGAL: Final[Mapping[tuple[str, str], Failure | Warned]] = {
 """Table CC.1.1-2: what becomes of an asked change of state, by the present and the asked one."""
 
 
+def check_form(ds: Dataset, depth: int = DEEPEST) -> None:
+    """Refuse what is no attribute as the dictionary has it: nobody could read it then.
+
+    Raises
+    ------
+    Refused
+        An attribute has another VR than its own, or sequences are nested deeper than any use is.
+    """
+    for element in ds:
+        keyword = element.keyword
+        if keyword and element.VR not in dictionary_VR(element.tag).split(" or "):
+            raise refused(statuses.INVALID_VALUE, keyword)
+        if element.VR == "SQ":
+            if not depth:
+                raise refused(statuses.INVALID_VALUE, keyword)
+            for item in element.value or ():
+                check_form(item, depth - 1)
+
+
 def check_made(ds: Dataset) -> None:
     """Refuse a UPS that does not begin as one.
 
@@ -85,6 +108,7 @@ def check_made(ds: Dataset) -> None:
     Refused
         It is not SCHEDULED, misses what it must have or has what it must not.
     """
+    check_form(ds)
     if _value(ds, "ProcedureStepState") != SCHEDULED:
         raise refused(statuses.NOT_SCHEDULED, "ProcedureStepState")
     for keyword in AT_FIRST:
@@ -106,6 +130,7 @@ def check_changed(ds: Dataset) -> None:
     Refused
         It is about the state, the patient or the like, or a value is none.
     """
+    check_form(ds)
     if "ProcedureStepState" in ds:
         is_first = _value(ds, "ProcedureStepState") == SCHEDULED
         failure = statuses.ONLY_CREATED_SCHEDULED if is_first else statuses.INVALID_VALUE

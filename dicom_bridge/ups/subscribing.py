@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.mapping import ups
 from dicom_bridge.mapping.matching import text
-from dicom_bridge.ups import keeping, statuses
+from dicom_bridge.ups import keeping, requirements, statuses
 from dicom_bridge.ups.statuses import Warned, refused
 from fhir_server.access import gate
 from fhir_server.context import RequestContext
@@ -171,6 +171,7 @@ async def subscribe(
     organization = _organization(context)
     async with bridge.store.begin(context) as work:
         rows = await _held(work, ae, organization)
+        requirements.check_form(keys)
         if uid == FILTERED and not len(keys):
             raise refused(statuses.INVALID_ARGUMENT)
         if uid in (GLOBAL, FILTERED):

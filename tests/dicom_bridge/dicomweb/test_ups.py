@@ -173,6 +173,15 @@ BAD: list[tuple[str, str, bytes, dict[str, str], int]] = [
     ("POST", "/workitems?AffectedSOPInstanceUID=x", payload(a_ups()).encode(), TYPE, 400),
     ("POST", "/workitems?1.2.8.1", payload(a_ups(ProcedureStepLabel="a\0b")).encode(), TYPE, 201),
     ("POST", "/workitems?1.2.8.2", payload(a_ups(PatientID="a\0b")).encode(), TYPE, 201),
+    (
+        "POST",
+        "/workitems?1.2.8.3",
+        b'{"00741202": {"vr": "OB", "InlineBinary": "AAAA"}}',
+        TYPE,
+        400,
+    ),
+    ("GET", "/workitems?InstanceNumber=x", b"", {}, 400),
+    ("GET", "/workitems?Rows=x", b"", {}, 204),
     ("GET", "/workitems/x", b"", {}, 400),
     ("GET", "/workitems/1.2.3", b"", {}, 404),
     ("GET", "/workitems/2.25.5", b"", {}, 404),
@@ -202,6 +211,30 @@ async def test_what_cannot_be_done_is_refused_and_never_a_fault(service: Service
         answer = await client.request(method, address, content=content, headers=headers)
 
         assert answer.status_code == status, (method, address, content[:60], answer.text)
+
+
+@pytest.mark.standard("threats T11")
+async def test_an_attribute_of_another_kind_is_refused_and_spoils_no_worklist(
+    service: Service,
+) -> None:
+    client = service.client()
+    await make(client)
+    for number, (tag, shape) in enumerate(
+        (
+            ("00741202", {"vr": "OB", "InlineBinary": "AAAA"}),
+            ("00741202", {"vr": "PN", "Value": [{"Alphabetic": "a^b"}]}),
+            ("00404018", {"vr": "LO", "Value": ["x"]}),
+            ("0040A370", {"vr": "DT", "Value": ["00010101-9999"]}),
+        )
+    ):
+        item = a_ups().to_json_dict() | {tag: shape}
+        answer = await client.post(
+            f"/workitems?1.2.7.{number}", content=json.dumps(item), headers=TYPE
+        )
+        assert answer.status_code == 400, answer.text
+
+    listed = await client.get("/workitems")
+    assert [one["00080018"]["Value"] for one in listed.json()] == [[UID]]
 
 
 @pytest.mark.standard("threats T1")
