@@ -11,50 +11,38 @@ References
 """
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from pydicom.dataset import Dataset
 from starlette.responses import Response
 
 from dicom_bridge import retrieval
-from dicom_bridge.dicomweb import accept, payload, wado
+from dicom_bridge.dicomweb import looks, payload, wado
 from dicom_bridge.dicomweb.exchange import Call
+from dicom_bridge.dicomweb.looks import Look
 from dicom_bridge.dicomweb.problems import NotAcceptable
 from dicom_bridge.holdings import Held
 from dicom_bridge.pixels import presentation
 from dicom_bridge.pixels.tasks import Picture
-from dicom_bridge.pixels.wanted import FORMATS, FUNCTIONS, LINEAR, MOST_SIDE, Viewport, Window
+from dicom_bridge.pixels.wanted import Viewport
 from resources.errors import Invalid, NotFound
 
 THUMBNAIL: Final = Viewport(128, 128)
-QUALITY: Final = 90
 MOST_PICTURES: Final = 200
 """Images of a study or a series that are shown at once."""
 PRESENTATION_STATES: Final = "1.2.840.10008.5.1.4.1.1.11."
-UNDONE: Final = ("annotation", "iccprofile", "imageannotation", "presentationUID")
-"""Parameters that are refused, since a picture without what they ask for would mislead."""
-
-
-class Look(NamedTuple):
-    """How a picture shall look."""
-
-    type: str
-    quality: int = QUALITY
-    window: Window | None = None
-    viewport: Viewport | None = None
 
 
 async def instance(call: Call) -> Response:
     """Answer an instance, or one frame of it, as a picture; a presentation state applied."""
-    numbers = _numbers(call)
+    numbers = looks.numbers(call)
     found = await call.retrieved()
     if found.instances[0].sop_class.startswith(PRESENTATION_STATES):
         return await _presentation_state(call, found, numbers)
     held = _shown(found.instances)
-    return await picture(call, found, held, numbers, _look(call, _moves(held, numbers)))
+    return await picture(call, found, held, numbers, looks.look(call, moving=_moves(held, numbers)))
 
 
 async def several(call: Call) -> Response:
@@ -67,14 +55,14 @@ async def several(call: Call) -> Response:
     NotAcceptable
         There are more than are shown at once.
     """
-    _require_done(call)
+    looks.require_done(call)
     found = await call.retrieved()
     images = [one for one in found.instances if one.frames]
     if not images:
         raise NotFound("There are no pixels to be shown")
     if len(images) > MOST_PICTURES:
         raise NotAcceptable(f"More than {MOST_PICTURES} images are not shown at once")
-    look = _look(call, moving=False)
+    look = looks.look(call, moving=False)
     parts: list[tuple[str, str, payload.Octets]] = []
     for held in images:
         shown = await call.web.bridge.crew.render(await _task(call, found, held, [], look))
@@ -84,10 +72,10 @@ async def several(call: Call) -> Response:
 
 async def thumbnail(call: Call) -> Response:
     """Answer a small picture of a study, a series, an instance or a frame."""
-    numbers = _numbers(call)
+    numbers = looks.numbers(call)
     found = await call.retrieved()
     held = _shown(found.instances)
-    look = _look(call, moving=False)
+    look = looks.look(call, moving=False)
     return await picture(
         call, found, held, numbers, look._replace(viewport=look.viewport or THUMBNAIL)
     )
@@ -116,7 +104,7 @@ async def _presentation_state(
     images = [held[uid] for uid in uids if uid in held]
     if not images:
         raise NotFound("The images of this presentation state are not here")
-    look = _look(call, _moves(images[0], numbers))
+    look = looks.look(call, moving=_moves(images[0], numbers))
     more = [f"1 of {len(uids)} images is shown"] if len(uids) > 1 else []
     return await picture(call, found, images[0], numbers, look, state, more)
 
@@ -186,87 +174,3 @@ async def _task(
         list(look.window) if look.window else None,
         list(look.viewport) if look.viewport else None,
     )
-
-
-def _look(call: Call, moving: bool) -> Look:
-    return Look(_media_type(call, moving=moving), _quality(call), _window(call), _viewport(call))
-
-
-def _media_type(call: Call, *, moving: bool) -> str:
-    """Choose as what it is shown: JPEG unless something else is asked for, GIF if it moves."""
-    ordered = ["image/jpeg", "image/png", "image/gif"]
-    ordered.sort(key=lambda type: type != "image/gif" if moving else False)
-    for one in call.acceptable():
-        meant = one._replace(type=one.part or "*/*") if one.type == accept.RELATED else one
-        for type in ordered:
-            if accept.wants([meant], type):
-                return type
-    raise NotAcceptable(f"Rendered as {', '.join(FORMATS)}", "Accept")
-
-
-def _numbers(call: Call) -> list[int]:
-    _require_done(call)
-    text = call.request.path_params.get("frames")
-    if text is None:
-        return []
-    if not (text.isascii() and text.isdigit() and len(text) < 9) or int(text) < 1:
-        raise Invalid("One frame is rendered at a time, named by its number", "frames")
-    return [int(text)]
-
-
-def _require_done(call: Call) -> None:
-    for name in UNDONE:
-        if name in call.request.query_params:
-            raise Invalid(f"{name} is not done here", name)
-
-
-def _quality(call: Call) -> int:
-    """PS3.18 Section 8.3.5.1.2: 1 to 100."""
-    text = call.request.query_params.get("quality", str(QUALITY))
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:4]) <= 100):
-        raise Invalid("quality is a number from 1 to 100", "quality")
-    return int(text)
-
-
-def _window(call: Call) -> Window | None:
-    """PS3.18 Section 8.3.5.1.4: centre, width and function."""
-    text = call.request.query_params.get("window")
-    if text is None:
-        return None
-    parts = text.split(",")
-    function = (parts[2] if len(parts) == 3 else LINEAR).strip().upper().replace("-", "_")
-    if len(parts) not in (2, 3) or function not in FUNCTIONS:
-        raise Invalid("window is centre,width,function", "window")
-    center, width = (_number(part, "window") for part in parts[:2])
-    if width <= 0 or (function == LINEAR and width < 1):
-        raise Invalid("The width of a window is 1 or more", "window")
-    return Window(center, width, function)
-
-
-def _viewport(call: Call) -> Viewport | None:
-    """PS3.18 Section 8.3.5.1.3: width and height, then the part that is shown."""
-    text = call.request.query_params.get("viewport")
-    if text is None:
-        return None
-    parts = text.split(",")
-    if len(parts) not in (2, 6):
-        raise Invalid("viewport is vw,vh or vw,vh,sx,sy,sw,sh", "viewport")
-    width, height = (_number(part, "viewport") for part in parts[:2])
-    if not (1 <= width <= MOST_SIDE and 1 <= height <= MOST_SIDE):
-        raise Invalid(f"A viewport is up to {MOST_SIDE} pixels wide and high", "viewport")
-    if len(parts) == 2:
-        return Viewport(int(width), int(height))
-    x, y, columns, rows = (_number(part, "viewport") if part else 0.0 for part in parts[2:])
-    if not columns or not rows:
-        raise Invalid("The part that is shown has a width and a height", "viewport")
-    return Viewport(int(width), int(height), x, y, columns, rows)
-
-
-def _number(text: str, at: str) -> float:
-    try:
-        number = float(text) if len(text) < 32 else math.nan
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise Invalid(f"{at} has a part that is no number", at)
-    return number

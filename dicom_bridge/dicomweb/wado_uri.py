@@ -6,18 +6,17 @@ References
   rendered instance), Table 9.1.2-1
 """
 
-import math
 from collections.abc import Mapping
 from typing import Final
 
 from starlette.responses import Response
 
 from dicom_bridge import instance, retrieval
-from dicom_bridge.dicomweb import accept, rendered, wado
+from dicom_bridge.dicomweb import accept, looks, rendered, wado
 from dicom_bridge.dicomweb.accept import MediaRange
 from dicom_bridge.dicomweb.exchange import Call
+from dicom_bridge.dicomweb.looks import Look, number
 from dicom_bridge.dicomweb.problems import NotAcceptable
-from dicom_bridge.dicomweb.rendered import Look
 from dicom_bridge.holdings import Held
 from dicom_bridge.pixels.wanted import FORMATS, MOST_SIDE, Viewport, Window
 from resources.errors import Invalid
@@ -128,7 +127,7 @@ def _frame(asked: Mapping[str, str]) -> list[int]:
 
 
 def _quality(asked: Mapping[str, str]) -> int:
-    return _whole(asked, "imageQuality", 100) if "imageQuality" in asked else rendered.QUALITY
+    return _whole(asked, "imageQuality", 100) if "imageQuality" in asked else looks.QUALITY
 
 
 def _window(asked: Mapping[str, str]) -> Window | None:
@@ -137,10 +136,10 @@ def _window(asked: Mapping[str, str]) -> Window | None:
         return None
     if not all(given):
         raise Invalid("A window has windowCenter and windowWidth", "windowCenter")
-    width = _number(asked["windowWidth"], "windowWidth")
+    width = number(asked["windowWidth"], "windowWidth")
     if width < 1:
         raise Invalid("The width of a window is 1 or more", "windowWidth")
-    return Window(_number(asked["windowCenter"], "windowCenter"), width)
+    return Window(number(asked["windowCenter"], "windowCenter"), width)
 
 
 def _viewport(asked: Mapping[str, str]) -> Viewport | None:
@@ -153,7 +152,7 @@ def _viewport(asked: Mapping[str, str]) -> Viewport | None:
     parts = asked["region"].split(",")
     if len(parts) != 4:
         raise Invalid("region is xmin,ymin,xmax,ymax", "region")
-    left, top, right, bottom = (_number(part, "region") for part in parts)
+    left, top, right, bottom = (number(part, "region") for part in parts)
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
         raise Invalid("region is xmin,ymin,xmax,ymax from 0 to 1", "region")
     return Viewport(wide, high, left, top, right - left, bottom - top, relative=True)
@@ -164,13 +163,3 @@ def _whole(asked: Mapping[str, str], name: str, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= most):
         raise Invalid(f"{name} is a number from 1 to {most}", name)
     return int(text)
-
-
-def _number(text: str, at: str) -> float:
-    try:
-        number = float(text) if len(text) < 32 else math.nan
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise Invalid(f"{at} is no number", at)
-    return number

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from dicom_bridge.pixels import decoding, presentation, rendering, tasks, transcoding
+from dicom_bridge.pixels import decoding, presentation, rendering, rewriting, tasks, transcoding
 from dicom_bridge.pixels.limits import (
     MEMORY,
     MOST_FRAMES,
@@ -80,7 +80,7 @@ def _answer(task: Task) -> tuple[dict[str, Any], list[bytes]]:
 
 def _write_whole(task: Whole) -> None:
     try:
-        transcoding.whole(task.path, task.offset, task.syntax, task.into)
+        rewriting.whole(task.path, task.offset, task.syntax, task.into)
     except OSError as error:
         raise Exhausted("There is no room to transcode the instance") from error
 

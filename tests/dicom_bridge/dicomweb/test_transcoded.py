@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
-from dicom_bridge.pixels import transcoding
+from dicom_bridge.pixels import rewriting
 from tests.dicom_bridge.build import a_series, a_uid, an_instance, part10, written
 from tests.dicom_bridge.dicomweb.conftest import Service, blocking
 from tests.dicom_bridge.reports.conftest import complaints
@@ -157,7 +157,7 @@ def test_through_any_row_of_transfer_syntaxes_the_pixels_stay_the_same(
     for at, syntax in enumerate(way):
         into = folder / str(at)
         into.touch()
-        transcoding.whole(path, offset_of(path), syntax, into)
+        rewriting.whole(path, offset_of(path), syntax, into)
         path = into
     assert dcmread(path).pixel_array.tobytes() == dcmread(written(ds, folder)).pixel_array.tobytes()
 
@@ -376,6 +376,6 @@ def test_what_follows_the_pixels_is_kept(tmp_path: Path) -> None:
     for syntax in TARGETS:
         into = tmp_path / syntax
         into.touch()
-        transcoding.whole(path, offset_of(path), syntax, into)
+        rewriting.whole(path, offset_of(path), syntax, into)
         assert dcmread(into).private_block(0x7FE1, "TEST")[1].value in {"behind", b"behind"}
     assert part10(ds) == path.read_bytes()
