@@ -6,7 +6,7 @@ and where it cannot go on, its thread waits for the socket outside.
 
 References
 ----------
-* OpenSSL, ssl(7) and SSL_get_error(3): SSL_ERROR_WANT_READ and SSL_ERROR_WANT_WRITE; threads(7)
+* PS3.15 Annex B.12, RFC 8446 (TLS 1.3); OpenSSL: SSL_get_error(3) (SSL_ERROR_WANT_READ, _WRITE)
 """
 
 import select

@@ -393,6 +393,7 @@ def test_what_an_operator_changes_of_who_may_do_something_is_in_the_ledger(
         for command in (
             ("keys", "roll"),
             ("peer", "add", "--ae", "NEW", "--host", "127.0.0.1", "--port", "104", *of),
+            ("peer", "remove", "--ae", "NEW"),
             ("client", "add", "--id", "new", "--secret", "--scope", "system/*.rs", *of),
             ("client", "rotate", "--id", "new"),
             ("client", "disable", "--id", "new"),
@@ -412,6 +413,7 @@ def test_what_an_operator_changes_of_who_may_do_something_is_in_the_ledger(
     assert all(detail.endswith(who) for _, _, detail in rows)
     assert [(kind, whose, detail.removesuffix(who)) for kind, whose, detail in rows[1:-1]] == [
         ("configuration", "", "peer NEW added or changed"),
+        ("configuration", "", "peer NEW removed"),
         ("configuration", "", "client new registered"),
         ("configuration", "", "client new given a new secret"),
         ("configuration", "", "client new disabled"),
@@ -424,7 +426,7 @@ def test_what_an_operator_changes_of_who_may_do_something_is_in_the_ledger(
     ]
     assert rows[0][2].startswith("signing key ")
     assert rows[-1][2].startswith("log ")
-    secrets = [printed[at][1] for at in (2, 3, 6)] + ["violin gravel noon"]
+    secrets = [printed[at][1] for at in (3, 4, 7)] + ["violin gravel noon"]
     assert not any(secret in str(rows) for secret in secrets)
 
 
