@@ -205,12 +205,13 @@ def rule(before: Json | None, after: Json, context: Asker) -> None:
     ------
     Unprocessable
         For whom, from whom and by when it is; its priority is lowered; something that was noted of
-        it is left out; it is ended without an answer, or made by hand for a request.
+        it is left out; it is ended without an answer, or made by hand for a request or a report.
     """
     if context.principal.role == "system":
         return
     if before is None:
-        if after.get("basedOn"):
+        about = elements.references(after.get("focus"))
+        if after.get("basedOn") or any("DiagnosticReport/" in one for one in about):
             raise Unprocessable("the server asks for acknowledgements itself", at="Task.code")
         before = {**after, "extension": []}
     if after.get("status") in UNANSWERED and before.get("status") != after.get("status"):

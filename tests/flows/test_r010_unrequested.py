@@ -11,7 +11,7 @@ from resources.content import written_instant
 from tests.build import a_patient, a_report, a_study
 from tests.flows.clinic import Clinic, Json
 from tests.flows.test_r010_acknowledgement import DAY, escalate
-from tests.flows.test_r010_status import acknowledge
+from tests.flows.test_r010_status import acknowledge, by_hand
 
 pytestmark = pytest.mark.requirement("R010.1")
 
@@ -159,6 +159,20 @@ def test_a_report_that_comes_after_its_request_was_withdrawn_is_for_who_asked(
     report = issued(clinic, study, basedOn=based_on)
 
     assert asked(clinic, report) == [("PractitionerRole/gp", "1")]
+
+
+@pytest.mark.parametrize("status", ["requested", "completed"])
+def test_nobody_answers_beforehand(clinic: Clinic, status: str) -> None:
+    report = reported(clinic)
+    given = by_hand(clinic) | {
+        "status": status,
+        "focus": {"reference": f"DiagnosticReport/{report['id']}/_history/1"},
+    }
+
+    answer = clinic.as_("gp").post("Task", json=given)
+
+    assert answer.status_code == 422, answer.text
+    assert asked(clinic, report) == [("Organization/harbour", "1")]
 
 
 def test_of_history_nobody_is_asked(clinic: Clinic) -> None:

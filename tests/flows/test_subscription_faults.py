@@ -236,8 +236,8 @@ def served(hooks: Hooks) -> Iterator[Installation]:
         installation.stop()
 
 
-def hurt(served: Installation, moments: random.Random) -> None:
-    """Kill one of the server's processes, or stop the worker for a while."""
+def hurt(served: Installation, moments: random.Random) -> bool:
+    """Kill one of the server's processes, or stop the worker for a while; say if it was there."""
     what = moments.choice(("worker 0", "worker 0", "worker 0", "http 0", "postgres", "stop"))
     with contextlib.suppress(OSError, KeyError, ValueError, IndexError):
         if what == "postgres":
@@ -249,6 +249,8 @@ def hurt(served: Installation, moments: random.Random) -> None:
             os.kill(worker, signal.SIGCONT)
         else:
             os.kill(served.roles()[what], signal.SIGKILL)
+        return True
+    return False
 
 
 @pytest.mark.standard("threats F2")
@@ -265,16 +267,18 @@ def test_nothing_that_fired_is_lost_when_processes_are_killed(
         hooks.failures = 0.1
         writers = Writers(served, headers, EVENTS)
         writers.start()
+        hurts = 0
         for number in range(1, KILLS + 1):
             writers.allow(EVENTS * number // (KILLS + 1))
             time.sleep(moments.uniform(0.2, 1.5))
-            hurt(served, moments)
+            hurts += hurt(served, moments)
         writers.allow(EVENTS)
         writers.join(60 + EVENTS / 20)
         hooks.failures = 0.02
 
     fired = {f"ServiceRequest/{id}" for id in writers.ids}
     assert len(fired) == EVENTS
+    assert hurts > KILLS / 2, "the others were asked of processes that were just being started"
     end = time.monotonic() + 60 + EVENTS / 50
     while time.monotonic() < end and any(
         len({each.number for each in hooks.arrived.get(f"/{n}", ())}) < EVENTS for n in range(HOOKS)
