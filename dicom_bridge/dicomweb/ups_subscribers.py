@@ -138,7 +138,9 @@ class Notifications:
             return
         self._open[organization] = self._open.get(organization, 0) + 1
         hearing = asyncio.create_task(_hear(receive))
-        telling = asyncio.create_task(self._tell(scope, send, subscribing.outbox(ae, organization)))
+        telling = asyncio.create_task(
+            self._tell(scope, send, subscribing.outbox(ae, context.principal))
+        )
         try:
             await asyncio.wait({hearing, telling}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -159,7 +161,7 @@ class Notifications:
                 if subscriber is not None and subscriber.started != since:
                     # Who subscribes anew begins anew.
                     sent, since = subscriber.delivered, subscriber.started
-                if subscriber is not None:
+                if subscriber is not None and subscriber.events > sent:
                     for event in await happened.after(self._bridge.database, id, sent, AT_ONCE):
                         for report in await events.reports(self._bridge, subscriber, event):
                             number += 1

@@ -31,7 +31,7 @@ STATE_REPORT, CANCEL_REQUESTED, PROGRESS_REPORT, ASSIGNED = 1, 2, 3, 5
 
 ROWS: Final = """
 select task, state, filter, changed from ups_subscription
-where ae = $1 and organization = $2 and task in ('', $3)
+where ae = $1 and whose = $2 and task in ('', $3)
 """
 
 Json = Mapping[str, Any]
@@ -147,7 +147,7 @@ async def _wants(
     bridge: Bridge, context: RequestContext, subscriber: Subscriber, task: Stored
 ) -> bool:
     """Whether an AE subscribes to this UPS: by itself, or to all that there are."""
-    rows = await bridge.database.run(ROWS, (subscriber.endpoint, subscriber.organization, task.id))
+    rows = await bridge.database.run(ROWS, (subscriber.endpoint, subscriber.headers[0], task.id))
     by_task = {row[0]: row[1:] for row in rows}
     if task.id in by_task:
         return bool(by_task[task.id][0] == "on")

@@ -25,6 +25,7 @@ from dicom_bridge.mapping.matching import text
 from dicom_bridge.ups import keeping, requirements, statuses
 from dicom_bridge.ups.statuses import Warned, refused
 from fhir_server.access import gate
+from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Texts
 from fhir_server.search import query
@@ -49,28 +50,31 @@ by; beyond that all events are looked at."""
 
 PEER: Final = "select organization from peer where ae = $1"
 ROWS: Final = """
-select task, state from ups_subscription where ae = $1 and organization = $2
+select task, state from ups_subscription where ae = $1 and whose = $2
 """
-AES: Final = "select count(distinct ae) from ups_subscription where organization = $1"
+AES: Final = """
+select count(distinct (ae, whose)) from ups_subscription
+where whose = $1 or starts_with(whose, $1 || ' ')
+"""
 PUT: Final = """
-insert into ups_subscription(ae, organization, task, state, filter, changed)
+insert into ups_subscription(ae, whose, task, state, filter, changed)
 values ($1, $2, $3, $4, $5, $6)
-on conflict (ae, organization, task) do update set
+on conflict (ae, whose, task) do update set
   state = excluded.state, filter = excluded.filter, changed = excluded.changed
 """
 SUSPEND: Final = """
 update ups_subscription set state = 'suspended', changed = $3
-where ae = $1 and organization = $2 and task = '' and state = 'on'
+where ae = $1 and whose = $2 and task = '' and state = 'on'
 """
-DROP: Final = "delete from ups_subscription where ae = $1 and organization = $2 and task = $3"
-DROP_ALL: Final = "delete from ups_subscription where ae = $1 and organization = $2"
+DROP: Final = "delete from ups_subscription where ae = $1 and whose = $2 and task = $3"
+DROP_ALL: Final = "delete from ups_subscription where ae = $1 and whose = $2"
 
 OPEN: Final = """
 insert into subscription(id, version, status, topic, type, criteria, channel, endpoint, headers,
   payload_type, content, heartbeat, timeout, max_count, principal, organization, events, delivered,
   attempts, due, lease_until, last_sent, last_error, started, since_log, since_xid, ending,
   authorized)
-values ($1, 1, 'active', '', 'Task', $2, 'ups', $3, '{}', 'application/dicom+json',
+values ($1, 1, 'active', '', 'Task', $2, 'ups', $3, array[$8::text], 'application/dicom+json',
   'full-resource', null, 30, 1, $4, $5, 0, 0, 0, null, null, null, null, $6,
   (select number from log), pg_snapshot_xmin(pg_current_snapshot())::text::bigint, null, $7)
 on conflict (id) do update set
@@ -168,60 +172,60 @@ async def subscribe(
     bridge: Bridge, context: RequestContext, uid: str, ae: str, keys: Dataset
 ) -> Warned:
     """Let an AE hear of a UPS, of all, or of all that match."""
-    organization = _organization(context)
+    whose = await _whose(bridge, context, ae)
     async with bridge.store.begin(context) as work:
-        rows = await _held(work, ae, organization)
+        rows = await _held(work, ae, whose)
         requirements.check_form(keys)
         if uid == FILTERED and not len(keys):
             raise refused(statuses.INVALID_ARGUMENT)
         if uid in (GLOBAL, FILTERED):
             kept = keeping.as_json(keys) if uid == FILTERED else b""
-            work.add(DROP_ALL, (ae, organization))
-            work.add(PUT, (ae, organization, "", "on", kept, context.instant))
-            await _open(work, ae, [""])
+            work.add(DROP_ALL, (ae, whose))
+            work.add(PUT, (ae, whose, "", "on", kept, context.instant))
+            await _open(work, ae, whose, [""])
             return statuses.SUCCESS
         task, _ = await keeping.look(bridge, context, uid)
         if len(rows) >= MOST_STEPS and task.id not in rows:
             raise Exhausted(f"An AE subscribes to {MOST_STEPS} steps at most: subscribe to all")
-        work.add(PUT, (ae, organization, task.id, "on", b"", context.instant))
-        await _open(work, ae, [*rows, task.id])
-        initial = (_id(ae, organization), context.instant, task.id, task.version)
+        work.add(PUT, (ae, whose, task.id, "on", b"", context.instant))
+        await _open(work, ae, whose, [*rows, task.id])
+        initial = (_id(ae, whose), context.instant, task.id, task.version)
         work.add(INITIAL, initial)
     return statuses.SUCCESS
 
 
 async def unsubscribe(bridge: Bridge, context: RequestContext, uid: str, ae: str) -> Warned:
     """Let an AE hear of a UPS no more, or of none."""
-    organization = _organization(context)
+    whose = await _whose(bridge, context, ae)
     async with bridge.store.begin(context) as work:
-        rows = await _held(work, ae, organization)
+        rows = await _held(work, ae, whose)
         if uid in (GLOBAL, FILTERED):
-            work.add(DROP_ALL, (ae, organization))
-            await _open(work, ae, [])
+            work.add(DROP_ALL, (ae, whose))
+            await _open(work, ae, whose, [])
             return statuses.SUCCESS
         task, _ = await keeping.look(bridge, context, uid)
         if "" in rows:
-            work.add(PUT, (ae, organization, task.id, "off", b"", context.instant))
+            work.add(PUT, (ae, whose, task.id, "off", b"", context.instant))
             return statuses.SUCCESS
-        work.add(DROP, (ae, organization, task.id))
-        await _open(work, ae, [one for one in rows if one != task.id])
+        work.add(DROP, (ae, whose, task.id))
+        await _open(work, ae, whose, [one for one in rows if one != task.id])
     return statuses.SUCCESS
 
 
 async def suspend(bridge: Bridge, context: RequestContext, uid: str, ae: str) -> Warned:
     """Let an AE hear of no UPS that is made from now on; what it hears of already goes on."""
-    organization = _organization(context)
+    whose = await _whose(bridge, context, ae)
     async with bridge.store.begin(context) as work:
-        await _held(work, ae, organization)
+        await _held(work, ae, whose)
         if uid not in (GLOBAL, FILTERED):
             raise refused(statuses.NOT_APPROPRIATE, "SOPInstanceUID")
-        work.add(SUSPEND, (ae, organization, context.instant))
+        work.add(SUSPEND, (ae, whose, context.instant))
     return statuses.SUCCESS
 
 
-def outbox(ae: str, organization: str) -> str:
-    """Give the id of the row whose events an AE is told of."""
-    return _id(ae, organization)
+def outbox(ae: str, principal: Principal) -> str:
+    """Give the id of the row whose events are told over a socket that somebody opens."""
+    return _id(ae, gate.party(principal, "Subscription") or "")
 
 
 async def _receiver(bridge: Bridge, context: RequestContext, information: Dataset) -> str:
@@ -244,29 +248,38 @@ def _keys(information: Dataset) -> Dataset:
     return keys
 
 
-def _organization(context: RequestContext) -> str:
+async def _whose(bridge: Bridge, context: RequestContext, ae: str) -> str:
+    """Say whose an AE title is: a peer is its organisation's, another who made it up.
+
+    What one client is told nobody else of the organisation hears, by whatever title.
+    """
     if context.principal.organization is None:
         raise Forbidden("who subscribes acts for an organisation", step="relationship")
-    return context.principal.organization
+    if await is_peer(bridge, context, ae):
+        return context.principal.organization
+    return gate.party(context.principal, "Subscription") or ""
 
 
-async def _held(work: Work, ae: str, organization: str) -> dict[str, str]:
+async def _held(work: Work, ae: str, whose: str) -> dict[str, str]:
     """Give what an AE subscribes to, and let nobody else change it until that is done."""
     work.attempted = "Task", None
     gate.reach(work.context, "r", "Task")
     device = [("identifier", ae.replace("\\", "").replace(",", "").replace("|", ""))]
     await work.hold([query.parse("Device", device, strict=True)])
-    rows: dict[str, str] = dict(await work.rows(ROWS, (ae, organization)))
-    if not rows and (await work.rows(AES, (organization,)))[0][0] >= MOST_AES:
+    rows: dict[str, str] = dict(await work.rows(ROWS, (ae, whose)))
+    if (
+        not rows
+        and (await work.rows(AES, (work.context.principal.organization,)))[0][0] >= MOST_AES
+    ):
         raise Exhausted(f"{MOST_AES} AEs of an organisation subscribe at most")
     return rows
 
 
-async def _open(work: Work, ae: str, tasks: Sequence[str]) -> None:
+async def _open(work: Work, ae: str, whose: str, tasks: Sequence[str]) -> None:
     """Have the events written that this is about; none where there is nothing."""
     principal = work.context.principal
     organization = principal.organization or ""
-    id = _id(ae, organization)
+    id = _id(ae, whose)
     work.add(DROP_TERMS, (id,))
     if not tasks:
         work.add(FORGET, (id,))
@@ -279,6 +292,7 @@ async def _open(work: Work, ae: str, tasks: Sequence[str]) -> None:
     row: tuple[Any, ...] = (
         id, json.dumps([criteria]), ae, principal.written, organization, work.context.instant,
         principal.authorized,
+        whose,
     )  # fmt: skip
     work.add(OPEN, row)
     work.add(KEEP_TERMS, (id, Texts(registration.index_terms(wanted))))
@@ -289,5 +303,5 @@ def _resource(criteria: str) -> dict[str, Any]:
     return {"resourceType": "Subscription", "criteria": criteria, "channel": {"type": "websocket"}}
 
 
-def _id(ae: str, organization: str) -> str:
-    return f"ups-{uuid.uuid5(uuid.NAMESPACE_URL, f'{organization} {ae}')}"
+def _id(ae: str, whose: str) -> str:
+    return f"ups-{uuid.uuid5(uuid.NAMESPACE_URL, f'{whose} {ae}')}"

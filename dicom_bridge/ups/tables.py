@@ -38,8 +38,8 @@ class UpsSubscriptionRow(SQLModel, table=True):
     __tablename__ = "ups_subscription"
 
     ae: str = Field(sa_type=KeyText, primary_key=True)
-    organization: str = Field(sa_type=KeyText, primary_key=True)
-    """Id of the Organization that it acts for."""
+    whose: str = Field(sa_type=KeyText, primary_key=True)
+    """Id of the Organization of a peer; else who made it up, as `gate.party` says it."""
     task: str = Field(sa_type=KeyText, primary_key=True)
     """Id of the Task; empty: the global subscription."""
     state: str = Field(sa_type=KeyText)

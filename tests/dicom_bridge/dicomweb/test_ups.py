@@ -14,7 +14,7 @@ from starlette.routing import Mount
 
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dicomweb import ups_subscribers
-from fhir_server.access.token import TokenChecker
+from fhir_server.access.token import TokenChecker, mint
 from resources import codes
 from subscriptions.matcher import Matcher
 from tests.dicom_bridge.conftest import BASE, found
@@ -280,6 +280,11 @@ async def told(bridge: Bridge, service: Service) -> AsyncIterator[str]:
 async def test_who_subscribes_to_all_is_told_over_a_websocket(service: Service, told: str) -> None:
     client = service.client()
     token = {"Authorization": f"Bearer {service.token()}"}
+    other = mint(
+        service.keys, service.address, subject="Client/other", client="other",
+        scope="system/*.cruds", organization="lead", role="application",
+    )  # fmt: skip
+    others = {"Authorization": f"Bearer {other}"}
     matcher = Matcher(service.bridge.database, BASE)
     answer = await client.post(f"/workitems/{GLOBAL}/subscribers/READER?deletionlock=false")
     assert answer.status_code == 201
@@ -301,6 +306,18 @@ async def test_who_subscribes_to_all_is_told_over_a_websocket(service: Service, 
         await make(client, "1.2.9.2")
         await matcher.catch_up()
         last = json.loads(await asyncio.wait_for(socket.recv(), 30))
+
+    await client.post(f"/workitems/{GLOBAL}/subscribers/READER")
+    async with websockets.connect(f"{told}/READER", additional_headers=others) as socket:
+        await make(client, "1.2.9.3")
+        await matcher.catch_up()
+        also = httpx.AsyncClient(base_url=service.base, headers=others)
+        assert (await also.post(f"/workitems/{GLOBAL}/subscribers/READER")).status_code == 201
+        await also.aclose()
+        await make(client, "1.2.9.4")
+        await matcher.catch_up()
+        theirs = json.loads(await asyncio.wait_for(socket.recv(), 30))
+    assert theirs["00001000"]["Value"] == ["1.2.9.4"], "a title is whose made it up"
 
     assert [one["00001002"]["Value"] for one in heard] == [[1], [1], [5], [2]]
     assert {one["00001000"]["Value"][0] for one in heard} == {UID}

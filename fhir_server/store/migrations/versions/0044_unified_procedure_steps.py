@@ -17,12 +17,12 @@ CREATE TABLE workitem (
 );
 CREATE TABLE ups_subscription (
     ae text COLLATE "C" NOT NULL,
-    organization text COLLATE "C" NOT NULL,
+    whose text COLLATE "C" NOT NULL,
     task text COLLATE "C" NOT NULL,
     state text COLLATE "C" NOT NULL,
     filter bytea NOT NULL,
     changed bigint NOT NULL,
-    PRIMARY KEY (ae, organization, task)
+    PRIMARY KEY (ae, whose, task)
 );
 """
 
