@@ -1,6 +1,7 @@
 """Presentation states: the image as somebody wanted it to be shown."""
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +12,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
-from tests.dicom_bridge.build import an_instance
+from dicom_bridge.pixels import child
+from dicom_bridge.pixels.tasks import Picture
+from tests.dicom_bridge.build import an_instance, written
 from tests.dicom_bridge.dicomweb.conftest import Service
 
 pytestmark = pytest.mark.anyio
@@ -87,11 +90,13 @@ async def answered(service: Service, image: Dataset, **attributes: Any) -> httpx
     return await service.client().get(f"{path_of(state)}/rendered", headers=PNG)
 
 
-async def shown(service: Service, image: Dataset, **attributes: Any) -> "numpy.ndarray[Any, Any]":
-    answer = await answered(service, image, **attributes)
-    assert answer.status_code == 200, answer.text
-    assert "warning" not in answer.headers
-    return numpy.asarray(Image.open(BytesIO(answer.content)).convert("L")).astype(int)
+def shown(folder: Path, image: Dataset, **attributes: Any) -> "numpy.ndarray[Any, Any]":
+    """The picture that a child makes of an image and its presentation state, made here."""
+    state = written(a_state(image, **attributes), folder)
+    task = Picture(written(image, folder), [], "image/png", 90, None, None, state)
+    made = child.render(task)
+    assert not made.missing
+    return numpy.asarray(Image.open(BytesIO(made.content)).convert("L")).astype(int)
 
 
 def stored() -> "numpy.ndarray[Any, Any]":
@@ -108,14 +113,14 @@ def close(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.standard("PS3.4 N.2.1")
-async def test_what_the_state_leaves_out_is_the_identity_whatever_the_image_proposes(
-    service: Service,
+def test_what_the_state_leaves_out_is_the_identity_whatever_the_image_proposes(
+    tmp_path: Path,
 ) -> None:
-    assert close(await shown(service, an_image()), whole_range())
+    assert close(shown(tmp_path, an_image()), whole_range())
 
 
 @pytest.mark.standard("PS3.3 C.11.8")
-async def test_the_window_of_the_state_is_in_units_of_its_modality_lut(service: Service) -> None:
+def test_the_window_of_the_state_is_in_units_of_its_modality_lut(tmp_path: Path) -> None:
     image = an_image()
     voi = an_item(WindowCenter=1000, WindowWidth=2001)
     other = an_item(
@@ -123,8 +128,8 @@ async def test_the_window_of_the_state_is_in_units_of_its_modality_lut(service: 
         ReferencedImageSequence=Sequence([reference(an_instance())]),
     )  # fmt: skip
 
-    got = await shown(
-        service, image, RescaleSlope=2, RescaleIntercept=-500, RescaleType="HU",
+    got = shown(
+        tmp_path, image, RescaleSlope=2, RescaleIntercept=-500, RescaleType="HU",
         SoftcopyVOILUTSequence=Sequence([other, voi]),
     )  # fmt: skip
 
@@ -134,12 +139,12 @@ async def test_the_window_of_the_state_is_in_units_of_its_modality_lut(service: 
 
 
 @pytest.mark.standard("PS3.3 C.11.2.1.1")
-async def test_a_voi_lut_of_the_state_is_looked_up(service: Service) -> None:
+def test_a_voi_lut_of_the_state_is_looked_up(tmp_path: Path) -> None:
     lut = an_item(LUTDescriptor=[4, 100, 8], LUTData=[0, 50, 100, 255])
     lut["LUTDescriptor"].VR = lut["LUTData"].VR = "US"
 
-    got = await shown(
-        service, an_image(),
+    got = shown(
+        tmp_path, an_image(),
         SoftcopyVOILUTSequence=Sequence([an_item(VOILUTSequence=Sequence([lut]))]),
     )  # fmt: skip
 
@@ -149,13 +154,13 @@ async def test_a_voi_lut_of_the_state_is_looked_up(service: Service) -> None:
 
 
 @pytest.mark.standard("PS3.3 C.11.6")
-async def test_the_presentation_lut_says_what_is_black_and_not_the_image(
-    service: Service,
+def test_the_presentation_lut_says_what_is_black_and_not_the_image(
+    tmp_path: Path,
 ) -> None:
     for photometric in ("MONOCHROME1", "MONOCHROME2"):
         image = an_image(PhotometricInterpretation=photometric)
 
-        got = await shown(service, image, PresentationLUTShape="INVERSE")
+        got = shown(tmp_path, image, PresentationLUTShape="INVERSE")
 
         assert close(got, 255 - whole_range()), photometric
 
@@ -171,16 +176,16 @@ TURNED: list[tuple[int, str, Any]] = [
 
 
 @pytest.mark.standard("PS3.3 C.10.6")
-async def test_it_is_turned_clockwise_and_mirrored_after_that(service: Service) -> None:
+def test_it_is_turned_clockwise_and_mirrored_after_that(tmp_path: Path) -> None:
     for degrees, flip, turn in TURNED:
-        got = await shown(service, an_image(), ImageRotation=degrees, ImageHorizontalFlip=flip)
+        got = shown(tmp_path, an_image(), ImageRotation=degrees, ImageHorizontalFlip=flip)
 
         assert close(got, turn(whole_range())), (degrees, flip)
 
 
 @pytest.mark.standard("PS3.3 C.10.4")
-async def test_the_displayed_area_may_be_a_part_or_reach_beyond_the_image(
-    service: Service,
+def test_the_displayed_area_may_be_a_part_or_reach_beyond_the_image(
+    tmp_path: Path,
 ) -> None:
     part = an_item(
         DisplayedAreaTopLeftHandCorner=[3, 5], DisplayedAreaBottomRightHandCorner=[10, 8],
@@ -192,17 +197,17 @@ async def test_the_displayed_area_may_be_a_part_or_reach_beyond_the_image(
         PresentationSizeMode="MAGNIFY", PresentationPixelMagnificationRatio=1,
     )  # fmt: skip
 
-    cut = await shown(service, an_image(), DisplayedAreaSelectionSequence=Sequence([part]))
-    wide = await shown(service, an_image(), DisplayedAreaSelectionSequence=Sequence([beyond]))
+    cut = shown(tmp_path, an_image(), DisplayedAreaSelectionSequence=Sequence([part]))
+    wide = shown(tmp_path, an_image(), DisplayedAreaSelectionSequence=Sequence([beyond]))
 
     assert close(cut, whole_range()[4:8, 2:10])
     assert close(wide, numpy.pad(whole_range(), ((1, 1), (2, 0))))
 
 
 @pytest.mark.standard("PS3.3 C.7.6.11")
-async def test_shutters_hide_what_lies_outside_of_all_of_them(service: Service) -> None:
-    got = await shown(
-        service, an_image(PixelData=b"\xff\x0f" * (ROWS * COLUMNS)),
+def test_shutters_hide_what_lies_outside_of_all_of_them(tmp_path: Path) -> None:
+    got = shown(
+        tmp_path, an_image(PixelData=b"\xff\x0f" * (ROWS * COLUMNS)),
         ShutterShape=["RECTANGULAR", "CIRCULAR"], ShutterPresentationValue=0x4040,
         ShutterLeftVerticalEdge=2, ShutterRightVerticalEdge=15, ShutterUpperHorizontalEdge=3,
         ShutterLowerHorizontalEdge=20, CenterOfCircularShutter=[10, 8],
@@ -216,7 +221,7 @@ async def test_shutters_hide_what_lies_outside_of_all_of_them(service: Service) 
 
 
 @pytest.mark.standard("PS3.3 C.10.5")
-async def test_graphics_lie_where_the_image_is_and_turn_with_it(service: Service) -> None:
+def test_graphics_lie_where_the_image_is_and_turn_with_it(tmp_path: Path) -> None:
     line = an_item(
         GraphicAnnotationUnits="PIXEL", GraphicDimensions=2, NumberOfGraphicPoints=2,
         GraphicData=[2.5, 4.5, 2.5, 9.5], GraphicType="POLYLINE", GraphicFilled="N",
@@ -229,9 +234,9 @@ async def test_graphics_lie_where_the_image_is_and_turn_with_it(service: Service
     drawn = Sequence([an_item(GraphicLayer="ONE", GraphicObjectSequence=Sequence([line, box]))])
     black = an_image(PixelData=bytes(2 * ROWS * COLUMNS))
 
-    got = await shown(service, black, GraphicAnnotationSequence=drawn)
-    turned = await shown(
-        service, an_image(PixelData=bytes(2 * ROWS * COLUMNS)),
+    got = shown(tmp_path, black, GraphicAnnotationSequence=drawn)
+    turned = shown(
+        tmp_path, an_image(PixelData=bytes(2 * ROWS * COLUMNS)),
         GraphicAnnotationSequence=Sequence([an_item(GraphicObjectSequence=Sequence([line]))]),
         ImageRotation=90,
     )  # fmt: skip
@@ -244,7 +249,7 @@ async def test_graphics_lie_where_the_image_is_and_turn_with_it(service: Service
 
 
 @pytest.mark.standard("PS3.3 C.10.5.1.2")
-async def test_circles_ellipses_points_curves_and_text_are_drawn(service: Service) -> None:
+def test_circles_ellipses_points_curves_and_text_are_drawn(tmp_path: Path) -> None:
     circle = an_item(
         GraphicAnnotationUnits="PIXEL", GraphicData=[8.5, 8.5, 12.5, 8.5], GraphicType="CIRCLE",
     )  # fmt: skip
@@ -268,12 +273,8 @@ async def test_circles_ellipses_points_curves_and_text_are_drawn(service: Servic
     )  # fmt: skip
     black = bytes(2 * ROWS * COLUMNS)
 
-    got = await shown(
-        service, an_image(PixelData=black), GraphicAnnotationSequence=Sequence([graphics])
-    )
-    written = await shown(
-        service, an_image(PixelData=black), GraphicAnnotationSequence=Sequence([text])
-    )
+    got = shown(tmp_path, an_image(PixelData=black), GraphicAnnotationSequence=Sequence([graphics]))
+    written = shown(tmp_path, an_image(PixelData=black), GraphicAnnotationSequence=Sequence([text]))
 
     for row, column in ((8, 12), (8, 4), (4, 8), (18, 2), (18, 12), (1, 1), (1, 14), (7, 14)):
         assert got[row, column] == 255, (row, column)

@@ -1,6 +1,7 @@
 """From stored values to shades: each step of the pipeline, worked out by hand from the standard."""
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -9,10 +10,9 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from tests.dicom_bridge.build import an_instance
-from tests.dicom_bridge.dicomweb.conftest import Service
-
-pytestmark = pytest.mark.anyio
+from dicom_bridge.pixels import child
+from dicom_bridge.pixels.tasks import Picture
+from tests.dicom_bridge.build import an_instance, written
 
 ROWS, COLUMNS = 4, 4
 Array = numpy.ndarray[Any, Any]
@@ -41,15 +41,12 @@ def window(values: Array, center: float, width: float) -> Array:
     return numpy.clip(((values - (center - 0.5)) / (width - 1) + 0.5) * 255, 0, 255)
 
 
-async def shades(service: Service, ds: Dataset, query: str = "") -> Array:
-    await service.hold(ds)
-    answer = await service.client().get(
-        f"/studies/{ds.StudyInstanceUID}/series/{ds.SeriesInstanceUID}"
-        f"/instances/{ds.SOPInstanceUID}/rendered{query}",
-        headers={"Accept": "image/png"},
-    )
-    assert answer.status_code == 200, answer.text
-    return numpy.asarray(Image.open(BytesIO(answer.content))).astype(int)
+def shades(
+    folder: Path, ds: Dataset, window: tuple[float, float, str] | None = None, number: int = 1
+) -> Array:
+    """The picture that a child makes of an instance, made here."""
+    task = Picture(written(ds, folder), [number], "image/png", 90, window, None)
+    return numpy.asarray(Image.open(BytesIO(child.render(task).content))).astype(int)
 
 
 def close(one: Array, other: Array, by: int = 1) -> bool:
@@ -60,57 +57,56 @@ STEPS = numpy.arange(16)
 
 
 @pytest.mark.standard("PS3.3 C.11.1.1.2")
-async def test_signed_values_are_rescaled_and_windowed(service: Service) -> None:
+def test_signed_values_are_rescaled_and_windowed(tmp_path: Path) -> None:
     stored = (STEPS - 8) * 100
     ds = image(stored, "<i2", RescaleSlope=2, RescaleIntercept=-50, WindowCenter=0, WindowWidth=900)
 
-    assert close(await shades(service, ds), window(stored * 2 - 50, 0, 900))
+    assert close(shades(tmp_path, ds), window(stored * 2 - 50, 0, 900))
 
 
 @pytest.mark.standard("PS3.3 C.7.6.3.1.1")
-async def test_bits_stored_may_be_fewer_than_allocated(service: Service) -> None:
+def test_bits_stored_may_be_fewer_than_allocated(tmp_path: Path) -> None:
     signed = (STEPS - 8) * 200
     ds = image(signed, "<i2", BitsStored=12, HighBit=11, WindowCenter=-100, WindowWidth=2000)
     eight = image(STEPS * 16, "u1", WindowCenter=128, WindowWidth=256)
 
-    assert close(await shades(service, ds), window(signed, -100, 2000))
-    assert close(await shades(service, eight), window(STEPS * 16, 128, 256))
+    assert close(shades(tmp_path, ds), window(signed, -100, 2000))
+    assert close(shades(tmp_path, eight), window(STEPS * 16, 128, 256))
 
 
 @pytest.mark.standard("PS3.3 C.11.2.1.1")
-async def test_a_voi_lut_is_looked_up_after_the_modality_lut(service: Service) -> None:
+def test_a_voi_lut_is_looked_up_after_the_modality_lut(tmp_path: Path) -> None:
     lut = a_lut(-100, 12, [0, 1000, 2000, 4095], "SS")
     ds = image(STEPS * 10, RescaleSlope=0.1, RescaleIntercept=-102, VOILUTSequence=Sequence([lut]))
 
     expected = [0, 0, 0, 1000, 2000, 4095, *[4095] * 10]
-    assert close(await shades(service, ds), numpy.array(expected) / 4095 * 255)
+    assert close(shades(tmp_path, ds), numpy.array(expected) / 4095 * 255)
 
 
 @pytest.mark.standard("PS3.3 C.11.1.1.1")
-async def test_a_modality_lut_gives_the_values_that_the_window_is_of(service: Service) -> None:
+def test_a_modality_lut_gives_the_values_that_the_window_is_of(tmp_path: Path) -> None:
     item = a_lut(0, 16, [int(value) for value in (15 - STEPS) * 1000])
     item.ModalityLUTType = "US"
     ds = image(STEPS, ModalityLUTSequence=Sequence([item]), WindowCenter=7500, WindowWidth=15001)
 
-    assert close(await shades(service, ds), window((15 - STEPS) * 1000, 7500, 15001))
+    assert close(shades(tmp_path, ds), window((15 - STEPS) * 1000, 7500, 15001))
 
 
 @pytest.mark.standard("PS3.3 C.11.2.1.3")
-async def test_the_functions_of_a_window_are_those_of_the_standard(service: Service) -> None:
+def test_the_functions_of_a_window_are_those_of_the_standard(tmp_path: Path) -> None:
     values = STEPS * 10.0
     exact = numpy.clip(((values - 75) / 100 + 0.5) * 255, 0, 255)
     sigmoid = 255 / (1 + numpy.exp(-4 * (values - 75) / 100))
 
     for function, expected in (("LINEAR_EXACT", exact), ("SIGMOID", sigmoid)):
         ds = image(values, WindowCenter=75, WindowWidth=100, VOILUTFunction=function)
-        assert close(await shades(service, ds), expected), function
+        assert close(shades(tmp_path, ds), expected), function
         asked = image(values)
-        query = f"?window=75,100,{function.lower().replace('_', '-')}"
-        assert close(await shades(service, asked, query), expected), function
+        assert close(shades(tmp_path, asked, (75, 100, function)), expected), function
 
 
 @pytest.mark.standard("PS3.3 C.7.6.3.1.2")
-async def test_colours_are_shown_whatever_they_are_written_in(service: Service) -> None:
+def test_colours_are_shown_whatever_they_are_written_in(tmp_path: Path) -> None:
     rgb = numpy.random.default_rng(3).integers(0, 256, (ROWS, COLUMNS, 3))
     colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}
     red, green, blue = (rgb[..., at].astype(float) for at in range(3))
@@ -125,13 +121,13 @@ async def test_colours_are_shown_whatever_they_are_written_in(service: Service) 
         ybr, "u1", SamplesPerPixel=3, PhotometricInterpretation="YBR_FULL", PlanarConfiguration=0
     )
 
-    assert close(await shades(service, by_pixel), rgb, by=0)
-    assert close(await shades(service, by_plane), rgb, by=0)
-    assert close(await shades(service, full), rgb, by=4)
+    assert close(shades(tmp_path, by_pixel), rgb, by=0)
+    assert close(shades(tmp_path, by_plane), rgb, by=0)
+    assert close(shades(tmp_path, full), rgb, by=4)
 
 
 @pytest.mark.standard("PS3.3 C.7.9")
-async def test_a_palette_gives_the_colours_of_its_entries(service: Service) -> None:
+def test_a_palette_gives_the_colours_of_its_entries(tmp_path: Path) -> None:
     ds = image(STEPS, "u1", PhotometricInterpretation="PALETTE COLOR")
     tables = {"Red": STEPS * 4096, "Green": (15 - STEPS) * 4096, "Blue": STEPS % 2 * 0xFFFF}
     for name, values in tables.items():
@@ -139,12 +135,12 @@ async def test_a_palette_gives_the_colours_of_its_entries(service: Service) -> N
         setattr(ds, f"{name}PaletteColorLookupTableData", values.astype("<u2").tobytes())
 
     expected = numpy.stack([table >> 8 for table in tables.values()], axis=-1)
-    assert close(await shades(service, ds), expected)
+    assert close(shades(tmp_path, ds), expected)
 
 
 @pytest.mark.standard("PS3.3 C.7.6.16.2.10")
-async def test_each_frame_has_the_window_and_rescaling_of_its_functional_groups(
-    service: Service,
+def test_each_frame_has_the_window_and_rescaling_of_its_functional_groups(
+    tmp_path: Path,
 ) -> None:
     ds = image(numpy.concatenate([STEPS, STEPS]) * 10, NumberOfFrames=2)
     groups = []
@@ -156,13 +152,7 @@ async def test_each_frame_has_the_window_and_rescaling_of_its_functional_groups(
         group.PixelValueTransformationSequence = Sequence([rescale])
         groups.append(group)
     ds.PerFrameFunctionalGroupsSequence = Sequence(groups)
-    await service.hold(ds)
-    path = (
-        f"/studies/{ds.StudyInstanceUID}/series/{ds.SeriesInstanceUID}"
-        f"/instances/{ds.SOPInstanceUID}/frames"
-    )
 
     for number, center, slope in ((1, 50, 1), (2, 300, 4)):
-        answer = await service.client().get(f"{path}/{number}/rendered?accept=image/png")
-        got = numpy.asarray(Image.open(BytesIO(answer.content))).astype(int)
+        got = shades(tmp_path, ds, number=number)
         assert close(got, window(STEPS * 10 * slope + 7, center, 101)), number
