@@ -481,3 +481,24 @@ async def test_what_is_made_and_changed_over_dicom_is_valid_fhir(archive: Archiv
     for resource in (task, device):
         assert validate.check(resource) == []
     assert task["output"][0]["valueReference"]["identifier"]["value"] == "urn:oid:1.2.3.9"
+
+
+@pytest.mark.requirement("R014.1")
+async def test_who_gave_took_read_and_was_refused_a_step_stands_in_the_audit(
+    archive: Archive,
+) -> None:
+    station = Station(archive)
+    await station.create(a_ups())
+    await station.move(to("IN PROGRESS"))
+    await station.find()
+    await Station(archive, "CT2").get()
+
+    task = await one(archive.bridge, "Task", identifier="urn:dicom:uid|urn:oid:1.2.9.1")
+    events = await found(archive.bridge, "AuditEvent", type="110111", entity=f"Task/{task['id']}")
+    queries = await found(archive.bridge, "AuditEvent", type="110112", agent="Peer/CT1")
+    refused = await found(archive.bridge, "AuditEvent", type="110111", outcome="4")
+
+    assert "CT1" in str(events)
+    assert len(events) >= 2
+    assert queries
+    assert "CT2" in str(refused)
