@@ -27,9 +27,22 @@ WIDTHS: Final = (
     667, 611, 278, 278, 278, 469, 556, 333, 556, 556, 500, 556, 556, 278, 556, 556, 222, 222, 500,
     222, 833, 556, 556, 556, 556, 333, 500, 278, 556, 500, 722, 500, 500, 500, 334, 260, 334, 584,
 )  # fmt: skip
+# The same of Helvetica-Bold.
+BOLD_WIDTHS: Final = (
+    278, 333, 474, 556, 556, 889, 722, 238, 333, 333, 389, 584, 278, 333, 278, 278, 556, 556, 556,
+    556, 556, 556, 556, 556, 556, 556, 333, 333, 584, 584, 584, 611, 975, 722, 722, 722, 722, 667,
+    611, 778, 722, 278, 556, 722, 611, 833, 722, 778, 667, 778, 722, 667, 611, 722, 667, 944, 667,
+    667, 611, 333, 278, 333, 584, 556, 333, 556, 611, 556, 611, 556, 333, 611, 611, 278, 278, 556,
+    278, 889, 611, 611, 611, 611, 389, 556, 333, 611, 556, 778, 556, 556, 500, 389, 280, 389, 584,
+)  # fmt: skip
+# Letters and signs of Windows-1252 that are no letter of ASCII with a mark.
+OTHER_WIDTHS: Final = {
+    "·": 278, "°": 400, "±": 584, "²": 333, "³": 333, "¹": 333, "µ": 556, "½": 834, "¼": 834,
+    "¾": 834, "×": 584, "÷": 584, "ß": 611, "æ": 889, "Æ": 1000, "ø": 611, "Ø": 778, "ð": 556,
+    "Ð": 722, "þ": 556, "Þ": 667, "£": 556, "€": 556, "§": 556, "–": 556, "—": 1000, "‘": 222,
+    "’": 222, "“": 333, "”": 333, "•": 350, "…": 1000, "«": 556, "»": 556, "¿": 611, "¡": 333,
+}  # fmt: skip
 WIDEST: Final = 1015
-BOLD: Final = 1.08
-"""How much wider Helvetica-Bold is, at most, in running text."""
 STROKES: Final = str.maketrans("ĐđĦħİıŁłŊŋŦŧ", "DdHhIiLlNnTt")
 """Letters of Latin alphabets that Unicode does not take apart."""
 NOTE: Final = (
@@ -62,10 +75,7 @@ def written(title: str, lines: Iterable[Line], footer: str) -> bytes:
         for number, page in enumerate(pages, start=1)
     ]
     kids = " ".join(f"{5 + 2 * at} 0 R" for at in range(len(pages)))
-    fonts = [
-        f"<</Type/Font/Subtype/Type1/BaseFont/{name}/Encoding/WinAnsiEncoding>>".encode()
-        for name in ("Helvetica", "Helvetica-Bold")
-    ]
+    fonts = [_font("Helvetica", bold=False), _font("Helvetica-Bold", bold=True)]
     objects = [
         b"<</Type/Catalog/Pages 2 0 R/Lang(en-GB)/ViewerPreferences<</DisplayDocTitle true>>>>",
         f"<</Type/Pages/Kids[{kids}]/Count {len(pages)}>>".encode(),
@@ -118,34 +128,46 @@ def _letter(letter: str) -> bytes:
 
 def _wrapped(line: Line) -> list[Line]:
     """Break a paragraph into lines that fit."""
-    most = (WIDTH - 2 * MARGIN) * 1000 / line.size / (BOLD if line.bold else 1)
+    most = (WIDTH - 2 * MARGIN) * 1000 / line.size
     pieces: list[str] = []
     current = ""
     for word in line.text.split():
-        for part in _parts(word, most):
+        for part in _parts(word, most, line.bold):
             candidate = f"{current} {part}".strip()
-            if current and _width(candidate) > most:
+            if current and _width(candidate, line.bold) > most:
                 pieces.append(current)
                 candidate = part
             current = candidate
     return [line._replace(text=piece) for piece in [*pieces, current]]
 
 
-def _parts(word: str, most: float) -> list[str]:
+def _parts(word: str, most: float, bold: bool) -> list[str]:
     """Cut a word that is longer than a line."""
     count = max(1, int(most // WIDEST))
-    if _width(word) <= most:
+    if _width(word, bold) <= most:
         return [word]
     return [word[at : at + count] for at in range(0, len(word), count)]
 
 
-def _width(text: str) -> int:
-    return sum(_width_of(letter) for letter in nearest(text).decode("cp1252", "replace"))
+def _width(text: str, bold: bool) -> int:
+    return sum(_width_of(letter, bold) for letter in nearest(text).decode("cp1252", "replace"))
 
 
-def _width_of(letter: str) -> int:
-    base = unicodedata.normalize("NFKD", letter)[0]
-    return WIDTHS[ord(base) - 32] if 32 <= ord(base) < 127 else WIDEST
+def _width_of(letter: str, bold: bool) -> int:
+    if letter in OTHER_WIDTHS:
+        return OTHER_WIDTHS[letter]
+    base = ord(unicodedata.normalize("NFKD", letter)[0])
+    return (BOLD_WIDTHS if bold else WIDTHS)[base - 32] if 32 <= base < 127 else WIDEST
+
+
+def _font(name: str, *, bold: bool) -> bytes:
+    """A font with its widths: a reader that shows another in its place keeps to the lines."""
+    letters = bytes(range(32, 256)).decode("cp1252", "replace")
+    widths = " ".join(str(_width_of(letter, bold)) for letter in letters)
+    return (
+        f"<</Type/Font/Subtype/Type1/BaseFont/{name}/Encoding/WinAnsiEncoding"
+        f"/FirstChar 32/LastChar 255/Widths[{widths}]>>"
+    ).encode()
 
 
 def _pages(lines: Sequence[Line]) -> list[list[tuple[int, Line]]]:
