@@ -21,12 +21,13 @@ from resources.errors import Exhausted, Forbidden
 
 SETTINGS: Final = """
 select set_config(name, value, true) from (values
-    ('work_mem', '128MB'), ('enable_mergejoin', 'off'), ('enable_parallel_hash', 'off'),
+    ('work_mem', '128MB'), ('enable_mergejoin', 'off'), ('enable_sort', 'off'),
+    ('enable_parallel_hash', 'off'),
     ('parallel_setup_cost', '0'), ('parallel_tuple_cost', '0')) as of_reports(name, value)
 """
 """Of a report: what a month holds is grouped and joined in memory, and read by several processes.
 
-PostgreSQL cannot know how many different things a month has touched; it would sort them on disk. A
+PostgreSQL cannot know how many different things a month has touched; it would sort them all. A
 table in shared memory it does not build: many containers have little of that."""
 
 SECONDS: Final = 20.0
