@@ -3,6 +3,7 @@ import logging
 import os
 import pwd
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -14,6 +15,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.access.token import Keys, TokenChecker
 from fhir_server.commands.beside import settings_of, with_database
 from fhir_server.installation import Served
+from fhir_server.postgres.database import Database, Row
 from fhir_server.postgres.embedded import DURABLE, embedded
 from smart_apps.authorization import registration
 
@@ -449,13 +451,11 @@ def test_what_cannot_be_told_to_the_ledger_is_not_done(
     password = ("--password", "violin gravel noon")
     tables = ("client", "login", "login_role", "peer", "log", "authorized", "withdrawn", "sign_in")
 
+    async def all_of(table: str, database: Database) -> list[Row]:
+        return await database.run(f"select * from {table}")
+
     def everything() -> object:
-        rows = [
-            with_database(
-                settings_of(folder), lambda database, t=table: database.run(f"select * from {t}")
-            )
-            for table in tables
-        ]
+        rows = [with_database(settings_of(folder), partial(all_of, table)) for table in tables]
         return rows, (folder / "keys" / "signing.json").read_text()
 
     before = everything()

@@ -106,6 +106,7 @@ async def test_a_peer_and_a_program_are_told_of_what_each_other_does(
         messages = [json.loads(await asyncio.wait_for(socket.recv(), 60)) for _ in range(4)]
 
     assert await asyncio.to_thread(enough.wait, 60)
+    assert listening is not None
     await asyncio.to_thread(listening.shutdown)
     await web.aclose()
     kinds = [(1, "SCHEDULED"), (1, "IN PROGRESS"), (5, "None"), (1, "COMPLETED")]

@@ -20,6 +20,8 @@ from starlette.routing import Route
 from dicom_bridge import storage
 from dicom_bridge.dicomweb import router as dicomweb
 from dicom_bridge.dimse import general_purpose, scp, ups, worklist
+from dicom_bridge.mapping.general_purpose import WORKLIST
+from dicom_bridge.mapping.ups import PUSH
 from fhir_server.access import relationship, roles
 from fhir_server.access.emergency import Emergency
 from fhir_server.access.token import Keys
@@ -678,7 +680,7 @@ OF_PATIENTS: tuple[Json, ...] = (
 
 OF_STEPS: tuple[tuple[str, Json], ...] = tuple(
     (sop_class, keys)
-    for sop_class in (*ups.FOUND, general_purpose.WORKLIST)
+    for sop_class in (*ups.FOUND, WORKLIST)
     for keys in (
         {"SOPInstanceUID": WORKITEM},
         {"SOPInstanceUID": "", "PatientName": f"{SOUGHT}*"},
@@ -693,7 +695,7 @@ def read(world: World, ae_title: str, uid: str) -> int:
     ae = AE(ae_title)
     ae.add_requested_context(ups.PULL)
     association = ae.associate("127.0.0.1", world.dicom, ae_title="ISOCENTRE")
-    status, _ = association.send_n_get([], ups.PUSH, uid, meta_uid=ups.PULL)
+    status, _ = association.send_n_get([], PUSH, uid, meta_uid=ups.PULL)
     association.release()
     return int(status.Status)
 
@@ -711,7 +713,7 @@ def test_a_party_and_who_is_shared_with_find_and_get_the_study_by_dicom(
     for model in (STUDY_ROOT_MOVE, PATIENT_ROOT_MOVE):
         assert moved(world, ae_title, model) != moved(world, ae_title, model, f"{STUDY}2")
     for model, keys in OF_STEPS:
-        if model != general_purpose.WORKLIST:  # which has what one's own organisation is to do
+        if model != WORKLIST:  # which has what one's own organisation is to do
             assert found(world, ae_title, model, **keys), (model, keys)
     assert read(world, ae_title, WORKITEM) == 0x0000
 
