@@ -19,7 +19,7 @@ from dicom_bridge.dicomweb import accept, router
 from dicom_bridge.dimse import general_purpose, models, reactor, scp, scu, ups
 from dicom_bridge.general_purpose import statuses as older
 from dicom_bridge.mapping import attributes, worklist
-from dicom_bridge.mapping.ups import REQUEST as UPS_REQUEST
+from dicom_bridge.mapping.ups_attributes import REQUEST as UPS_REQUEST
 from dicom_bridge.pixels import syntaxes
 from dicom_bridge.spool import IMPLEMENTATION_CLASS_UID
 from dicom_bridge.ups import statuses

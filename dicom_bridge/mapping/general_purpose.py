@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
-from dicom_bridge.mapping import ups, worklist
+from dicom_bridge.mapping import ups, ups_attributes, worklist
 from dicom_bridge.mapping.demographics import dataset
 from dicom_bridge.mapping.matching import text
 from dicom_bridge.mapping.ups import Workitem
@@ -76,7 +76,7 @@ def written(item: Workitem, performed: list[str], ae_title: str) -> Dataset:
     ae_title
         Where its studies are retrieved from.
     """
-    step = ups.written(item)
+    step = ups_attributes.written(item)
     ds = dataset(
         SOPClassUID=SCHEDULED_STEP,
         SOPInstanceUID=item.uid,

@@ -16,10 +16,9 @@ from typing import Any, Final, NamedTuple
 
 from pydicom.dataset import Dataset
 
-from dicom_bridge.mapping import worklist
-from dicom_bridge.mapping.concepts import coded, shown
-from dicom_bridge.mapping.demographics import component, dataset, patient_module
-from dicom_bridge.mapping.worklist import LOCAL, NOTHING, Step
+from dicom_bridge.mapping.concepts import coded
+from dicom_bridge.mapping.demographics import component, dataset
+from dicom_bridge.mapping.worklist import LOCAL, NOTHING
 from resources import codes, task
 
 Resource = Mapping[str, Any]
@@ -54,23 +53,6 @@ PRIORITY: Final[Mapping[str, str]] = {
 
 OURS: Final = "99ISOCENTRE"
 """Coding Scheme Designator of our own codes (PS3.3 Section 8.8: private ones begin with 99)."""
-
-REQUEST: Final = (
-    "StudyInstanceUID", "AccessionNumber", "IssuerOfAccessionNumberSequence",
-    "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest",
-    "RequestedProcedureID", "RequestedProcedureDescription", "RequestedProcedureCodeSequence",
-    "ReasonForTheRequestedProcedure", "RequestingPhysician", "RequestingService",
-)  # fmt: skip
-"""PS3.3 Table C.30.4-1, Referenced Request Sequence: what we can say of a ServiceRequest."""
-
-EMPTY: Final = (
-    "ScheduledProcessingParametersSequence", "ScheduledStationNameCodeSequence",
-    "ScheduledStationClassCodeSequence", "ScheduledStationGeographicLocationCodeSequence",
-    "ScheduledHumanPerformersSequence", "InputInformationSequence", "ReferencedRequestSequence",
-    "ReplacedProcedureStepSequence", "ProcedureStepProgressInformationSequence",
-    "UnifiedProcedureStepPerformedProcedureSequence",
-)  # fmt: skip
-"""PS3.4 Table CC.2.5-3: sequences of type 2, which are there even where there is nothing to say."""
 
 
 class Workitem(NamedTuple):
@@ -137,20 +119,6 @@ def id_of(uid: str) -> str | None:
     if digits == uid or not digits.isdecimal() or int(digits) >= 1 << 128:
         return None
     return str(uuid.UUID(int=int(digits)))
-
-
-def written(item: Workitem) -> Dataset:
-    """Write a UPS: every attribute that we can give, but the Transaction UID (CC.2.7.3)."""
-    ds = dataset(**{keyword: [] for keyword in EMPTY})
-    ds.update(patient_module(_patient(item)))
-    ds.update(item.kept)
-    ds.update(_scheduled(item))
-    ds.update(_related(item))
-    ds.update(_progress(item))
-    if (performed := _performed(item)) is not None:
-        ds.UnifiedProcedureStepPerformedProcedureSequence = [performed]
-    ds.SOPClassUID, ds.SOPInstanceUID = PUSH, item.uid
-    return ds
 
 
 def moment(said: str) -> str:
@@ -236,132 +204,8 @@ def referred(json: Resource) -> Iterator[str]:
             yield name
 
 
-def _scheduled(item: Workitem) -> Dataset:
-    json, kept = item.task, item.kept
-    period = json.get("restriction", {}).get("period", {})
-    start = period.get("start") or json.get("executionPeriod", {}).get("start")
-    priority = PRIORITY.get(str(json.get("priority", "routine")), "MEDIUM")
-    if priority == "MEDIUM" and kept.get("ScheduledProcedureStepPriority") == "LOW":
-        priority = "LOW"
-    step = task.step_of(json)
-    label = shown(json.get("code", {})) or "Procedure step"
-    ds = dataset(
-        ScheduledProcedureStepPriority=priority,
-        ScheduledProcedureStepModificationDateTime=moment(_modified(json)),
-        ProcedureStepLabel=label,
-        WorklistLabel=kept.get("WorklistLabel") or (step or "imaging").upper(),
-        ScheduledProcedureStepStartDateTime=moment(str(start or json.get("authoredOn", ""))),
-        ScheduledWorkitemCodeSequence=workitem_codes(json),
-        InputReadinessState=readiness_of(json),
-    )
-    if "end" in period:
-        ds.ExpectedCompletionDateTime = moment(str(period["end"]))
-    notes = "\n".join(str(note.get("text", "")) for note in json.get("note", ()))
-    ds.CommentsOnTheScheduledProcedureStep = (
-        str(kept.get("CommentsOnTheScheduledProcedureStep") or "") or notes[:10240]
-    )
-    if (owner := owner_of(item)) is not None:
-        ds.ScheduledHumanPerformersSequence = [owner]
-    return ds
-
-
-def _related(item: Workitem) -> Dataset:
-    """Say what the step is about: the request, and the studies that it looks at."""
-    ds = Dataset()
-    named = list(dict.fromkeys(referred(item.task)))
-    studies = [item.around[n] for n in named if n.startswith("ImagingStudy/") and n in item.around]
-    requests = [n for n in named if n.startswith("ServiceRequest/") and n in item.around]
-    first = studies[0] if studies else NOTHING
-    if requests:
-        step = Step(item.task, item.around[requests[0]], _patient(item), study=first,
-                    others=item.around)  # fmt: skip
-        whole = worklist.item(step, "")
-        request = Dataset()
-        for keyword in REQUEST:
-            if keyword in whole:
-                request[keyword] = whole[keyword]
-        ds.ReferencedRequestSequence = [request]
-        ds.StudyInstanceUID = whole.StudyInstanceUID
-    if studies:
-        ds.StudyInstanceUID = own_uid(first) or ""
-        if not item.kept.get("InputInformationSequence"):
-            ds.InputInformationSequence = [one for study in studies for one in _inputs(study)]
-    return ds
-
-
-def _inputs(study: Resource) -> Iterator[Dataset]:
-    """Name the instances of a study, series by series (PS3.3 Table 10-3b)."""
-    for series in study.get("series", ()):
-        instances = [
-            dataset(
-                ReferencedSOPClassUID=str(
-                    one.get("sopClass", {}).get("code", "")
-                ).removeprefix("urn:oid:"),
-                ReferencedSOPInstanceUID=str(one.get("uid", "")),
-            )
-            for one in series.get("instance", ())
-        ]  # fmt: skip
-        yield dataset(
-            TypeOfInstances="DICOM",
-            StudyInstanceUID=own_uid(study) or "",
-            SeriesInstanceUID=str(series.get("uid", "")),
-            ReferencedSOPSequence=instances,
-        )
-
-
-def _progress(item: Workitem) -> Dataset:
-    json = item.task
-    state = state_of(json)
-    ds = dataset(ProcedureStepState=state)
-    kept = item.kept.get("ProcedureStepProgressInformationSequence") or ()
-    progress = Dataset()
-    if kept:
-        progress.update(kept[0])
-    said = progress_of(json)
-    if "percent" in said:
-        progress.ProcedureStepProgress = str(said["percent"])
-    if "description" in said:
-        progress.ProcedureStepProgressDescription = str(said["description"])
-    if json.get("status") == "on-hold" and "ProcedureStepProgressDescription" not in progress:
-        progress.ProcedureStepProgressDescription = "On hold"
-    if state == CANCELED:
-        end = json.get("executionPeriod", {}).get("end") or _modified(json)
-        progress.ProcedureStepCancellationDateTime = moment(str(end))
-        progress.ProcedureStepDiscontinuationReasonCodeSequence = discontinuation(json)
-        if reason := shown(json.get("statusReason", {})):
-            progress.ReasonForCancellation = reason[:10240]
-    ds.ProcedureStepProgressInformationSequence = [progress] if len(progress) else []
-    return ds
-
-
-def _performed(item: Workitem) -> Dataset | None:
-    """Say what was done: as its performer said it, and of a Task ended in FHIR what that says."""
-    said = item.kept.get("UnifiedProcedureStepPerformedProcedureSequence") or ()
-    if said:
-        one: Dataset = said[0]
-        return one
-    if state_of(item.task) != COMPLETED:
-        return None
-    period = item.task.get("executionPeriod", {})
-    end = moment(str(period.get("end") or _modified(item.task)))
-    station = dataset(CodeValue="FHIR", CodingSchemeDesignator=OURS, CodeMeaning="Done in FHIR")
-    performed = dataset(
-        PerformedStationNameCodeSequence=[station],
-        PerformedWorkitemCodeSequence=workitem_codes(item.task),
-        PerformedProcedureStepStartDateTime=moment(str(period.get("start", ""))) or end,
-        PerformedProcedureStepEndDateTime=end,
-        OutputInformationSequence=[],
-    )
-    if (owner := owner_of(item)) is not None:
-        performed.ActualHumanPerformersSequence = [owner]
-    return performed
-
-
-def _patient(item: Workitem) -> Resource:
-    return item.around.get(local(item.task.get("for", {})), NOTHING)
-
-
-def _modified(json: Resource) -> str:
+def modified(json: Resource) -> str:
+    """Give when a Task was last changed, as it says itself or as its version does."""
     return str(json.get("lastModified") or json.get("meta", {}).get("lastUpdated", ""))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from pydicom.dataset import Dataset
 
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.mapping import ups
+from dicom_bridge.mapping import ups, ups_attributes
 from dicom_bridge.mapping.concepts import coded, shown
 from dicom_bridge.mapping.demographics import dataset
 from dicom_bridge.mapping.matching import dataset_matches
@@ -165,4 +165,4 @@ async def _wants(
         return True
     beside = await keeping.beside(bridge.database, [task.id])
     (item,) = await reading.items(bridge, context, [task], beside)
-    return dataset_matches(keeping.from_json(kept), ups.written(item))
+    return dataset_matches(keeping.from_json(kept), ups_attributes.written(item))

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.mapping import ups
+from dicom_bridge.mapping import ups, ups_attributes
 from dicom_bridge.mapping.matching import RANGE_VRS, dataset_matches, span_of, text
 from dicom_bridge.mapping.ups import Workitem
 from dicom_bridge.ups import keeping, requirements
@@ -42,7 +42,7 @@ async def retrieve(bridge: Bridge, context: RequestContext, uid: str) -> Dataset
     """
     task, kept = await keeping.look(bridge, context, uid)
     (item,) = await items(bridge, context, [task], {task.id: kept})
-    return ups.written(item)
+    return ups_attributes.written(item)
 
 
 async def search(bridge: Bridge, context: RequestContext, keys: Dataset) -> list[Dataset]:
@@ -80,7 +80,7 @@ def _written(found: Iterable[Workitem]) -> Iterator[Dataset]:
     """Write UPSs; one that cannot be written, whatever it says, keeps nobody from the others."""
     for item in found:
         try:
-            yield ups.written(item)
+            yield ups_attributes.written(item)
         except Exception:
             _log.exception("a step could not be written: Task/%s", item.task.get("id"))
 
