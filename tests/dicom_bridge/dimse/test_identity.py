@@ -1,5 +1,6 @@
 """User identity negotiation: in whose name a peer asks."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -167,4 +168,6 @@ async def test_a_token_that_is_withdrawn_ends_the_association_at_its_next_reques
     clients.withdrawn._ids.add("grant")
 
     assert await clients.studies(association) == 0
-    assert association.is_aborted
+    async with asyncio.timeout(60):  # its own thread says so, when it comes to it
+        while not association.is_aborted:
+            await asyncio.sleep(0.01)
