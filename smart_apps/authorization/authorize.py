@@ -5,7 +5,7 @@ choose a role, choose a patient, allow. A step that is settled is passed over; n
 request that is not finished.
 
 RFC 6749 Section 3.1; SMART App Launch 2.2, "App Launch: Launch and Authorization"; OpenID Connect
-Core 1.0 Section 3.1.2.1 (prompt, max_age).
+Core 1.0 Section 3.1.2.1 (prompt, max_age, id_token_hint).
 """
 
 from collections.abc import Mapping
@@ -117,7 +117,7 @@ class Authorize:
             The request cannot be granted.
         """
         grant = await self._server.validated(asked)
-        prompts.check(asked, grant)
+        prompts.check(asked, grant, self._server.issuer)
         form = Form(urlencode(asked.form), sign_ins.form_token(step.cookie))
         client: Client = asked.client.client
         signed_in = await sign_ins.find(self._database, step.cookie, asked.instant)
@@ -133,6 +133,9 @@ class Authorize:
         if user is None or asks_again:
             prompts.require_page(asked, grant, "interaction_required")
             return Page(pages.choose_role(form, await asking.roles(self._store, acting)))
+        if prompts.means_somebody(asked):
+            practitioner = await asking.practitioner(self._store, user)
+            prompts.require_meant(asked, grant, self._server.issuer, practitioner)
         if several:
             form = form._replace(acting=await self._consenting.role_of(user))
         chosen = await self._chosen(asked, grant, form, user, step, launch)

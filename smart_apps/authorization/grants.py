@@ -7,6 +7,7 @@ SMART App Launch 2.2, "Obtain authorization code", "Refresh access token", "Back
 from typing import Any, ClassVar, Final
 
 from anyio import from_thread
+from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import InvalidRequestError, InvalidScopeError, grants
 from authlib.oauth2.rfc7636 import CodeChallenge
 
@@ -18,6 +19,9 @@ from smart_apps.authorization.tokens import Granted
 
 METHODS: Final = ["none", "client_secret_basic", "client_secret_post", PRIVATE_KEY_JWT]
 """RFC 7591 Section 2: how clients authenticate at the token endpoint."""
+
+OTHER_FORMS: Final = ("request", "request_uri", "registration")
+"""OpenID Connect Core 1.0 Section 3.1.2.6: parameters, each with an error where it is not taken."""
 
 
 class S256(CodeChallenge):  # type: ignore[misc] # authlib has no types
@@ -60,6 +64,23 @@ class AskedForHere:
             raise InvalidRequestError("aud is not the FHIR base of this server.")
         if not given.get("state"):
             raise InvalidRequestError("A state is needed.")
+
+
+class InPlainParameters:
+    """Extension of the authorisation request: it says in parameters what it asks for.
+
+    A request in another form is refused: who heeds the parameters beside it may do what the client
+    has not asked for. OpenID Connect Core 1.0 Sections 3.1.2.6, 6 and 7.2.1.
+    """
+
+    def __call__(self, grant: Any) -> None:
+        """Hook it in."""
+        grant.register_hook("after_validate_authorization_request_payload", self._check)
+
+    def _check(self, grant: Any, redirect_uri: str) -> None:
+        for name in OTHER_FORMS:
+            if grant.request.payload.data.get(name):
+                raise OAuth2Error(error=f"{name}_not_supported")
 
 
 class OfAPerson:

@@ -2,9 +2,11 @@
 
 A client may want the person to sign in anew (``prompt=login``), or if they have not of late
 (``max_age``). Either is met by a sign-in that was made for this very request, and by no other: the
-session that a browser has had before does not do, whatever steps are taken in it.
+session that a browser has had before does not do, whatever steps are taken in it. A client may
+also say whom it means (``id_token_hint``): nobody else is let through.
 
-OpenID Connect Core 1.0 Section 3.1.2.1 (prompt, max_age), 3.1.2.6 (login_required and the like).
+OpenID Connect Core 1.0 Section 3.1.2.1 (prompt, max_age, id_token_hint), 3.1.2.6 (login_required
+and the like).
 """
 
 import hashlib
@@ -15,6 +17,7 @@ from authlib.oauth2 import OAuth2Error
 
 from smart_apps.authorization.exchange import Asked
 from smart_apps.authorization.sign_ins import SignIn
+from smart_apps.authorization.tokens import Issuer
 
 VALUES: Final = ("none", "login", "consent", "select_account")
 SECOND: Final = 1_000_000
@@ -25,6 +28,9 @@ LONGEST_AGE: Final = 9
 
 ALONE: Final = "prompt=none stands alone."
 NO_AGE: Final = "max_age is a number of seconds."
+NO_HINT: Final = "id_token_hint is no id token of this server."
+NOT_MEANT: Final = "Somebody else has signed in than id_token_hint says."
+HINT: Final = "id_token_hint"
 WITHOUT: Final = "This cannot be done without the person."
 
 
@@ -33,14 +39,27 @@ def has(asked: Asked, what: str) -> bool:
     return what in _words(asked)
 
 
-def check(asked: Asked, grant: Any) -> None:
-    """Refuse a prompt or a max_age that says nothing that can be done."""
+def check(asked: Asked, grant: Any, issuer: Issuer) -> None:
+    """Refuse a prompt, a max_age or an id_token_hint that says nothing that can be done."""
     words = _words(asked)
     if "none" in words and len(set(words)) > 1:
         raise error("invalid_request", ALONE, grant)
     age = asked.form.get("max_age", "0")
     if not (age.isascii() and age.isdigit() and len(age) <= LONGEST_AGE):
         raise error("invalid_request", NO_AGE, grant)
+    if means_somebody(asked) and issuer.subject_of(asked.form[HINT]) is None:
+        raise error("invalid_request", NO_HINT, grant)
+
+
+def means_somebody(asked: Asked) -> bool:
+    """Say whether the client says whom it means."""
+    return HINT in asked.form
+
+
+def require_meant(asked: Asked, grant: Any, issuer: Issuer, practitioner: str) -> None:
+    """Refuse who has signed in where the client means somebody else."""
+    if issuer.subject_of(asked.form[HINT]) != practitioner:
+        raise error("login_required", NOT_MEANT, grant)
 
 
 def max_age(asked: Asked) -> int | None:

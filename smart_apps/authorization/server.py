@@ -49,7 +49,8 @@ class SmartServer(AuthorizationServer):  # type: ignore[misc] # authlib has no t
         self.checker = checker
         here = grants.AskedForHere(issuer.fhir_base)
         self.register_grant(
-            grants.AuthorizationCodeGrant, [grants.S256(), here, grants.OfAPerson()]
+            grants.AuthorizationCodeGrant,
+            [grants.S256(), here, grants.InPlainParameters(), grants.OfAPerson()],
         )
         self.register_grant(grants.RefreshTokenGrant)
         self.register_grant(grants.ClientCredentialsGrant)

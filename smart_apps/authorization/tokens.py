@@ -7,6 +7,10 @@ RFC 6749 Section 5.1; SMART App Launch 2.2, "Obtain access token", "Scopes and L
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from joserfc import jws, jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+
 from fhir_server.access import emergency, token
 from fhir_server.access.emergency import Emergency
 from fhir_server.access.token import Keys
@@ -20,6 +24,9 @@ USER_SECONDS: Final = 600
 SYSTEM_SECONDS: Final = 300
 """SMART App Launch 2.2, "Backend Services": expires_in is at most 300."""
 ID_TOKEN_SECONDS: Final = 300
+
+ID_TOKEN: Final = "JWT"
+"""The type of an id token; an access token has another."""
 
 HIDDEN: Final = "_"
 """The member of a context that stays here."""
@@ -122,7 +129,23 @@ class Issuer(NamedTuple):
             claims["nonce"] = hidden["nonce"]
         if {"fhirUser", "profile"} & set(scope.split()):
             claims["fhirUser"] = fhir_user
-        return self.keys.sign(claims, type="JWT")
+        return self.keys.sign(claims, type=ID_TOKEN)
+
+    def subject_of(self, id_token: str) -> str | None:
+        """Give whom an id token of ours is about, however old it is; None if it is none."""
+        try:
+            read = jwt.decode(id_token, self._key_of(id_token), algorithms=[token.ALGORITHM])
+        except (JoseError, ValueError, RecursionError):
+            return None
+        if read.header.get("typ") != ID_TOKEN or read.claims.get("iss") != self.public_url:
+            return None
+        return str(read.claims.get("sub", ""))
+
+    def _key_of(self, id_token: str) -> RSAKey:
+        key = self.keys.ever(jws.extract_compact(id_token.encode()).headers().get("kid"))
+        if key is None:
+            raise ValueError("no key of this server")
+        return key
 
 
 def _banner(opened: Emergency) -> dict[str, Any]:
