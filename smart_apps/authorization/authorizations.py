@@ -26,12 +26,17 @@ REMEMBER_SECONDS: Final = 30 * 86_400
 
 _COLUMNS: Final = "id, client, login, practitioner_role, scope, context, signed_in"
 KEEP: Final = f"""
-INSERT INTO authorized ({_COLUMNS}, instant) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-"""
-KEEP_CODE: Final = """
+WITH asking AS (
+    SELECT id FROM client WHERE id = $2 AND epoch = $9 AND disabled IS NULL FOR SHARE
+), kept AS (
+    INSERT INTO authorized ({_COLUMNS}, instant)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM asking RETURNING id
+)
 INSERT INTO authorization_code (digest, authorized, redirect_uri, challenge, expires, used)
-VALUES ($1, $2, $3, $4, $5, false)
+SELECT $10, id, $11, $12, $13, false FROM kept RETURNING 1
 """
+"""Nothing, where the client is not any more as it was when the person was asked: who changes it
+withdraws what is kept, and waits for what is being kept."""
 USE_CODE: Final = """
 WITH found AS (
     SELECT c.digest, c.used FROM authorization_code AS c JOIN authorized AS a
@@ -113,29 +118,19 @@ class Code(NamedTuple):
 
 
 async def keep(
-    database: Database, authorized: Authorized, redirect_uri: str, challenge: str
-) -> str:
-    """Keep an authorisation; give its code."""
+    database: Database, authorized: Authorized, epoch: str, redirect_uri: str, challenge: str
+) -> str | None:
+    """Keep an authorisation; give its code.
+
+    None if the client is not in this epoch any more, or disabled: what the person was asked is not
+    what would be given.
+    """
     code, instant = secret.new(), now()
-    await database.run_all(
-        [
-            (
-                KEEP,
-                (*authorized[:5], json.dumps(authorized.context), authorized.signed_in, instant),
-            ),
-            (
-                KEEP_CODE,
-                (
-                    secret.digest(code),
-                    authorized.id,
-                    redirect_uri,
-                    challenge,
-                    instant + CODE_SECONDS * SECOND,
-                ),
-            ),
-        ]
+    params = (
+        *(*authorized[:5], json.dumps(authorized.context), authorized.signed_in, instant, epoch),
+        *(secret.digest(code), redirect_uri, challenge, instant + CODE_SECONDS * SECOND),
     )
-    return code
+    return code if await database.run(KEEP, params) else None
 
 
 async def find(database: Database, id: str) -> Authorized | None:

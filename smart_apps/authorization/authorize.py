@@ -161,6 +161,9 @@ class Authorize:
         if wish is not None:
             granted = await self._desk.opened(granted, asked, wish)
         answer = await self._server.authorize(asked, grant, granted)
+        if await authorizations.find(self._database, granted.authorized.id) is None:
+            await self._consenting.note(granted, asked, "not authorised", ledger.MINOR_FAILURE)
+            return answer
         await sign_ins.serve(self._database, step.cookie)
         await self._consenting.note(granted, asked, "authorised", ledger.SUCCESS)
         return answer

@@ -45,13 +45,13 @@ class Consenting:
             context=context | {HIDDEN: hidden},
             signed_in=signed_in.instant,
         )
-        return Granted(user, authorized)
+        return Granted(user, authorized, client.epoch)
 
     async def page(
         self, form: Form, granted: Granted, asked: Asked, kept: Mapping[str, str], problem: str
     ) -> bytes:
         """Give the page that asks."""
-        user, authorized = granted
+        user, authorized, _ = granted
         told = {"Application": authorized.client, "You act as": await self.role_of(user)}
         if emergency_desk.FIELD in kept:
             told |= emergency_desk.told(kept)
@@ -66,7 +66,7 @@ class Consenting:
 
     async def note(self, granted: Granted, asked: Asked, what: str, outcome: int) -> None:
         """Audit what a person has let a client do, or has not."""
-        user, authorized = granted
+        user, authorized, _ = granted
         principal = replace(
             user.principal(authorized.scope, authorized.client), emergency=granted.emergency
         )

@@ -87,12 +87,13 @@ class EmergencyDesk:
 
     async def opened(self, granted: Granted, asked: Asked, wish: Wish) -> Granted:
         """Open it, before there is a code for it."""
-        user, authorized = granted
+        user, authorized, _ = granted
         principal = user.principal(authorized.scope, authorized.client)
         context = RequestContext(principal, "login", asked.origin, instant=asked.instant)
         opened = await emergencies.open_access(self._store, context, wish, authorized.id)
         hidden = {**authorized.context[HIDDEN], "emergency": opened.claim}
-        return Granted(user, authorized._replace(context={**authorized.context, HIDDEN: hidden}))
+        context_of = {**authorized.context, HIDDEN: hidden}
+        return granted._replace(authorized=authorized._replace(context=context_of))
 
     async def _note_nobody(self, user: User, asked: Asked) -> None:
         """Audit an attempt that named nobody; what was typed is not kept."""

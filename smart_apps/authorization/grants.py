@@ -8,7 +8,12 @@ from typing import Any, ClassVar, Final
 
 from anyio import from_thread
 from authlib.oauth2 import OAuth2Error
-from authlib.oauth2.rfc6749 import InvalidRequestError, InvalidScopeError, grants
+from authlib.oauth2.rfc6749 import (
+    InvalidRequestError,
+    InvalidScopeError,
+    UnauthorizedClientError,
+    grants,
+)
 from authlib.oauth2.rfc7636 import CodeChallenge
 
 from smart_apps import users
@@ -130,16 +135,25 @@ class AuthorizationCodeGrant(grants.AuthorizationCodeGrant):  # type: ignore[mis
         return super().create_authorization_response(redirect_uri, grant_user)
 
     def generate_authorization_code(self) -> str:
-        """Keep the authorisation, and give its code."""
+        """Keep the authorisation, and give its code.
+
+        Raises
+        ------
+        UnauthorizedClientError
+            The client was changed or disabled meanwhile.
+        """
         granted: Granted = self.request.user
         challenge = self.request.payload.data["code_challenge"]
-        code: str = from_thread.run(
+        code: str | None = from_thread.run(
             authorizations.keep,
             self.server.database,
             granted.authorized,
+            granted.epoch,
             self.redirect_uri,
             challenge,
         )
+        if code is None:
+            raise UnauthorizedClientError(redirect_uri=self.redirect_uri)
         return code
 
     def save_authorization_code(self, code: str, request: Any) -> None:

@@ -33,10 +33,14 @@ HIDDEN: Final = "_"
 
 
 class Granted(NamedTuple):
-    """To whom a token is given: a person who authorised a client, in one of their roles."""
+    """To whom a token is given: a person who authorised a client, in one of their roles.
+
+    `epoch` is that of the client when the person was asked.
+    """
 
     user: User
     authorized: Authorized
+    epoch: str = ""
 
     @property
     def emergency(self) -> Emergency | None:
@@ -79,7 +83,7 @@ class Issuer(NamedTuple):
 
     def for_user(self, client: Client, granted: Granted, scope: str) -> dict[str, Any]:
         """Give the token response of a client that a person has authorised."""
-        user, authorized = granted
+        user, authorized, _ = granted
         context = {name: value for name, value in authorized.context.items() if name != HIDDEN}
         hidden: Mapping[str, Any] = authorized.context.get(HIDDEN, {})
         fhir_user = f"{self.fhir_base}/{hidden['practitioner']}"
@@ -112,7 +116,7 @@ class Issuer(NamedTuple):
     def _id_token(
         self, granted: Granted, scope: str, hidden: Mapping[str, Any], fhir_user: str
     ) -> str:
-        user, authorized = granted
+        user, authorized, _ = granted
         issued = now() // 1_000_000
         claims: dict[str, Any] = {
             "iss": self.public_url,

@@ -9,14 +9,24 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
+from anyio import to_thread
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from fhir_server.core import Core
 from smart_apps import clients, registry
 from smart_apps.clients import Client
-from tests.smart_apps.authorization.browser import REDIRECT, App, Site, authorized, follow
+from tests.smart_apps.authorization.browser import (
+    REDIRECT,
+    App,
+    Site,
+    authorized,
+    follow,
+    returned,
+    submit,
+)
 from tests.smart_apps.authorization.conftest import PASSWORD, USER_SCOPES
 from tests.smart_apps.authorization.test_clients import ask, assertion
 from tests.subscriptions.wanting import subscription
@@ -219,3 +229,38 @@ def test_what_is_given_just_as_it_is_disabled_is_worth_nothing_ever(site: Site, 
     anew = ask(site, assertion(site, backend)).json()["access_token"]
     assert site.get("Patient/p1", anew).status_code == 200
     changed(site, lambda change: registry.remove(change, backend))
+
+
+def waits_or_is_done(site: Site, task: Any) -> bool:
+    """Whether the server has answered, or waits for somebody to finish with a client."""
+    waiting = (
+        "select from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    with psycopg.connect(site.database_url, autocommit=True) as connection:
+        for _ in range(6000):
+            if task.done() or connection.execute(waiting).fetchall():
+                return True
+            time.sleep(0.01)
+    return False
+
+
+def test_what_is_allowed_just_as_its_scopes_change_is_not_given(site: Site, app: str) -> None:
+    browser, code = site.signed_in.setdefault("one", site.browser()), App(site, app)
+    authorized(App(site), SCOPE, "one", PASSWORD)
+    page = follow(browser, browser.get("/auth/authorize", params=code.request(SCOPE)))
+    narrower = Client(app, "public", "openid user/Patient.rs", "lead", (REDIRECT,))
+
+    with ThreadPoolExecutor(1) as pool:
+
+        async def allow(change: Any) -> None:
+            await registry.change(change, narrower)  # which nobody sees until it is committed
+            allowing.append(pool.submit(submit, browser, page, decision="allow"))
+            assert await to_thread.run_sync(waits_or_is_done, site, allowing[0])
+
+        allowing: list[Any] = []
+        changed(site, allow)
+        back = returned(allowing[0].result())
+
+    assert back["error"] == "unauthorized_client"
+    assert "code" not in back
