@@ -35,6 +35,12 @@ from resources.errors import Exhausted, Invalid, TooLarge, Unsupported
 
 METADATA_LIMIT: Final = 32 << 20
 MOST_INSTANCES: Final = 10_000
+MOST_VALUE: Final = 256 << 20
+"""Octets of one value that is no pixel data: it is in memory while its instance is written."""
+MOST_SHARED: Final = 64 << 20
+MOST_TIMES: Final = 4
+"""Parts may be shared by instances, as long as that makes no more than so many octets, or so many
+times what came."""
 CHUNK: Final = 1 << 20
 PIXEL_DATA: Final = "7FE00010"
 LOSSY: Final = "01"
@@ -63,6 +69,7 @@ class Pieces:
         self._parts: dict[str, Bulk] = {}
         self._open: tuple[str, MediaRange, int] | None = None
         self._at = 0
+        self._used = 0
 
     def begin(self, media: MediaRange, location: str) -> None:
         """Take the head of the next part: the first one is the metadata.
@@ -153,10 +160,15 @@ class Pieces:
         bulk = self._parts.get(uri) if isinstance(uri, str) else None
         if bulk is None:
             raise Invalid("A BulkDataURI refers to no part of the request", "BulkDataURI")
+        self._used += bulk.length
+        if self._used > max(MOST_SHARED, MOST_TIMES * self._at):
+            raise TooLarge("The parts are referred to more often than makes sense", "BulkDataURI")
         return bulk
 
     def _value(self, uri: Any) -> bytes:
         bulk = self._part(uri)
+        if bulk.length > MOST_VALUE:
+            raise TooLarge(f"A value that is no pixel data may have {MOST_VALUE} octets")
         return b"".join(self._read(bulk))
 
     def _read(self, bulk: Bulk) -> Iterator[bytes]:

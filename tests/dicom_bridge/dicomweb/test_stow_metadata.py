@@ -18,6 +18,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
+from dicom_bridge.dicomweb import metadata
 from tests.dicom_bridge.build import a_uid, an_instance
 from tests.dicom_bridge.dicomweb.conftest import Service
 from tests.dicom_bridge.dicomweb.test_stow import FAILED, INSTANCE, REASON, STORED, held, items
@@ -36,9 +37,9 @@ def in_pieces(ds: Dataset, *, uri: str = "pixels") -> dict[str, Any]:
     return json_
 
 
-def body(metadata: Any, *bulk: Part) -> bytes:
+def body(described: Any, *bulk: Part) -> bytes:
     parts = [
-        ("application/dicom+json", "", json.dumps(metadata).encode()),
+        ("application/dicom+json", "", json.dumps(described).encode()),
         *((type, f"Content-Location: {location}\r\n", data) for type, location, data in bulk),
     ]
     return (
@@ -180,8 +181,8 @@ REFUSED: dict[str, tuple[Any, tuple[Part, ...], int]] = {
 
 @pytest.mark.standard("PS3.18 10.5.3.1")
 async def test_a_malformed_request_stores_nothing(service: Service) -> None:
-    for case, (metadata, bulk, status) in REFUSED.items():
-        assert (await post(service, body(metadata, *bulk))).status_code == status, case
+    for case, (described, bulk, status) in REFUSED.items():
+        assert (await post(service, body(described, *bulk))).status_code == status, case
     one = an_instance()
     for uri in ("file:///etc/passwd", "http://127.0.0.1:1/x", "../../etc/passwd", "pixels#"):
         answer = await post(service, body([in_pieces(one, uri=uri)], PIXEL_PART))
@@ -193,6 +194,24 @@ async def test_a_malformed_request_stores_nothing(service: Service) -> None:
     assert [one.status_code for one in (several, text, empty)] == [409, 409, 400]
     assert await held(service) == 0
     assert not list((service.bridge.blobs.folder / "spool").iterdir())
+
+
+@pytest.mark.standard("threats T11")
+async def test_a_small_request_does_not_become_an_endless_one(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "MOST_SHARED", 512)
+    monkeypatch.setattr(metadata, "MOST_VALUE", 100)
+    many = [an_instance() for _ in range(9)]
+    one = an_instance("SR").to_json_dict()
+    one["00420011"] = {"vr": "OB", "BulkDataURI": "pixels"}
+
+    shared = await post(service, body([in_pieces(ds) for ds in many], PIXEL_PART))
+    large = await post(service, body([one], PIXEL_PART))
+
+    assert len(items(shared, STORED, INSTANCE)) == 4, "four times 128 octets, and no more"
+    assert set(items(shared, FAILED, REASON)) == {0xA700}
+    assert large.status_code == 503
 
 
 @pytest.mark.standard("threats T15")
