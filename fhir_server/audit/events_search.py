@@ -19,14 +19,15 @@ from typing import Any, Final
 
 from fhir_server.access import gate, sharing
 from fhir_server.access.gate import Reach
+from fhir_server.access.scopes import Only
 from fhir_server.audit import asked, criteria, ledger, render
 from fhir_server.audit.line import Line, key_of
 from fhir_server.context import RequestContext
 from fhir_server.search import page
 from fhir_server.search.find import Page, Runs
-from fhir_server.search.query import Query
+from fhir_server.search.query import Query, parse
 from fhir_server.search.stored import Stored
-from resources.errors import NotFound, Unsupported
+from resources.errors import Invalid, NotFound, Unsupported
 
 COLUMNS: Final = ", ".join(f"a.{name}" for name in Line._fields)
 
@@ -142,4 +143,19 @@ def seen(reach: Reach, context: RequestContext, params: Parameters, holder: str 
     if reach.patient is not None:
         params.append(reach.patient)
         condition += f" and a.patient = ${len(params)}"
+    if reach.only:
+        some = (f"({_some(each, context.instant, params)})" for each in reach.only)
+        condition += f" and ({' or '.join(some)})"
     return condition
+
+
+def _some(only: Only, instant: int, params: Parameters) -> str:
+    """Write what a scope demands that grants only some events; what is not understood is none."""
+    before = len(params)
+    try:
+        demanded = parse("AuditEvent", only, strict=True).criteria
+        if len(demanded) == len(only):
+            return " and ".join(criteria.written(each, instant, params) for each in demanded)
+    except (Invalid, Unsupported):
+        del params[before:]
+    return "false"

@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -415,3 +416,45 @@ async def test_what_concerns_nobody_is_not_seen_elsewhere_or_in_another_role(
     store = Store(database, Ledger(database), Hooks(), BASE, holder=holder)
 
     assert await found(store, [], organization, role) == []
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.standard("SMART App Launch 2.2, Scopes for requesting FHIR Resources")
+@pytest.mark.parametrize(
+    ("only", "seen"),
+    [("action=C", {"create"}), ("action=R,C&outcome=0&subtype=create", {"create"}),
+     ("patient=Patient/of-other", set()), ("nonsense=1", set()), ("action=C&_count=9", set()),
+     ("date=nonsense&action=C", set())],
+)  # fmt: skip
+async def test_a_scope_for_some_events_shows_no_others(
+    store: Store, only: str, seen: set[str]
+) -> None:
+    some = scopes(f"user/AuditEvent.rs?{only}")
+    asker = of("lead", "search-type", "auditor")
+    bound = replace(asker, principal=replace(asker.principal, scopes=some))
+    everything = await found(store, [])
+    assert {coded(event) for event in everything} > {"create"}
+
+    page = await store.search(bound, parse("AuditEvent", [("_total", "accurate")]))
+
+    assert {coded(each.json) for each in page.matches} == seen
+    assert page.total == len(page.matches)
+    shown = {each.id for each in page.matches}
+    for event in everything:
+        if event["id"] in shown:
+            await store.read(replace(bound, interaction="read"), "AuditEvent", event["id"])
+        else:
+            with pytest.raises(NotFound):
+                await store.read(replace(bound, interaction="read"), "AuditEvent", event["id"])
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.standard("SMART App Launch 2.2, Scopes for requesting FHIR Resources")
+async def test_of_two_scopes_for_some_events_either_shows_them(store: Store) -> None:
+    some = scopes("user/AuditEvent.rs?subtype=create user/AuditEvent.rs?subtype=read")
+    asker = of("lead", "search-type", "auditor")
+    bound = replace(asker, principal=replace(asker.principal, scopes=some))
+
+    page = await store.search(bound, parse("AuditEvent", []))
+
+    assert {coded(each.json) for each in page.matches} == {"create", "read"}
