@@ -60,7 +60,8 @@ class Blobs:
     def put(self, spool: Spool) -> str:
         """Keep what was spooled, durably, and name it.
 
-        Waits for the disk: call it in a thread.
+        What is there already stays as it is, also where its file meta information is another:
+        then `Spool.kept` says what it is. Waits for the disk: call it in a thread.
 
         Raises
         ------
@@ -70,7 +71,9 @@ class Blobs:
         key = spool.digest
         place = self._place(key)
         try:
-            if not self._touched(place):
+            if self._touched(place):
+                spool.kept = meta_of(place)
+            if spool.kept is None:
                 os.fsync(spool.fileno())
                 self._entries.ask(None)
                 move(spool.path, place)
@@ -214,6 +217,13 @@ def move(file: Path, place: Path) -> None:
     except FileNotFoundError:
         place.parent.mkdir(parents=True, exist_ok=True)
         file.rename(place)
+
+
+def meta_of(file: Path) -> FileMeta | None:
+    """What the file meta information says; None of a file that is not there, or is none."""
+    with contextlib.suppress(FileNotFoundError, NotDicom):
+        return _meta(file)
+    return None
 
 
 def digest_of(file: Path) -> str:

@@ -12,6 +12,7 @@ References
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 from collections.abc import Sequence
@@ -28,17 +29,18 @@ from dicom_bridge.intake import Received
 from dicom_bridge.mapping import dicom_json
 from dicom_bridge.mapping import patient as patients
 from dicom_bridge.reports import coming
-from dicom_bridge.spool import Spool
+from dicom_bridge.spool import FileMeta, Spool
 from fhir_server.access import gate
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext, now
 from fhir_server.postgres import database
-from resources.errors import NotFound, Refusal, Stale
+from resources.errors import Conflict, NotFound, Refusal, Stale
 
 MOST_ATTEMPTS: Final = 8
 """How often a settle begins again because another process was faster."""
 LEFTOVER_SECONDS: Final = 15
 CHUNK: Final = 64
+OTHER_SYNTAX: Final = "the same octets are held as of another transfer syntax"
 
 MARK: Final = "SELECT mark, folded FROM unsettled WHERE study_uid = $1"
 CLEAR: Final = "DELETE FROM unsettled WHERE study_uid = $1 AND mark = $2 AND folded = $2"
@@ -70,6 +72,8 @@ def keep(blobs: Blobs, spool: Spool) -> Instance:
         A SOP class or transfer syntax outside our conformance statement.
     Invalid
         The data set contradicts itself or its file meta information.
+    Conflict
+        The same octets are kept as of another transfer syntax.
     Exhausted
         The disk is full.
     """
@@ -78,7 +82,14 @@ def keep(blobs: Blobs, spool: Spool) -> Instance:
         blobs.put(spool)
     finally:
         spool.discard()
-    return one
+    return one if spool.kept is None else _as_kept(one, spool.kept)
+
+
+def _as_kept(one: Instance, kept: FileMeta) -> Instance:
+    """Say where the data set begins in the file that was there before."""
+    if kept.transfer_syntax != one.transfer_syntax:
+        raise Conflict(OTHER_SYNTAX, at="TransferSyntaxUID")
+    return dataclasses.replace(one, dataset_offset=kept.offset)
 
 
 async def receive(bridge: Bridge, one: Instance, context: RequestContext) -> Received:

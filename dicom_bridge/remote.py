@@ -19,7 +19,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from dicom_bridge.blobs import DAMAGED, GRACE_SECONDS, KEY, Blobs, digest_of, is_sound, move
+from dicom_bridge.blobs import (
+    DAMAGED,
+    GRACE_SECONDS,
+    KEY,
+    Blobs,
+    digest_of,
+    is_sound,
+    meta_of,
+    move,
+)
 from dicom_bridge.bucket import AWAY, Bucket
 from dicom_bridge.spool import Spool
 from fhir_server.access.gate import Permit
@@ -55,10 +64,15 @@ class RemoteBlobs(Blobs):
         """Keep what was spooled in the bucket, and at hand; see `Blobs.put`."""
         key = spool.digest
         try:
-            os.fsync(spool.fileno())
-            self._bucket.put(_name(key), spool.path)
-            move(spool.path, self._place(key))
-            spool.close()
+            held = self._held(key)
+            if held is not None:
+                spool.kept = meta_of(held)
+                self._bucket.put(_name(key), held)  # so it is young
+            else:
+                os.fsync(spool.fileno())
+                self._bucket.put(_name(key), spool.path)
+                move(spool.path, self._place(key))
+                spool.close()
         except OSError as error:
             raise Exhausted(AWAY) from error
         finally:
@@ -147,6 +161,24 @@ class RemoteBlobs(Blobs):
         """Nothing was promised for what is still spooled: the bucket did not have it."""
         return 0
 
+    def _held(self, key: str) -> Path | None:
+        """Where at hand an object is that the bucket has; None if it has none that is whole."""
+        place = self._place(key)
+        if self._bucket.modified(_name(key)) is None:
+            return None
+        if not _is_whole(place, key):
+            brought = self._spooled_name(key)
+            try:
+                self._bucket.download(_names(key), brought)
+                if not _is_whole(brought, key):
+                    return None
+                move(brought, place)
+            except FileNotFoundError:
+                return None
+            finally:
+                brought.unlink(missing_ok=True)
+        return place
+
     def _fetch(self, key: str) -> Path:
         """Bring a blob to its place, for all who wait for it."""
         brought, place = self._spooled_name(key), self._place(key)
@@ -195,5 +227,5 @@ def _names(key: str) -> tuple[str, str]:
 def _is_whole(file: Path, key: str) -> bool:
     try:
         return digest_of(file) == key
-    except NotDicom:
+    except (FileNotFoundError, NotDicom):
         return False

@@ -63,6 +63,8 @@ class Spool:
         """The data set's first `BEGINNING` bytes: where its header nearly always ends."""
         self.announced: tuple[str, str] | None = None
         """SOP Class and Instance UID that the sender named beside the bytes, if it did."""
+        self.kept: FileMeta | None = None
+        """That of the file which is kept instead, where the same data set was there already."""
         self._head: bytearray | None = bytearray()
         self._unwritten = b""
         self._hash = hashlib.sha256()

@@ -429,3 +429,29 @@ async def test_a_study_is_not_deleted_as_long_as_its_images_are_held(bridge: Bri
     async with bridge.store.begin(context) as work:
         await work.delete("ImagingStudy", study["id"])
     assert await found(bridge, "ImagingStudy") == []
+
+
+@pytest.mark.standard("PS3.10 7.1")
+async def test_what_others_brought_before_with_longer_meta_information_is_read_where_it_is(
+    bridge: Bridge,
+) -> None:
+    """The same data set may come in files that differ in front of it; one of them is kept."""
+    study = a_uid()
+    await take_in(bridge, an_instance(study_uid=study, **PERSON))
+    await settled(bridge)
+    late = an_instance(study_uid=study, **PERSON)
+    late.file_meta.SourceApplicationEntityTitle = "ELSEWHERE"
+    with pytest.raises(Conflict):
+        await take_in(bridge, late, peer=CT2)
+    del late.file_meta.SourceApplicationEntityTitle
+
+    await take_in(bridge, late)
+
+    (held,) = [
+        one
+        for one in await holdings.instances(bridge.database, study)
+        if one.sop_uid == late.SOPInstanceUID
+    ]
+    file = await bridge.blobs.own(held.blob)
+    assert held.dataset_offset + held.size == file.stat().st_size
+    assert bridge.blobs.is_sound(held.blob, held.dataset_offset, held.transfer_syntax)

@@ -170,6 +170,22 @@ async def test_bytes_that_come_again_while_they_are_swept_are_kept(
     assert f"{key[:2]}/{key}" in names(url)
 
 
+async def test_the_same_data_set_with_other_meta_information_replaces_nothing(
+    blobs: RemoteBlobs, elsewhere: RemoteBlobs
+) -> None:
+    """A row says where in the object the data set begins, and for good."""
+    ds = an_instance()
+    file = part10(ds)
+    key = blobs.put(spooled(blobs, file))
+    ds.file_meta.SourceApplicationEntityTitle = "ELSEWHERE"
+
+    assert elsewhere.put(spooled(elsewhere, part10(ds))) == key
+
+    blobs._place(key).unlink()
+    assert (await blobs.path(key, IMAGING_STUDY)).read_bytes() == file
+    assert (await elsewhere.path(key, IMAGING_STUDY)).read_bytes() == file
+
+
 async def test_what_was_not_read_for_long_makes_room(url: str, tmp_path: Path) -> None:
     blobs = RemoteBlobs(tmp_path / "small", Bucket(url), 0)
     old, young = (blobs.put(spooled(blobs, part10(an_instance()))) for _ in range(2))
