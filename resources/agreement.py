@@ -182,6 +182,15 @@ def _require_plain(json: Mapping[str, Any]) -> None:
             raise Unprocessable(
                 "Sharing names who shares, and with whom.", f"OrganizationAffiliation.{name}"
             )
+    creator, other = (
+        elements.unversioned(elements.references(json[name])[0])
+        for name in ("organization", "participatingOrganization")
+    )
+    if other.startswith("#") or other.rpartition("/")[2] == creator.rpartition("/")[2]:
+        raise Unprocessable(
+            "Nothing is shared with oneself, or with who is not in the directory.",
+            "OrganizationAffiliation.participatingOrganization",
+        )
 
 
 def _says(json: Mapping[str, Any], code: str) -> bool:

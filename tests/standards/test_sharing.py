@@ -326,6 +326,23 @@ async def test_sharing_a_part_is_refused_since_it_would_not_be_kept(
         await write(house, by(GIVER), an_agreement(**{name: said}))
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"reference": "Organization/giver"}, {"reference": f"{BASE_URL}/Organization/giver"},
+     {"reference": "#taker"}],
+    ids=str,
+)  # fmt: skip
+async def test_sharing_with_nobody_is_refused_since_it_would_show_nothing(
+    house: Store, other: Json
+) -> None:
+    contained = [{"resourceType": "Organization", "id": "taker", "name": "Taker"}]
+    said = an_agreement(participatingOrganization=other)
+    said |= {"contained": contained} if other["reference"] == "#taker" else {}
+
+    with pytest.raises(Unprocessable):
+        await write(house, by(GIVER), said)
+
+
 @pytest.mark.requirement("R014.4")
 async def test_who_shares_sees_in_the_audit_what_came_of_it(house: Store) -> None:
     await write(house, system(), build.a_patient("p3"))
