@@ -10,6 +10,7 @@ References
 """
 
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from pydicom.dataset import Dataset
@@ -18,7 +19,7 @@ from dicom_bridge import retrieval
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.mapping.demographics import dataset
 from fhir_server.context import RequestContext
-from fhir_server.postgres.database import Database
+from fhir_server.postgres.database import Database, Texts
 from resources import codes
 
 SECOND: Final = 1_000_000
@@ -36,7 +37,7 @@ ON CONFLICT (peer, study_uid) DO UPDATE
 TAKE: Final = f"""
 UPDATE availability SET due = $1 + {LEASE}, attempts = attempts + 1
 WHERE (peer, study_uid) IN (
-  SELECT peer, study_uid FROM availability WHERE due <= $1
+  SELECT peer, study_uid FROM availability WHERE due <= $1 AND peer <> ALL($2::text[])
   ORDER BY due LIMIT 1 FOR UPDATE SKIP LOCKED
 ) RETURNING peer, study_uid, noted, attempts
 """
@@ -44,7 +45,7 @@ DONE: Final = "DELETE FROM availability WHERE peer = $1 AND study_uid = $2 AND n
 AGAIN: Final = """
 UPDATE availability SET due = $4 WHERE peer = $1 AND study_uid = $2 AND noted = $3
 """
-NEXT: Final = "SELECT min(due) FROM availability"
+NEXT: Final = "SELECT min(due) FROM availability WHERE peer <> ALL($1::text[])"
 
 
 class Due(NamedTuple):
@@ -62,15 +63,15 @@ class Due(NamedTuple):
         return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, name).int}"
 
 
-async def take(database: Database, now: int) -> Due | None:
-    """Take what is due; it is nobody else's for a while."""
-    rows: list[Any] = list(await database.run(TAKE, (now,)))
+async def take(database: Database, now: int, busy: Sequence[str] = ()) -> Due | None:
+    """Take what is due for another peer than the busy ones; it is nobody else's for a while."""
+    rows: list[Any] = list(await database.run(TAKE, (now, Texts(busy))))
     return Due(*rows[0]) if rows else None
 
 
-async def next_due(database: Database) -> int | None:
-    """When the next notification is due, in microseconds since 1970; None if there is none."""
-    due = (await database.run(NEXT))[0][0]
+async def next_due(database: Database, busy: Sequence[str] = ()) -> int | None:
+    """When another peer than the busy ones is to be told, in microseconds since 1970, if any is."""
+    due = (await database.run(NEXT, (Texts(busy),)))[0][0]
     return None if due is None else int(due)
 
 

@@ -39,13 +39,13 @@ VALUES ($1, $2, $3, $4, 0, $5) ON CONFLICT DO NOTHING RETURNING 1
 TAKE: Final = f"""
 UPDATE commitment SET due = $1 + {LEASE}, attempts = attempts + 1
 WHERE (peer, transaction_uid) IN (
-  SELECT peer, transaction_uid FROM commitment WHERE due <= $1
+  SELECT peer, transaction_uid FROM commitment WHERE due <= $1 AND peer <> ALL($2::text[])
   ORDER BY due LIMIT 1 FOR UPDATE SKIP LOCKED
 ) RETURNING peer, transaction_uid, items, attempts
 """
 DONE: Final = "DELETE FROM commitment WHERE peer = $1 AND transaction_uid = $2"
 AGAIN: Final = "UPDATE commitment SET due = $3 WHERE peer = $1 AND transaction_uid = $2"
-NEXT: Final = "SELECT min(due) FROM commitment"
+NEXT: Final = "SELECT min(due) FROM commitment WHERE peer <> ALL($1::text[])"
 HELD: Final = """
 SELECT sop_uid, sop_class, study_uid, blob, organization FROM instance WHERE sop_uid = ANY($1)
 """
@@ -113,18 +113,21 @@ def _said(transaction_uid: str) -> str:
     return f"TransactionUID={transaction_uid}"
 
 
-async def take(database: Database, now: int) -> Asked | None:
-    """Take a request whose report is due; it is nobody else's for a while."""
-    rows: list[Any] = list(await database.run(TAKE, (now,)))
+async def take(database: Database, now: int, busy: Sequence[str] = ()) -> Asked | None:
+    """Take a request of another peer than the busy ones whose report is due.
+
+    It is nobody else's for a while.
+    """
+    rows: list[Any] = list(await database.run(TAKE, (now, Texts(busy))))
     if not rows:
         return None
     peer, transaction_uid, items, attempts = rows[0]
     return Asked(peer, transaction_uid, [Item(*item) for item in orjson.loads(items)], attempts)
 
 
-async def next_due(database: Database) -> int | None:
-    """When the next report is due, in microseconds since 1970; None if there is none."""
-    due = (await database.run(NEXT))[0][0]
+async def next_due(database: Database, busy: Sequence[str] = ()) -> int | None:
+    """When another peer than the busy ones is to be told, in microseconds since 1970, if any is."""
+    due = (await database.run(NEXT, (Texts(busy),)))[0][0]
     return None if due is None else int(due)
 
 

@@ -5,7 +5,6 @@ References
 * PS3.4 Section R.3.2 (N-CREATE), R.3.2.4 (statuses); PS3.7 Annex C
 """
 
-import asyncio
 import logging
 from typing import Any, Final
 
@@ -14,9 +13,10 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.presentation import build_context
 
 from dicom_bridge import availability
-from dicom_bridge.availability import SECOND, Due
+from dicom_bridge.availability import Due
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse import peers
+from dicom_bridge.dimse.calls import Calls
 from dicom_bridge.dimse.peers import Peer
 from fhir_server.context import RequestContext, now
 from resources.errors import NotFound, Refusal
@@ -24,7 +24,6 @@ from resources.errors import NotFound, Refusal
 SOP_CLASS: Final = "1.2.840.10008.5.1.4.33"
 LOOK_SECONDS: Final = 5.0
 """How often it is looked for studies that have become available."""
-AT_ONCE: Final = 4
 
 SUCCESS: Final = 0x0000
 TOLD_BEFORE: Final = 0x0111
@@ -45,33 +44,24 @@ class Announcer:
     def __init__(self, bridge: Bridge, ae: Any) -> None:
         self._bridge = bridge
         self._ae = ae
+        self._calls = Calls(
+            "availability is not told",
+            lambda busy: availability.take(bridge.database, now(), busy),
+            self._serve,
+            lambda one: one.peer,
+            lambda busy: availability.next_due(bridge.database, busy),
+            LOOK_SECONDS,
+        )
 
     async def run(self) -> None:
         """Tell what is due until cancelled."""
-        while True:
-            try:
-                await asyncio.gather(*(self._work() for _ in range(AT_ONCE)))
-                seconds = await self._pause()
-            except Refusal as refusal:
-                _log.warning("availability is not told: %s", refusal.reason)
-                seconds = LOOK_SECONDS
-            except Exception:  # whatever comes of one study, others are told of theirs
-                _log.exception("availability is not told")
-                seconds = LOOK_SECONDS
-            await asyncio.sleep(seconds)
+        await self._calls.run()
 
-    async def _pause(self) -> float:
-        due = await availability.next_due(self._bridge.database)
-        if due is None:
-            return LOOK_SECONDS
-        return min(LOOK_SECONDS, max(0.05, (due - now()) / SECOND))
-
-    async def _work(self) -> None:
-        while (one := await availability.take(self._bridge.database, now())) is not None:
-            if await self._tell(one):
-                await availability.done(self._bridge.database, one)
-            elif not await availability.again(self._bridge.database, one, now()):
-                _log.error("%s is never told of a study", one.peer)
+    async def _serve(self, one: Due) -> None:
+        if await self._tell(one):
+            await availability.done(self._bridge.database, one)
+        elif not await availability.again(self._bridge.database, one, now()):
+            _log.error("%s is never told of a study", one.peer)
 
     async def _tell(self, one: Due) -> bool:
         """Tell a peer of a study, if it still wants that and may know of it; False to try again."""
@@ -84,7 +74,7 @@ class Announcer:
         except NotFound:
             return True
         try:
-            return await asyncio.to_thread(self._call, peer, ds, one.uid)
+            return await self._calls.call(self._call, peer, ds, one.uid)
         except (OSError, RuntimeError, ValueError, Refusal) as error:
             _log.warning("%s cannot be told of a study: %s", peer.ae, type(error).__name__)
             return False

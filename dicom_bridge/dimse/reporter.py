@@ -10,7 +10,6 @@ References
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
@@ -19,8 +18,9 @@ from pynetdicom.presentation import build_context
 
 from dicom_bridge import commitments
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.commitments import SECOND, Asked
+from dicom_bridge.commitments import Asked
 from dicom_bridge.dimse import peers
+from dicom_bridge.dimse.calls import Calls
 from dicom_bridge.dimse.commitment import INSTANCE, PUSH_MODEL, written
 from dicom_bridge.dimse.peers import Peer
 from fhir_server.context import RequestContext, now
@@ -28,7 +28,6 @@ from resources.errors import Refusal
 
 LOOK_SECONDS: Final = 30.0
 """How often it is looked for reports that another process has left."""
-AT_ONCE: Final = 4
 
 _log = logging.getLogger(__name__)
 
@@ -46,41 +45,31 @@ class Reporter:
         self._bridge = bridge
         self._ae = ae
         self._loop = asyncio.get_running_loop()
-        self._something = asyncio.Event()
+        self._calls = Calls(
+            "commitments are not reported",
+            lambda busy: commitments.take(bridge.database, now(), busy),
+            self._serve,
+            lambda asked: asked.peer,
+            lambda busy: commitments.next_due(bridge.database, busy),
+            LOOK_SECONDS,
+        )
         self._lines: dict[tuple[str, str], Any] = {}
 
     def heard(self, association: Any, transaction_uid: str) -> None:
         """Note, from the association's thread, that a request was kept."""
         self._lines[association.sender.peer.ae, transaction_uid] = association
-        self._loop.call_soon_threadsafe(self._something.set)
+        self._loop.call_soon_threadsafe(self._calls.hurry)
 
     async def run(self) -> None:
         """Report what is due until cancelled."""
-        while True:
-            try:
-                await asyncio.gather(*(self._work() for _ in range(AT_ONCE)))
-                seconds = await self._pause()
-            except Refusal as refusal:
-                _log.warning("commitments are not reported: %s", refusal.reason)
-                seconds = LOOK_SECONDS
-            self._something.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._something.wait()
+        await self._calls.run()
 
-    async def _pause(self) -> float:
-        due = await commitments.next_due(self._bridge.database)
-        if due is None:
-            return LOOK_SECONDS
-        return min(LOOK_SECONDS, max(0.05, (due - now()) / SECOND))
-
-    async def _work(self) -> None:
-        while (asked := await commitments.take(self._bridge.database, now())) is not None:
-            line = self._lines.pop((asked.peer, asked.transaction_uid), None)
-            if await self._report(asked, line):
-                await commitments.done(self._bridge.database, asked)
-            elif not await commitments.again(self._bridge.database, asked, now()):
-                _log.error("a storage commitment of %s is never reported", asked.peer)
+    async def _serve(self, asked: Asked) -> None:
+        line = self._lines.pop((asked.peer, asked.transaction_uid), None)
+        if await self._report(asked, line):
+            await commitments.done(self._bridge.database, asked)
+        elif not await commitments.again(self._bridge.database, asked, now()):
+            _log.error("a storage commitment of %s is never reported", asked.peer)
 
     async def _report(self, asked: Asked, line: Any) -> bool:
         """Work out what is held, and tell; False if nobody could be told."""
@@ -91,9 +80,9 @@ class Reporter:
         report = await commitments.report(self._bridge, context, asked)
         told = written(asked.transaction_uid, report, self._bridge.ae_title)
         try:
-            if line is not None and await asyncio.to_thread(_tell, line, *told):
+            if line is not None and await self._calls.call(_tell, line, *told):
                 return True
-            return await asyncio.to_thread(self._call, peer, *told)
+            return await self._calls.call(self._call, peer, *told)
         except (OSError, RuntimeError, ValueError, Refusal) as error:
             _log.warning("%s cannot be told of a commitment: %s", peer.ae, type(error).__name__)
             return False

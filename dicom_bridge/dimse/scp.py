@@ -215,6 +215,7 @@ def _entity(bridge: Bridge, portal: Portal) -> reactor.ApplicationEntity:
     ae.maximum_pdu_size = MOST_PDU
     ae.maximum_associations = reactor.MOST_ASSOCIATIONS
     ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 10, 60, 120
+    ae.connection_timeout = 10
     ae.open_spool = functools.partial(store.open_spool, bridge)
     ae.reporter = Reporter(bridge, ae)
     ae.keep_stored = functools.partial(store.keep, bridge, portal)

@@ -9,9 +9,9 @@ References
 * PS3.4 Section CC.2.4 (N-EVENT-REPORT), CC.2.4.3 (SCP behaviour); PS3.7 Section 10.1.1
 """
 
-import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from pynetdicom.presentation import build_context
 
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse import peers
+from dicom_bridge.dimse.calls import Calls
 from dicom_bridge.dimse.peers import Peer
 from dicom_bridge.dimse.ups import EVENT
 from dicom_bridge.mapping.return_keys import character_set_for
@@ -33,16 +34,15 @@ from subscriptions.events import COLUMNS, Subscriber
 
 LOOK_SECONDS: Final = 0.5
 """How often it is looked for something to tell."""
-AGAIN_SECONDS: Final = 5.0
-"""When the database is away."""
-AT_ONCE: Final = 4
 MOST: Final = 100
 """Events that are told on one association."""
 LEASE_SECONDS: Final = 120
 SECOND: Final = 1_000_000
 RETRIES: Final = (5.0, 30.0, 120.0, 600.0, 3600.0)
 """Seconds until a peer that could not be told is called again; after the last it is given up."""
-SUCCESS: Final = 0x0000
+NOT_NOW: Final = frozenset({0x0110, 0x0213})
+"""Answers after which it is told again: processing failure, resource limitation (PS3.7 Annex C).
+Whatever else a peer says, it has heard, and says the same again."""
 
 CLAIM: Final = f"""
 update subscription set lease_until = $2, holder = $3
@@ -82,22 +82,18 @@ class UpsEvents:
         self._bridge = bridge
         self._ae = ae
         self._holder = secrets.token_hex(8)
+        self._calls = Calls(
+            "steps are not told of",
+            lambda _: self._claimed(),
+            self._serve,
+            lambda subscriber: subscriber.id,
+            _unknown,
+            LOOK_SECONDS,
+        )
 
     async def run(self) -> None:
         """Tell what happens until cancelled."""
-        while True:
-            try:
-                seconds = LOOK_SECONDS
-                if await self.work(1):
-                    counts = await asyncio.gather(*(self.work() for _ in range(AT_ONCE)))
-                    seconds = 0.0 if any(counts) else LOOK_SECONDS
-            except Refusal as refusal:
-                _log.warning("steps are not told of: %s", type(refusal).__name__)
-                seconds = AGAIN_SECONDS
-            except Exception:  # what cannot be told to one must not end it for all
-                _log.exception("steps are not told of")
-                seconds = AGAIN_SECONDS
-            await asyncio.sleep(seconds)
+        await self._calls.run()
 
     async def work(self, most: int = MOST) -> int:
         """Tell those that there is something for; give how many were told something."""
@@ -127,7 +123,7 @@ class UpsEvents:
         told = last
         if peer is not None and due:
             try:
-                number = await asyncio.to_thread(self._call, peer, [one for _, one in due])
+                number = await self._calls.call(self._call, peer, [one for _, one in due])
             except (OSError, RuntimeError, ValueError, Refusal) as error:
                 _log.warning("%s cannot be told of steps: %s", peer.ae, type(error).__name__)
                 number = 0
@@ -145,7 +141,7 @@ class UpsEvents:
         return False
 
     def _call(self, peer: Peer, reports: list[Report]) -> int:
-        """Tell on an association of our own; how many reports were understood."""
+        """Tell on an association of our own; how many reports were heard."""
         context = build_context(EVENT, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         role = build_role(EVENT, scu_role=True, scp_role=True)
         association = self._ae.call(peer, [context], ext_neg=[role])
@@ -163,10 +159,15 @@ class UpsEvents:
         return count
 
 
+async def _unknown(_: Sequence[str]) -> None:
+    """Nobody knows when something happens."""
+
+
 def _tell(association: Any, report: Report) -> bool:
-    """Tell one report; whether the peer has understood."""
+    """Tell one report; whether the peer has heard it."""
     ds = report.information
     if (character_set := character_set_for(ds)) is not None:
         ds.SpecificCharacterSet = character_set
     status, _ = association.send_n_event_report(ds, report.kind, PUSH, report.uid, meta_uid=EVENT)
-    return getattr(status, "Status", None) == SUCCESS
+    answer = getattr(status, "Status", None)
+    return answer is not None and answer not in NOT_NOW

@@ -1,6 +1,7 @@
 """Instance Availability Notification: peers that ask for it are told of each study."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -229,3 +230,38 @@ async def test_who_is_never_reached_is_given_up(bridge: Bridge, ris: Informed) -
     assert taken is not None
     assert not await availability.again(database, taken, 0)
     assert await waiting(bridge) == []
+
+
+@pytest.mark.standard("threats T17")
+async def test_a_peer_that_never_answers_keeps_nobody_else_from_hearing(
+    bridge: Bridge, ris: Informed
+) -> None:
+    """It has one call at a time, however much there is to tell it."""
+    ris.open()
+    await inform(bridge, ris)
+    over, asked = threading.Event(), [0, 0]
+
+    def hang() -> None:
+        asked[0] += 1
+        asked[1] = max(asked)
+        over.wait(PATIENCE_SECONDS)
+        asked[0] -= 1
+
+    silent = Informed()
+    silent.on_hearing = hang
+    silent.open()
+    await peers.add(
+        bridge.database, Peer("ANOTHER", "127.0.0.1", silent.port, "lead", informed=True)
+    )
+    studies = {await settled(bridge, a_series(1)) for _ in range(6)}
+
+    async def all_is_told() -> bool:
+        told = {str(ds.StudyInstanceUID) for _, ds in ris.heard}
+        return told == studies and asked[1] > 0
+
+    await until(bridge, all_is_told)
+    over.set()
+    silent.close()
+
+    assert asked[1] == 1
+    assert {row[0] for row in await waiting(bridge)} == studies, "it is told when it answers"

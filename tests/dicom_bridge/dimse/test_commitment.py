@@ -258,3 +258,30 @@ async def test_what_cannot_be_audited_is_not_accepted(archive: Archive, listener
     await archive.bridge.database.run("alter table unknown rename to audit")
     assert status != 0x0000
     assert await archive.bridge.database.run("select from commitment") == []
+
+
+@pytest.mark.standard("PS3.4 J.3.3")
+async def test_what_cannot_be_looked_up_keeps_no_other_report_from_being_made(
+    archive: Archive, listener: Listener
+) -> None:
+    lost, one = an_instance(), an_instance()
+    await hold(archive.bridge, lost)
+    await hold(archive.bridge, one)
+    listener.open()
+    await archive.bridge.database.run(
+        "update instance set blob = repeat('a', 300) where sop_uid = $1",
+        (str(lost.SOPInstanceUID),),
+    )  # no file has such a name, and the system says so in another way than that there is none
+    await archive.call(ask, archive, request("1.2.3.20", *named(lost)), listener, stay=False)
+    for _ in range(200):
+        rows = await archive.bridge.database.run("select attempts from commitment")
+        if rows and rows[0][0] == 1:
+            break
+        await asyncio.sleep(0.05)
+
+    await archive.call(ask, archive, request("1.2.3.21", *named(one)), listener, stay=False)
+    await archive.call(listener.heard.wait, 20)
+
+    assert [str(ds.TransactionUID) for _, ds in listener.told] == ["1.2.3.21"]
+    left = await archive.bridge.database.run("select transaction_uid from commitment")
+    assert ("1.2.3.20",) in left, "it is looked up again later"

@@ -225,6 +225,24 @@ async def test_a_peer_that_does_not_hear_is_told_later_and_in_order(
     assert await database.run("select attempts, events - delivered from subscription") == [(0, 0)]
 
 
+@pytest.mark.standard("PS3.7 10.1.1.1.8")
+async def test_what_a_peer_does_not_understand_keeps_it_from_hearing_of_nothing_else(
+    archive: Archive, watcher: Watcher
+) -> None:
+    station, database = Station(archive), archive.bridge.database
+    await station.act(subscription(), 3, GLOBAL)
+    await station.create(a_ups())
+    watcher.status = 0x0113  # "no such event type"
+    await tell(archive)
+    assert await database.run("select attempts, events - delivered from subscription") == [(0, 0)]
+
+    watcher.status = 0x0000
+    await station.move(to("IN PROGRESS"))
+    await tell(archive)
+
+    assert [state for _, _, state in watcher.told()] == ["IN PROGRESS", ""]
+
+
 @pytest.mark.standard("threats T1")
 async def test_the_steps_of_others_are_never_told(archive: Archive, watcher: Watcher) -> None:
     await Station(archive).act(subscription(), 3, GLOBAL)
