@@ -10,11 +10,13 @@ References
 * PS3.18 Section 8.7.3 (Bulkdata media types)
 """
 
+import os
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
-from typing import BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
@@ -38,9 +40,11 @@ PIXEL_DATA: Final = {0x7FE00008: 32, 0x7FE00009: 64, 0x7FE00010: 0}
 """Float, Double Float and Pixel Data, with the bits of a sample where the tag fixes them."""
 UNDEFINED: Final = 0xFFFFFFFF
 """The length of encapsulated pixel data (PS3.5 Annex A.4)."""
+MOST_FRAGMENTS: Final = 1 << 20
 INFLATED_BYTES: Final = 1 << 30
 INFLATED_RATIO: Final = 100
 """A deflated data set that grows beyond either is refused (a bomb)."""
+CUT_OFF: Final = "The pixel data of this instance is cut off"
 
 _ITEM: Final = 0xFFFEE000
 _SEQUENCE_END: Final = 0xFFFEE0DD
@@ -52,6 +56,39 @@ class Run(NamedTuple):
 
     start: int
     length: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Even(Sequence[tuple[Run, ...]]):
+    """Frames of one size, one behind the other: as many as there may be, they take no room.
+
+    Examples
+    --------
+    >>> Even(100, 8, 3)[2], len(Even(100, 8, 3))
+    ((Run(start=116, length=8),), 3)
+    """
+
+    start: int
+    size: int
+    number: int
+
+    def __len__(self) -> int:
+        """How many frames there are."""
+        return self.number
+
+    def __getitem__(self, at: Any) -> Any:
+        """Where one of them is, counted from 0."""
+        if not 0 <= at < self.number:
+            raise IndexError(at)
+        return (Run(self.start + at * self.size, self.size),)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other says the same of each frame."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        """What equal ones share."""
+        return hash(tuple(self))
 
 
 class Layout(NamedTuple):
@@ -107,7 +144,8 @@ def laid_out(stream: BinaryIO, ds: Dataset, tag: int, start: int, length: int) -
         raise Unsupported("The number of frames of this instance is not usable", "NumberOfFrames")
     if length == UNDEFINED:
         return Layout(_encapsulated(stream, start, number, ds), number)
-    return _native(ds, PIXEL_DATA[tag], Run(start, length), number)
+    there = max(0, min(length, stream.seek(0, os.SEEK_END) - start))
+    return _native(ds, PIXEL_DATA[tag], Run(start, there), number)
 
 
 def frame(stream: BinaryIO, where: Layout, index: int) -> bytes:
@@ -149,6 +187,8 @@ def pixel_run(stream: BinaryIO, dataset_offset: int, transfer_syntax: str) -> Ru
     ------
     NotFound
         The instance has no native pixel data.
+    Unsupported
+        It is cut off.
     """
     stream.seek(dataset_offset)
     syntax = UID(transfer_syntax)
@@ -156,7 +196,10 @@ def pixel_run(stream: BinaryIO, dataset_offset: int, transfer_syntax: str) -> Ru
     element = _element(stream, syntax)
     if element is None or element[2] == UNDEFINED:
         raise NotFound("This instance has no native pixel data")
-    return Run(element[1], element[2])
+    _, start, length = element
+    if start + length > stream.seek(0, os.SEEK_END):
+        raise Unsupported(CUT_OFF, "PixelData")
+    return Run(start, length)
 
 
 def inflated(stream: BinaryIO, dataset_offset: int) -> BytesIO:
@@ -225,7 +268,7 @@ def _native(ds: Dataset, sample_bits: int, value: Run, number: int) -> Layout:
     if bits % 8:
         return Layout([(value,)], number, bits)
     size = bits // 8
-    return Layout([(Run(value.start + at * size, size),) for at in range(number)], number)
+    return Layout(Even(value.start, size, number), number)
 
 
 def _encapsulated(
@@ -244,6 +287,8 @@ def _encapsulated(
     fragments = []
     while (run := _item(stream)) is not None:
         fragments.append(run)
+        if len(fragments) > MOST_FRAGMENTS:
+            raise Unsupported("The pixel data of this instance has too many pieces", "PixelData")
         stream.seek(run.start + run.length)
     if "ExtendedOffsetTable" in ds:
         packed = bytes(ds.ExtendedOffsetTable)
@@ -274,7 +319,7 @@ def _item(stream: BinaryIO) -> Run | None:
     """Read an item's head; None at the end of the sequence."""
     head = stream.read(8)
     if len(head) < 8:
-        raise Unsupported("The pixel data of this instance is cut off", "PixelData")
+        raise Unsupported(CUT_OFF, "PixelData")
     group, element, length = struct.unpack("<HHI", head)
     tag = group << 16 | element
     if tag == _SEQUENCE_END:

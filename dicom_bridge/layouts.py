@@ -7,7 +7,7 @@ what was kept of the first is then nothing. Numbers are big endian.
 import struct
 from typing import Final
 
-from dicom_bridge.frames import Layout, Run
+from dicom_bridge.frames import Even, Layout, Run
 
 HEAD: Final = struct.Struct(">8sBQQ")
 """The first octets of the blob's name, the kind, the number of frames, the bits of one."""
@@ -48,8 +48,7 @@ def unpacked(kept: bytes | None, blob: str) -> Layout | None:
         start, length = RUN.unpack_from(kept, at)
         if bits:
             return Layout([(Run(start, length),)], number, bits)
-        frames = [(Run(start + index * length, length),) for index in range(number)]
-        return Layout(frames, number)
+        return Layout(Even(start, length, number), number)
     each: list[tuple[Run, ...]] = []
     for _ in range(number):
         (count,) = COUNT.unpack_from(kept, at)
@@ -64,6 +63,8 @@ def _mark(blob: str) -> bytes:
 
 
 def _is_regular(where: Layout) -> bool:
+    if isinstance(where.frames, Even):
+        return True
     first, *others = where.frames
     if len(first) != 1:
         return False

@@ -77,18 +77,26 @@ class Pieces(Response):
 
 
 def related(pieces: Sequence[Piece], type: str) -> Response:
-    """Answer runs of files as one multipart/related payload, streamed."""
+    """Answer runs of files as one multipart/related payload, streamed.
+
+    A piece at the same location as the one before it continues its part.
+    """
     boundary = multipart.new_boundary()
-    heads = [
-        multipart.opening(boundary, piece.type, piece.location, first=not at)
-        for at, piece in enumerate(pieces)
-    ]
+    heads: list[bytes] = []
+    for at, piece in enumerate(pieces):
+        continues = at > 0 and pieces[at - 1].location == piece.location
+        heads.append(
+            b""
+            if continues
+            else multipart.opening(boundary, piece.type, piece.location, first=not at)
+        )
     end = multipart.closing(boundary)
     length = sum(map(len, heads)) + sum(piece.length for piece in pieces) + len(end)
 
     async def body() -> AsyncIterator[Octets]:
         for head, piece in zip(heads, pieces, strict=True):
-            yield head
+            if head:
+                yield head
             async for chunk in retrieval.stream(piece.path, piece.start, piece.length):
                 yield chunk
         yield end

@@ -34,6 +34,8 @@ from fhir_server.access.gate import Permit
 from resources.errors import Invalid, NotFound, Unsupported
 
 MOST_FRAMES: Final = 1000
+AT_HAND: Final = 32 << 20
+"""Octets of frames that are read before they are sent; more are sent as they are read."""
 REMEMBERED: Final = 256
 """Blobs whose layout is kept at hand."""
 PIXEL_PLACES: Final = frozenset(f"{tag:08X}" for tag in frames.PIXEL_DATA)
@@ -102,8 +104,7 @@ async def frame_list(call: Call) -> Response:
         raise NotAcceptable("The frames cannot be had in this transfer syntax", "Accept")
     if chosen.syntax:
         return await transcoded.frame_list(call, found, chosen, numbers)
-    taken = await _frames(call, held, found.permit, numbers)
-    return _frame_response(call, held, chosen, numbers, taken)
+    return await _frame_answer(call, found, chosen, numbers)
 
 
 async def bulk_data(call: Call) -> Response:
@@ -115,10 +116,8 @@ async def bulk_data(call: Call) -> Response:
     held = found.instances[0]
     is_pixels = place in PIXEL_PLACES
     if is_pixels and held.transfer_syntax in accept.FRAME_TYPES:
-        numbers = list(range(1, max(held.frames, 1) + 1))
         chosen = Chosen(accept.FRAME_TYPES[held.transfer_syntax], multipart=True)
-        taken = await _frames(call, held, found.permit, numbers)
-        return _frame_response(call, held, chosen, numbers, taken)
+        return await _frame_answer(call, found, chosen, range(1, max(held.frames, 1) + 1))
     path = await call.web.bridge.blobs.path(held.blob, found.permit)
     wrapped = any(one.type in {accept.RELATED, "*/*"} for one in call.acceptable())
     where = str(call.request.url.path)
@@ -161,16 +160,33 @@ def _whole(call: Call, held: Held, path: Path) -> payload.Piece:
     return payload.Piece(type, call.location(held), path, 0, length)
 
 
-def _frame_response(
-    call: Call, held: Held, chosen: Chosen, numbers: Sequence[int], taken: Sequence[payload.Octets]
+async def _frame_answer(
+    call: Call, found: retrieval.Retrieved, chosen: Chosen, numbers: Sequence[int]
 ) -> Response:
+    held = found.instances[0]
+    path = await call.web.bridge.blobs.path(held.blob, found.permit)
+    loop = asyncio.get_running_loop()
     syntax = held.transfer_syntax
     if chosen.type == accept.OCTETS and syntax in accept.NATIVE:
         syntax = accept.EXPLICIT_LITTLE
-    type = f"{chosen.type}; transfer-syntax={syntax}"
+    type, where = f"{chosen.type}; transfer-syntax={syntax}", call.location(held)
+    taken: Sequence[payload.Octets]
+    if held.transfer_syntax == accept.DEFLATED:
+        taken = await loop.run_in_executor(None, _inflated_frames, path, held, numbers)
+    elif (layout := await _laid_out(held, path)).bits:
+        taken = await loop.run_in_executor(None, partial(_bit_frames, path, layout, numbers))
+    else:
+        runs = [frames.runs(layout, number) for number in numbers]
+        if chosen.multipart and sum(run.length for each in runs for run in each) > AT_HAND:
+            pieces = [
+                payload.Piece(type, f"{where}/frames/{number}", path, *run)
+                for number, each in zip(numbers, runs, strict=True)
+                for run in each
+            ]
+            return payload.related(pieces, chosen.type)
+        taken = await _taken(path, runs)
     if not chosen.multipart:
         return payload.Pieces(taken[:1], len(taken[0]), type)
-    where = call.location(held)
     parts = [
         (type, f"{where}/frames/{number}", content)
         for number, content in zip(numbers, taken, strict=True)
@@ -178,24 +194,20 @@ def _frame_response(
     return payload.related_bytes(parts)
 
 
-async def _frames(
-    call: Call, held: Held, permit: Permit, numbers: Sequence[int]
-) -> Sequence[payload.Octets]:
-    path = await call.web.bridge.blobs.path(held.blob, permit)
-    loop = asyncio.get_running_loop()
-    if held.transfer_syntax == accept.DEFLATED:
-        return await loop.run_in_executor(None, _inflated_frames, path, held, numbers)
+async def _laid_out(held: Held, path: Path) -> Layout:
     where = _layouts.get(held.blob) or layouts.unpacked(held.layout, held.blob)
     if where is None:
-        where = await loop.run_in_executor(None, _layout, path, held)
+        where = await asyncio.get_running_loop().run_in_executor(None, _layout, path, held)
         _layouts[held.blob] = where
         if len(_layouts) > REMEMBERED:
             _layouts.popitem(last=False)
-    if where.bits:
-        return await loop.run_in_executor(None, partial(_bit_frames, path, where, numbers))
+    return where
+
+
+async def _taken(path: Path, runs: Sequence[Sequence[Run]]) -> Sequence[payload.Octets]:
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return [await _frame(file, frames.runs(where, number)) for number in numbers]
+        return [await _frame(file, each) for each in runs]
     finally:
         os.close(file)
 
@@ -247,6 +259,8 @@ def _numbers(text: str) -> list[int]:
     numbers = [int(item) for item in items]
     if min(numbers) < 1:
         raise NotFound("Frames are numbered from 1", "frames")
+    if len(set(numbers)) < len(numbers):
+        raise Invalid("A frame is named once in a frame list", "frames")
     return numbers
 
 

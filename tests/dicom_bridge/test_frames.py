@@ -1,6 +1,7 @@
 """Frames: taken out of stored bytes, compared with pydicom's own reading."""
 
 import struct
+import tracemalloc
 from io import BytesIO
 
 import pytest
@@ -16,7 +17,7 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 
-from dicom_bridge import frames
+from dicom_bridge import frames, layouts
 from resources.errors import Exhausted, NotFound, Unsupported
 
 
@@ -176,3 +177,33 @@ def test_a_deflation_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(Exhausted):
         frames.inflated(stream, offset)
+
+
+@pytest.mark.standard("threats T11")
+def test_ten_million_frames_of_a_pixel_take_no_room_before_one_is_asked_for() -> None:
+    ds = image(ExplicitVRLittleEndian, Rows=1, Columns=1, BitsAllocated=8)
+    ds.NumberOfFrames, ds.PixelData = 9_999_999, bytes(9_999_998) + b"\x07\0"
+    stream, offset = written(ds)
+    tracemalloc.start()
+
+    where = layouts.unpacked(
+        layouts.packed(frames.layout(stream, offset, ExplicitVRLittleEndian), "ab" * 32), "ab" * 32
+    )
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert most < 32 << 20
+    assert where is not None
+    assert frames.frame(stream, where, 9_999_999) == b"\x07"
+
+
+@pytest.mark.standard("PS3.5 8.1.1")
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_native_pixels_that_reach_beyond_the_file_are_cut_off(syntax: str) -> None:
+    stream, offset = written(image(syntax, NumberOfFrames=3, PixelData=bytes(36)))
+    short = BytesIO(stream.getvalue()[:-2])
+
+    with pytest.raises(Unsupported):
+        frames.layout(short, offset, syntax)
+    with pytest.raises(Unsupported):
+        frames.pixel_run(short, offset, syntax)

@@ -7,8 +7,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
+from pydicom.uid import UID
 
 from dicom_bridge import layouts
+from dicom_bridge.dicomweb import wado
 from dicom_bridge.dicomweb.accept import media_type
 from dicom_bridge.dicomweb.multipart import Begin, Reader
 from dicom_bridge.frames import Layout, Run
@@ -358,3 +360,56 @@ async def test_what_is_no_uid_is_refused_before_anything_is_looked_up(
 
     assert answer.status_code == 400
     assert re.search("is not a UID", answer.json()["detail"])
+
+
+@pytest.mark.standard("threats T11")
+async def test_a_frame_list_names_no_frame_twice(service: Service) -> None:
+    """A thousand times one large frame would be in memory at once."""
+    ds = an_instance(rows=2, columns=2, frames=3)
+    await service.hold(ds)
+
+    answer = await service.client().get(path_of(ds) + "/frames/1,2,1")
+
+    assert answer.status_code == 400
+
+
+@pytest.mark.standard("threats T11")
+@pytest.mark.parametrize("syntax", [EXPLICIT, JPEG_LS])
+async def test_frames_that_are_many_octets_are_sent_as_they_are_read(
+    service: Service, syntax: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ds = an_instance(rows=2, columns=2, frames=3)
+    ds.PixelData = bytes(range(24))
+    if syntax == JPEG_LS:
+        ds.file_meta.TransferSyntaxUID = UID(syntax)
+        ds.PixelData = encapsulate([b"a" * 40, b"b" * 50, b"c" * 60], fragments_per_frame=2)
+        ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+    await service.hold(ds)
+    kind = ANY_OCTETS if syntax == EXPLICIT else 'multipart/related; type="image/jls"'
+    client, headers = service.client(), {"Accept": kind}
+    at_once = await client.get(path_of(ds) + "/frames/3,1", headers=headers)
+    monkeypatch.setattr(wado, "AT_HAND", 0)
+
+    answer = await client.get(path_of(ds) + "/frames/3,1", headers=headers)
+
+    assert answer.status_code == 200
+    assert parts(answer) == parts(at_once)
+    assert int(answer.headers["content-length"]) == len(answer.content)
+
+
+@pytest.mark.standard("threats T15")
+@pytest.mark.parametrize("place", ["/frames/1", "bulk"])
+async def test_pixels_that_are_cut_off_are_no_error_of_the_server(
+    service: Service, place: str
+) -> None:
+    ds = an_instance(rows=64, columns=64)
+    stored = await service.client().post(
+        "/studies", content=part10(ds)[:-1000], headers={"Content-Type": "application/dicom"}
+    )
+    path = path_of(ds) + place
+    if place == "bulk":
+        path = f"/studies/{ds.StudyInstanceUID}/bulk/{ds.SOPInstanceUID}/7FE00010"
+
+    answer = await service.client().get(path)
+
+    assert (stored.status_code, answer.status_code) == (200, 406)
