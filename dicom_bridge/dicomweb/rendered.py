@@ -32,6 +32,8 @@ from resources.errors import Invalid, NotFound
 THUMBNAIL: Final = Viewport(128, 128)
 MOST_PICTURES: Final = 200
 """Images of a study or a series that are shown at once."""
+MOST_OCTETS: Final = 128 << 20
+"""Octets of all their pictures, which are in memory until they are sent."""
 PRESENTATION_STATES: Final = "1.2.840.10008.5.1.4.1.1.11."
 
 
@@ -67,6 +69,8 @@ async def several(call: Call) -> Response:
     for held in images:
         shown = await call.web.bridge.crew.render(await _task(call, found, held, [], look))
         parts.append((look.type, f"{call.location(held)}/rendered", shown.content))
+        if sum(len(content) for _, _, content in parts) > MOST_OCTETS:
+            raise NotAcceptable("So many images are not shown at once in this size", "viewport")
     return payload.related_bytes(parts)
 
 

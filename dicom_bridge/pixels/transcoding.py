@@ -31,6 +31,8 @@ from dicom_bridge.pixels.decoding import MOST_SAMPLES
 from resources.errors import Unsupported
 
 PIXEL_DATA: Final = 0x7FE00010
+MOST_OCTETS: Final = 256 << 20
+"""Octets of all frames of a list, which are in memory until they are sent."""
 ENCODERS: Final[Mapping[str, str]] = {syntaxes.RLE: "pydicom"}
 """Which library encodes, if not the only one: gdcm ends its process over images of an odd size."""
 
@@ -87,7 +89,12 @@ def frame_list(path: Path, offset: int, numbers: list[int], syntax: str) -> list
     source = opened(path, offset)
     with source.stream:
         where = source.where or frames.layout(source.stream, offset, source.syntax)
-        return [content_of(source, where, number, syntax)[0] for number in numbers]
+        made: list[bytes] = []
+        for number in numbers:
+            made.append(content_of(source, where, number, syntax)[0])
+            if sum(map(len, made)) > MOST_OCTETS:
+                raise Unsupported("So many frames are not transcoded at once", "frames")
+        return made
 
 
 def _until_pixels(stream: BinaryIO, syntax: str) -> Dataset:

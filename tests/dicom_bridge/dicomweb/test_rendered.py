@@ -14,6 +14,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
+from dicom_bridge.dicomweb import rendered
 from tests.dicom_bridge.build import a_series, a_uid, an_instance
 from tests.dicom_bridge.dicomweb.conftest import Service
 from tests.dicom_bridge.dicomweb.test_wado import parts
@@ -195,6 +196,22 @@ async def test_the_images_of_a_study_or_a_series_come_as_pictures_in_parts(
     assert Image.open(BytesIO(pictures[0][1])).size == (16, 16)
     assert [type for type, _ in parts(one)] == ["image/jpeg"] * 3
     assert none.status_code == 404
+
+
+@pytest.mark.standard("threats T11")
+async def test_pictures_that_are_too_many_octets_together_are_not_shown_at_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = a_series(3, rows=16, columns=16)
+    await service.hold(*study)
+    at = f"/studies/{study[0].StudyInstanceUID}/rendered"
+    whole = await service.client().get(at)
+    size = sum(len(content) for _, content in parts(whole))
+    monkeypatch.setattr(rendered, "MOST_OCTETS", size - 1)
+
+    answer = await service.client().get(at)
+
+    assert (whole.status_code, answer.status_code) == (200, 406)
 
 
 @pytest.mark.standard("PS3.18 10.4.1.1.3")

@@ -18,8 +18,9 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
-from dicom_bridge.pixels import rewriting
-from tests.dicom_bridge.build import a_series, a_uid, an_instance, part10, written
+from dicom_bridge.pixels import rewriting, transcoding
+from resources.errors import Unsupported
+from tests.dicom_bridge.build import a_series, a_uid, an_instance, data_set_of, part10, written
 from tests.dicom_bridge.dicomweb.conftest import Service, blocking
 from tests.dicom_bridge.reports.conftest import complaints
 
@@ -379,3 +380,17 @@ def test_what_follows_the_pixels_is_kept(tmp_path: Path) -> None:
         rewriting.whole(path, offset_of(path), syntax, into)
         assert dcmread(into).private_block(0x7FE1, "TEST")[1].value in {"behind", b"behind"}
     assert part10(ds) == path.read_bytes()
+
+
+@pytest.mark.standard("threats T11")
+def test_frames_that_are_too_many_octets_together_are_not_transcoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(an_instance(rows=8, columns=8, frames=4), tmp_path)
+    offset = path.stat().st_size - len(data_set_of(path.read_bytes()))
+    wanted = (path, offset, [1, 2, 3, 4], EXPLICIT)
+    assert sum(map(len, transcoding.frame_list(*wanted))) == 512
+    monkeypatch.setattr(transcoding, "MOST_OCTETS", 511)
+
+    with pytest.raises(Unsupported):
+        transcoding.frame_list(*wanted)
