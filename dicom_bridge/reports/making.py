@@ -14,7 +14,7 @@ References
 import asyncio
 import io
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any, Final, NamedTuple
@@ -179,11 +179,27 @@ class Making:
             if any(one.startswith("DiagnosticReport/") for one in roots):
                 return None  # the report that it is added to says it too
             by = await self._author(work, stored)
-        named = [
-            local(one, self._base) for one in elements.references(resource.get("imagingStudy"))
-        ]
-        studies = [split(one)[1] for one in named if one.startswith("ImagingStudy/")]
-        return Issued(stored, said(resource), by, list(dict.fromkeys(studies)))
+            studies = await self._studies(work, resource)
+        return Issued(stored, said(resource), by, studies)
+
+    async def _studies(self, work: Work, resource: Mapping[str, Any]) -> list[str]:
+        """The studies of its own patient that a report is about: none says what another has."""
+        whose = [local(one, self._base) for one in elements.references(resource.get("subject"))]
+        found: list[str] = []
+        for one in elements.references(resource.get("imagingStudy")):
+            named = local(one, self._base)
+            id = split(named)[1] if named.startswith("ImagingStudy/") else ""
+            if not id or id in found:
+                continue
+            try:
+                study = (await work.read("ImagingStudy", id)).json
+            except (NotFound, Gone):
+                continue
+            if [local(one, self._base) for one in elements.references(study["subject"])] == whose:
+                found.append(id)
+            else:
+                _log.error("ImagingStudy/%s is of another patient than a report of it", id)
+        return found
 
     async def _author(self, work: Work, stored: Stored) -> Author:
         found = await reporters.found(work, stored.json, {}, self._base)

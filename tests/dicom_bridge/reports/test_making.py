@@ -14,6 +14,7 @@ from dicom_bridge.bridge import Bridge
 from dicom_bridge.reports import documents
 from fhir_server.context import RequestContext
 from resources import codes, content, elements
+from tests import build
 from tests.dicom_bridge.conftest import found, write
 from tests.dicom_bridge.reports.conftest import (
     SYSTEM,
@@ -197,6 +198,19 @@ async def test_a_withdrawn_report_is_superseded_by_word_of_that(bridge: Bridge) 
     assert newest.SOPInstanceUID != first.SOPInstanceUID
     assert "withdrawn" in str(newest.ContentSequence[-1].ContentSequence[0].TextValue)
     assert newest.PredecessorDocumentsSequence
+
+
+@pytest.mark.requirement("R018.3")
+async def test_a_report_of_another_patient_has_no_document_in_the_study(bridge: Bridge) -> None:
+    """It would say of one patient what was found in another."""
+    study, image = await a_study_of(bridge)
+    await write(bridge, build.a_patient("p2"))
+    report = build.a_report("dr1", study=study["id"])
+    await write(bridge, {**report, "subject": {"reference": "Patient/p2"}})
+
+    made = await make(bridge)
+
+    assert (made, await documents_of(bridge, image.StudyInstanceUID)) == (0, [])
 
 
 async def test_a_draft_is_nothing_yet(bridge: Bridge) -> None:
