@@ -120,7 +120,7 @@ def performer_codes(ds: Dataset) -> Iterator[tuple[str, str]]:
     """Give coding scheme and code of whom a step names as its human performers."""
     for item in ds.get("ActualHumanPerformersSequence") or ():
         for code in item.get("HumanPerformerCodeSequence") or ():
-            value = text(code.get("CodeValue")).strip()
+            value = text(code.get("CodeValue") or code.get("LongCodeValue")).strip()
             if value:
                 yield text(code.get("CodingSchemeDesignator")).strip(), value
 

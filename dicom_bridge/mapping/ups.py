@@ -53,6 +53,8 @@ PRIORITY: Final[Mapping[str, str]] = {
 
 OURS: Final = "99ISOCENTRE"
 """Coding Scheme Designator of our own codes (PS3.3 Section 8.8: private ones begin with 99)."""
+MOST_CODE_VALUE: Final = 16
+"""Characters of a Code Value; a longer code is a Long Code Value (PS3.3 Section 8.1)."""
 
 
 class Workitem(NamedTuple):
@@ -184,8 +186,9 @@ def owner_of(item: Workitem) -> Dataset | None:
     name = owner.get("display") or found.get("practitioner", {}).get("display") or ""
     organization = found.get("organization", {}).get("reference", "")
     shown_name = str(item.around.get(organization, {}).get("name", ""))
-    code = dataset(CodeValue=reference.partition("/")[2][:16], CodingSchemeDesignator=OURS)
-    code.CodeMeaning = str(name or "Performer")[:64]
+    id = reference.partition("/")[2]
+    code = dataset(CodingSchemeDesignator=OURS, CodeMeaning=str(name or "Performer")[:64])
+    setattr(code, "CodeValue" if len(id) <= MOST_CODE_VALUE else "LongCodeValue", id)
     return dataset(
         HumanPerformerCodeSequence=[code],
         HumanPerformerName=component(str(name)),

@@ -220,6 +220,33 @@ async def test_a_workstation_claims_a_report_performs_and_completes_it(
     assert any("Peer/CT1" in str(event) or "CT1" in str(event) for event in events)
 
 
+@pytest.mark.standard("PS3.3 8.1")
+async def test_people_whose_ids_begin_alike_are_told_apart_by_their_codes(
+    archive: Archive,
+) -> None:
+    """A Code Value has sixteen characters; ids that are made at one moment begin with as many."""
+    first, second = (f"019a0000-0000-7000-8000-00000000000{n}" for n in (1, 2))
+    role = {"coding": [{"system": codes.ROLE, "code": "reporter"}]}
+    for id in (first, second):
+        await write(archive.bridge, build.a_role(id, "lead", "dr", code=[role]))
+    station = Workstation(archive)
+
+    performer = a_performer("", "99ISOCENTRE")
+    code = performer.HumanPerformerCodeSequence[0]
+    del code.CodeValue
+    code.LongCodeValue = second
+    assert await station.act(to("IN PROGRESS", performer=performer)) == 0x0000
+
+    owner = (await task_of(archive.bridge))["owner"]
+    assert owner == {"reference": f"PractitionerRole/{second}"}
+    (step,) = await ups_build.Station(archive).find(
+        SOPInstanceUID=UID, ScheduledHumanPerformersSequence=[]
+    )
+    told = step.ScheduledHumanPerformersSequence[0].HumanPerformerCodeSequence[0]
+    assert told.LongCodeValue == second
+    assert "CodeValue" not in told
+
+
 @pytest.mark.standard("PS3.4-2009 Table F.10.2-3")
 async def test_each_way_to_fail_has_the_status_of_the_standard(archive: Archive) -> None:
     station, rival = Workstation(archive), Workstation(archive, "CT3")
