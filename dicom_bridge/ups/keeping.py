@@ -43,7 +43,9 @@ BY_TASK: Final = "select uid, task, kept, lock, held from workitem where task = 
 PUT: Final = """
 insert into workitem(uid, task, kept, lock, held) values ($1, $2, $3, $4, $5)
 on conflict (task) do update set kept = excluded.kept, lock = excluded.lock, held = excluded.held
+where workitem.lock = excluded.lock or workitem.held < excluded.held
 """
+"""What was looked at before somebody else took a UPS takes nothing away from them."""
 NAME: Final = """
 insert into workitem(uid, task, kept, lock, held)
 select u, t, '{}', '', 0 from unnest($1::text[], $2::text[]) as n(u, t)

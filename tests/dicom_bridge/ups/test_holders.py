@@ -12,10 +12,12 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_bridge.bridge import Bridge
+from dicom_bridge.ups import keeping
+from fhir_server.context import RequestContext
 from resources import content
 from resources.errors import Refusal
 from tests import build
-from tests.dicom_bridge.conftest import Archive, found, write
+from tests.dicom_bridge.conftest import CT1, Archive, found, write
 from tests.dicom_bridge.dicomweb.conftest import Service
 from tests.dicom_bridge.dicomweb.conftest import service as service
 from tests.dicom_bridge.ups.build import Station, done, post_process, to
@@ -244,3 +246,24 @@ async def test_a_key_opens_nothing_once_the_step_was_given_back_and_taken_by_ano
     assert await radiographer.take()
     assert not await station.set()
     assert await states(archive, service, uid, "t9") == {"IN PROGRESS"}
+
+
+@pytest.mark.requirement("R005.2")
+async def test_what_was_looked_at_before_somebody_else_took_a_step_takes_it_from_nobody(
+    archive: Archive, service: Service
+) -> None:
+    uid, workers = await begin(archive, service, "t9")
+    first, second, *_ = workers
+    assert await first.take()
+    context = RequestContext(CT1.principal, "update", "127.0.0.1")
+    async with archive.bridge.store.begin(context) as work:  # as a performed step that has ended
+        _, kept = await keeping.find(work, uid)
+        (task,) = await found(archive.bridge, "Task", _id="t9")
+        given_back = {"status": "ready", "owner": {"reference": "Organization/lead"}}
+        await write(archive.bridge, {**task, **given_back})
+        assert await second.take()
+        keeping.put(work, kept)
+
+    assert not await first.set()
+    assert await second.set()
+    assert await second.end("COMPLETED")
