@@ -34,7 +34,7 @@ from dicom_bridge.mapping.general_purpose import (
     PERFORMED_STEP,
 )
 from dicom_bridge.mapping.matching import text
-from dicom_bridge.ups import keeping
+from dicom_bridge.ups import keeping, requirements
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Texts
@@ -75,6 +75,7 @@ async def begin(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset) 
         It does not begin IN PROGRESS, there is one of this UID, or the scheduled step is not
         claimed under the Transaction UID that it names.
     """
+    requirements.check_form(ds)
     if text(ds.get(STATUS)).strip() != IN_PROGRESS:
         raise refused(INVALID_VALUE, STATUS)
     for keyword in AT_FIRST:
@@ -104,6 +105,7 @@ async def change(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset)
         status, before = await _find(work, context, uid)
         if status in (COMPLETED, DISCONTINUED):
             raise refused(ENDED)
+        requirements.check_form(ds)
         for element in ds:
             if element.keyword in FIXED:
                 raise refused(INVALID_VALUE, element.keyword)

@@ -25,7 +25,7 @@ from dicom_bridge.mapping.general_purpose import (
 )
 from dicom_bridge.mapping.matching import dataset_matches, text
 from dicom_bridge.mapping.ups import Workitem
-from dicom_bridge.ups import keeping, performing, reading, statuses
+from dicom_bridge.ups import keeping, performing, reading, requirements, statuses
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
 from fhir_server.search.stored import Stored
@@ -49,6 +49,7 @@ async def search(bridge: Bridge, context: RequestContext, keys: Dataset) -> list
     Exhausted
         More than one query looks at.
     """
+    requirements.check_form(keys)
     asked = Dataset()
     asked.ProcedureStepState = ASKED.get(
         text(keys.get("GeneralPurposeScheduledProcedureStepStatus")).strip(), ""
@@ -90,6 +91,7 @@ async def act(bridge: Bridge, context: RequestContext, uid: str, information: Da
     Refused
         The status does not follow, or the Transaction UID is not that of the holder.
     """
+    requirements.check_form(information)
     status = text(information.get("GeneralPurposeScheduledProcedureStepStatus")).strip()
     transaction_uid = text(information.get("TransactionUID")).strip()
     async with bridge.store.begin(context) as work:

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
+from dicom_bridge import general_purpose
 from dicom_bridge.bridge import Bridge
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse
 from fhir_server.context import RequestContext
 from resources import codes, content
-from resources.errors import Conflict, Forbidden, Stale
+from resources.errors import Conflict, Forbidden, Refusal, Stale
 from tests import build
-from tests.dicom_bridge.conftest import Archive, found, write
+from tests.dicom_bridge.conftest import CT1, Archive, found, write
 from tests.dicom_bridge.ups import build as ups_build
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R005.2")]
@@ -364,3 +365,20 @@ async def test_a_message_of_another_class_than_its_context_is_not_served(
 
     assert await archive.call(ask)
     assert (await task_of(archive.bridge))["status"] == "ready"
+
+
+@pytest.mark.standard("PS3.7 10.1.3.1.9")
+async def test_a_sequence_that_is_none_says_nothing_of_what_was_done(archive: Archive) -> None:
+    station = Workstation(archive)
+    assert await station.act(to("IN PROGRESS", performer=a_performer())) == 0x0000
+    assert await station.begin(a_performed_step()) == 0x0000
+    said = performed()
+    del said.PerformedStationNameCodeSequence
+    said.add_new("PerformedStationNameCodeSequence", "LO", "a station")
+    context = RequestContext(CT1.principal, "GPWL", "127.0.0.1")
+
+    with pytest.raises(Refusal) as told:
+        await general_purpose.performed.change(archive.bridge, context, "1.2.88.1", said)
+
+    assert general_purpose.statuses.code_of(told.value) == 0x0106
+    assert await station.act(to("COMPLETED")) == 0x0110, "what was done has not been said"
