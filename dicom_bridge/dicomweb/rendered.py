@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+import orjson
 from pydicom.dataset import Dataset
 from starlette.responses import Response
 
@@ -27,8 +28,9 @@ from dicom_bridge.holdings import Held
 from dicom_bridge.pixels import presentation
 from dicom_bridge.pixels.tasks import Picture
 from dicom_bridge.pixels.wanted import Viewport
-from resources.errors import Invalid, NotFound
+from resources.errors import Invalid, NotFound, Unsupported
 
+REFERENCED_SERIES: Final = "00081115"
 THUMBNAIL: Final = Viewport(128, 128)
 MOST_PICTURES: Final = 200
 """Images of a study or a series that are shown at once."""
@@ -114,7 +116,12 @@ async def _presentation_state(
 
 
 def _images_of(json: bytes) -> list[str]:
-    return presentation.referenced(Dataset.from_json(json.decode(), lambda *_: b""))
+    """Read of a presentation state no more than which images it is of."""
+    said = {tag: one for tag, one in orjson.loads(json).items() if tag == REFERENCED_SERIES}
+    try:
+        return presentation.referenced(Dataset.from_json(said, lambda *_: b""))
+    except Exception as error:  # whatever a parser makes of hostile values, which are kept
+        raise Unsupported("The presentation state cannot be read") from error
 
 
 def _shown(instances: Sequence[Held]) -> Held:

@@ -90,7 +90,8 @@ def drawn(picture: Image.Image, state: State, image: Place, display: Place) -> l
         for one in graphics:
             place = image if one.get("GraphicAnnotationUnits") == "PIXEL" else display
             if not _graphic(draw, one, place, colour):
-                missing.append(f"graphic {one.get('GraphicType', '')}".strip())
+                kind = str(one.get("GraphicType", ""))
+                missing.append(f"graphic {kind}" if kind in TYPES else "graphic")
         written = [_text(draw, one, image, display, colour) for one in texts]
         missing += ["text"] * written.count(False)
     return missing

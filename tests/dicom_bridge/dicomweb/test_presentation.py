@@ -8,6 +8,8 @@ import httpx
 import numpy
 import pytest
 from PIL import Image
+from pydicom import config
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
@@ -295,6 +297,23 @@ async def test_what_is_not_applied_is_warned_of(service: Service) -> None:
         f"299 {service.base}: Not applied of the presentation state: "
         "graphic POINT, mask subtraction"
     )
+
+
+@pytest.mark.standard("threats T15")
+async def test_nothing_that_a_state_says_becomes_a_header_of_the_answer(service: Service) -> None:
+    odd = an_item(GraphicAnnotationUnits="PIXEL", GraphicData=[1, 1])
+    kind = DataElement("GraphicType", "CS", "X\r\nSet-Cookie: a=b", validation_mode=config.IGNORE)
+    odd[kind.tag] = kind
+
+    answer = await answered(
+        service,
+        an_image(),
+        GraphicAnnotationSequence=Sequence([an_item(GraphicObjectSequence=Sequence([odd]))]),
+    )
+
+    assert answer.status_code == 200
+    assert "set-cookie" not in answer.headers
+    assert answer.headers["warning"].endswith("Not applied of the presentation state: graphic")
 
 
 @pytest.mark.standard("PS3.18 10.4.1.1.3")
