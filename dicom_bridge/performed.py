@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 
 from dicom_bridge import announced, orders
@@ -53,6 +54,7 @@ async def begin(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset) 
         There is a step of this UID.
     """
     gate.reach(context, "c", "ImagingStudy")
+    _require_sequences(ds)
     if text(ds.get("PerformedProcedureStepStatus")).strip() != performed.IN_PROGRESS:
         raise Invalid("A step begins IN PROGRESS", "PerformedProcedureStepStatus")
     header = performed.header_of(ds)
@@ -90,6 +92,7 @@ async def change(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset)
         A status that there is not.
     """
     gate.reach(context, "c", "ImagingStudy")
+    _require_sequences(ds)
     status = text(ds.get("PerformedProcedureStepStatus")).strip()
     if status and status not in performed.STATUS:
         raise Invalid("No such status", "PerformedProcedureStepStatus")
@@ -109,6 +112,16 @@ async def change(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset)
         if after["status"] == "stopped":
             await _discontinued(work, written, ds, organization)
     await _audit(bridge, context, written, _patient(written.json))
+
+
+def _require_sequences(ds: Dataset) -> None:
+    """Refuse what should be a sequence and is none, wherever it stands."""
+    for element in ds:
+        if element.VR == "SQ":
+            for item in element.value or ():
+                _require_sequences(item)
+        elif element.keyword and dictionary_VR(element.tag) == "SQ":
+            raise Invalid("That is no sequence", element.keyword)
 
 
 async def _discontinued(work: Work, written: Stored, ds: Dataset, organization: str) -> None:

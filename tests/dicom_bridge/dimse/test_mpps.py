@@ -224,3 +224,21 @@ async def test_images_that_are_there_are_not_undone_when_the_step_is_discontinue
     assert statuses == [0x0000]
     study = await one(archive.bridge, "ImagingStudy", _id="is1")
     assert study["numberOfInstances"] == 2
+
+
+@pytest.mark.standard("PS3.7 C.5.11")
+@pytest.mark.parametrize("keyword", ["ScheduledStepAttributesSequence", "PerformedSeriesSequence"])
+async def test_a_sequence_that_is_none_is_an_invalid_value(archive: Archive, keyword: str) -> None:
+    item = await booked(archive)
+    ds = begun(item)
+    if keyword in ds:
+        del ds[keyword]
+    ds.add_new(keyword, "LO", "a series")
+
+    def work() -> int:
+        association = archive.associate((MPPS, "1.2.840.10008.1.2.1"))
+        status, _ = association.send_n_create(ds, MPPS, "1.2.9.1")
+        association.release()
+        return int(status.Status)
+
+    assert await archive.call(work) == 0x0106
