@@ -163,6 +163,8 @@ class Workflow:
             name: pin(await work.read(*split(name), lock=not work.is_new(name)), self._base)
             for name in sorted(studies)
         }
+        for write in reports:
+            self._check_studies(write, held)
         after: list[Stored] = [*reissued]
         for stored in asked:
             after += await self._reconcile(work, stored, known)
@@ -171,6 +173,12 @@ class Workflow:
         for name in sorted(studies):
             await self._mark_reported(work, held[name], reports)
         await self._recorder.record(work, written, held, after)
+
+    def _check_studies(self, write: Write, held: Mapping[str, Held]) -> None:
+        """Refuse a report about another patient than one of its studies."""
+        for reference in elements.references(write.after.get("imagingStudy")):
+            if (study := held.get(local(reference, self._base))) is not None:
+                report.check_study(normal(write.stored, self._base), study.json)
 
     async def _roots(self, work: Work, written: Sequence[Write]) -> list[Stored]:
         """The issued reports that get or lose an addendum here, and are not written besides.

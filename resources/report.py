@@ -34,6 +34,9 @@ SECTION: Final = re.compile(r'<div id="(?:clinical-information|reported-by)">.*?
 
 XHTML: Final = "http://www.w3.org/1999/xhtml"
 
+WITHDRAWN: Final = frozenset({"entered-in-error", "cancelled"})
+"""Statuses of a report that says nothing any more (FHIR R4 DiagnosticReportStatus)."""
+
 
 class Remark(NamedTuple):
     """A note of somebody on the way: who in words, when, and what they wrote."""
@@ -112,6 +115,23 @@ def check_addendum(addendum: Json, root: Json) -> None:
     if whom[0] != whom[1]:
         raise Unprocessable(
             "an addendum is about the patient of its report", at="DiagnosticReport.subject"
+        )
+
+
+def check_study(report: Json, study: Json) -> None:
+    """Refuse a report about another patient than the study it names (R001.1).
+
+    One that is withdrawn may be: it may be withdrawn because its study turned out to be another's.
+
+    Raises
+    ------
+    Unprocessable
+        It is about somebody else.
+    """
+    whom = [elements.references(one.get("subject")) for one in (report, study)]
+    if whom[0] != whom[1] and report.get("status") not in WITHDRAWN:
+        raise Unprocessable(
+            "a report is about the patient of its study", at="DiagnosticReport.subject"
         )
 
 

@@ -30,7 +30,7 @@ from dicom_bridge.bridge import Bridge
 from dicom_bridge.mapping.demographics import component, person_name
 from dicom_bridge.reports import documents, hiding
 from dicom_bridge.reports.documents import Author, Study, Version
-from dicom_bridge.reports.said import WITHDRAWN, Said, said
+from dicom_bridge.reports.said import Said, said
 from fhir_server import reporters
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
@@ -174,7 +174,7 @@ class Making:
                 return Issued(gone, Said("", [], []), Author("", ""), [])
             resource = stored.json
             roots = [local(one, self._base) for one in report.addended(resource)]
-            if not report.is_issued(resource) and resource.get("status") not in WITHDRAWN:
+            if not report.is_issued(resource) and resource.get("status") not in report.WITHDRAWN:
                 return None
             if any(one.startswith("DiagnosticReport/") for one in roots):
                 return None  # the report that it is added to says it too
@@ -210,7 +210,7 @@ class Making:
         stored, database = issued.stored, self._bridge.database
         known = [Made._make(row) for row in await database.run(MADE, (stored.id, study_uid))]
         older = [one for one in known if one.series_uid and one.kind in ("sr", "came")]
-        if stored.json.get("status") in WITHDRAWN and not older:
+        if stored.json.get("status") in report.WITHDRAWN and not older:
             return 0
         if any(one.kind == "came" and one.version >= stored.version for one in known):
             return 0

@@ -20,7 +20,6 @@ from resources.codes import Coding
 
 Json = Mapping[str, Any]
 
-WITHDRAWN: Final = frozenset({"entered-in-error", "cancelled"})
 WITHDRAWAL: Final = "This report was withdrawn. It is not to be used."
 ATTACHED: Final = "The report is the document that is attached to it."
 
@@ -63,7 +62,7 @@ class Said(NamedTuple):
 def said(resource: Json) -> Said:
     """Read a report that was issued, or withdrawn after it was."""
     title = elements.words(resource.get("code")) or "Report"
-    if resource.get("status") in WITHDRAWN:
+    if resource.get("status") in report.WITHDRAWN:
         return Said(title, [], [_section("Withdrawn", [WITHDRAWAL])])
     preamble, sections = _of_page(_page(resource))
     concluded = [text for text in str(resource.get("conclusion", "")).split("\n") if text.strip()]

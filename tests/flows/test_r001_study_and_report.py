@@ -53,3 +53,22 @@ def test_images_that_come_later_leave_the_report_with_its_study(clinic: Clinic) 
     assert after["numberOfInstances"] > study["numberOfInstances"]
     found = clinic.search("reporter", f"DiagnosticReport?imagingStudy=ImagingStudy/{after['id']}")
     assert [one["id"] for one in found] == [report["id"]]
+
+
+def test_a_report_about_another_patient_than_its_study_is_refused(clinic: Clinic) -> None:
+    _, study, report = clinic.reported()
+    other = clinic.as_("reporter").get("Patient?_count=50").json()["entry"]
+    somebody = next(
+        f"Patient/{each['resource']['id']}"
+        for each in other
+        if f"Patient/{each['resource']['id']}" != clinic.patient
+    )
+    wrong = {name: value for name, value in report.items() if name not in ("id", "meta", "basedOn")}
+    wrong |= {"subject": {"reference": somebody}, "status": "preliminary"}
+
+    answer = clinic.as_("reporter").post("DiagnosticReport", content=json.dumps(wrong))
+
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["issue"][0]["expression"] == ["DiagnosticReport.subject"]
+    found = clinic.search("reporter", f"DiagnosticReport?imagingStudy=ImagingStudy/{study['id']}")
+    assert [one["id"] for one in found] == [report["id"]]

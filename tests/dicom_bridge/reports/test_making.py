@@ -205,8 +205,9 @@ async def test_a_report_of_another_patient_has_no_document_in_the_study(bridge: 
     """It would say of one patient what was found in another."""
     study, image = await a_study_of(bridge)
     await write(bridge, build.a_patient("p2"))
-    report = build.a_report("dr1", study=study["id"])
-    await write(bridge, {**report, "subject": {"reference": "Patient/p2"}})
+    await write(bridge, build.a_report("dr1", study=study["id"]))
+    moved = {name: value for name, value in study.items() if name != "meta"}
+    await write(bridge, {**moved, "subject": {"reference": "Patient/p2"}})
 
     made = await make(bridge)
 
