@@ -28,7 +28,7 @@ from pynetdicom.transport import AssociationServer as OriginalServer
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from dicom_bridge import tls
-from dicom_bridge.dimse import sending
+from dicom_bridge.dimse import pausing, sending
 from dicom_bridge.dimse.association import AcceptedAssociation
 from dicom_bridge.dimse.peers import Peer
 from dicom_bridge.dimse.transport import AssociationServer
@@ -87,7 +87,7 @@ class ApplicationEntity(AE):
 
     def associate(self, addr: Any, port: int, *args: Any, **kwargs: Any) -> Association:
         """Request an association; what is stored can be sent on it as it is."""
-        return sending.prepared(super().associate(addr, port, *args, **kwargs))
+        return sending.prepared(pausing.guarded(super().associate(addr, port, *args, **kwargs)))
 
     def call(self, peer: Peer, contexts: Sequence[PresentationContext], **kwargs: Any) -> Any:
         """Request an association with a peer, over TLS if it is met so.
