@@ -103,6 +103,10 @@ def addended(report: Json) -> list[str]:
     return [elements.unversioned(one) for one in elements.references(named)]
 
 
+def _is_of_one_patient(one: Json, other: Json) -> bool:
+    return elements.references(one.get("subject")) == elements.references(other.get("subject"))
+
+
 def check_addendum(addendum: Json, root: Json) -> None:
     """Refuse an addendum about another patient than the report it is added to.
 
@@ -111,8 +115,7 @@ def check_addendum(addendum: Json, root: Json) -> None:
     Unprocessable
         It is about somebody else.
     """
-    whom = [elements.references(one.get("subject")) for one in (addendum, root)]
-    if whom[0] != whom[1]:
+    if not _is_of_one_patient(addendum, root):
         raise Unprocessable(
             "an addendum is about the patient of its report", at="DiagnosticReport.subject"
         )
@@ -128,8 +131,7 @@ def check_study(report: Json, study: Json) -> None:
     Unprocessable
         It is about somebody else.
     """
-    whom = [elements.references(one.get("subject")) for one in (report, study)]
-    if whom[0] != whom[1] and report.get("status") not in WITHDRAWN:
+    if not _is_of_one_patient(report, study) and report.get("status") not in WITHDRAWN:
         raise Unprocessable(
             "a report is about the patient of its study", at="DiagnosticReport.subject"
         )

@@ -6,7 +6,7 @@ References
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -17,7 +17,7 @@ from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse import models
 from dicom_bridge.dimse.models import STUDY_ROOT, Model
 from dicom_bridge.dimse.portal import Portal
-from dicom_bridge.mapping import attributes
+from dicom_bridge.mapping import attributes, return_keys
 from dicom_bridge.mapping.matching import NOT_MATCHED, text, vr_of
 from dicom_bridge.mapping.return_keys import character_set_for
 from dicom_bridge.query import Row
@@ -46,6 +46,30 @@ class Asked(NamedTuple):
     """Keyword to value, of the level and the unique keys above it; sequences dotted."""
     is_supported: bool
     """Every key to be matched is one that we match."""
+
+
+def worklist(event: Any, what: str, look: Callable[[Dataset], Iterable[Dataset]]) -> Answers:
+    """Answer a worklist query, item by item, until there are no more or the peer cancels.
+
+    Parameters
+    ----------
+    what
+        What is asked, for the log.
+    look
+        Finds the items that match the identifier.
+    """
+    try:
+        keys = event.identifier
+        for item in look(keys):
+            if event.is_cancelled:
+                yield CANCELLED, None
+                return
+            yield PENDING, return_keys.answer(keys, item)
+    except Refusal as refusal:
+        yield failed(refusal), None
+    except Exception:
+        _log.exception("the %s of %s failed", what, event.assoc.sender.peer.ae)
+        yield failed(Refusal("the worklist could not be answered")), None
 
 
 def handle_find(event: Any, bridge: Bridge, portal: Portal) -> Answers:

@@ -16,12 +16,11 @@ from pydicom.uid import generate_uid
 
 from dicom_bridge import failures
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.dimse.find import CANCELLED, PENDING, failed
+from dicom_bridge.dimse import find
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.dimse.ups import picked
 from dicom_bridge.general_purpose import performed, scheduled, statuses
 from dicom_bridge.instance import require_uid
-from dicom_bridge.mapping import return_keys
 from dicom_bridge.mapping.general_purpose import META, PERFORMED_STEP, SCHEDULED_STEP, WORKLIST
 from resources.errors import Refusal
 
@@ -46,22 +45,14 @@ _log = logging.getLogger(__name__)
 
 def handle_find(event: Any, bridge: Bridge, portal: Portal) -> Iterator[Answer]:
     """Answer a query of the worklist, step by step."""
-    sender = event.assoc.sender
     if str(event.request.AffectedSOPClassUID) != WORKLIST:
-        yield UNRECOGNIZED, None
-        return
-    try:
-        keys = event.identifier
-        for ds in portal.call(scheduled.search(bridge, sender.context("GPWL C-FIND"), keys)):
-            if event.is_cancelled:
-                yield CANCELLED, None
-                return
-            yield PENDING, return_keys.answer(keys, ds)
-    except Refusal as refusal:
-        yield failed(refusal), None
-    except Exception:
-        _log.exception("the general purpose worklist query of %s failed", sender.peer.ae)
-        yield failed(Refusal("the worklist could not be answered")), None
+        return iter([(UNRECOGNIZED, None)])
+
+    def look(keys: Dataset) -> list[Dataset]:
+        context = event.assoc.sender.context("GPWL C-FIND")
+        return portal.call(scheduled.search(bridge, context, keys))
+
+    return find.worklist(event, "general purpose worklist query", look)
 
 
 def handle_action(event: Any, bridge: Bridge, portal: Portal) -> Answer:

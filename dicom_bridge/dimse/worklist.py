@@ -9,23 +9,22 @@ References
 * PS3.4 Annex K, Table K.6-1 (Attributes for the Modality Worklist), K.4.1.1.4 (statuses)
 """
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.dimse.find import CANCELLED, PENDING, failed
+from dicom_bridge.dimse import find
 from dicom_bridge.dimse.portal import Portal
-from dicom_bridge.mapping import return_keys, worklist
+from dicom_bridge.mapping import worklist
 from dicom_bridge.mapping.matching import dataset_matches, text
 from dicom_bridge.mapping.worklist import NOTHING, Step
 from fhir_server.context import RequestContext
 from fhir_server.search import query as queries
 from fhir_server.search.stored import Stored
 from resources import codes
-from resources.errors import Exhausted, Refusal
+from resources.errors import Exhausted
 
 MODALITY_WORKLIST: Final = "1.2.840.10008.5.1.4.31"
 
@@ -40,27 +39,18 @@ REFERENCES: Final = 100
 Answers = Iterator[tuple[int | Dataset, Dataset | None]]
 Pairs = list[tuple[str, str]]
 
-_log = logging.getLogger(__name__)
-
 
 def handle_worklist(event: Any, bridge: Bridge, portal: Portal) -> Answers:
     """Answer a Modality Worklist query, item by item."""
     sender = event.assoc.sender
-    try:
-        identifier = event.identifier
-        steps = portal.call(scheduled(bridge, sender.context("MWL C-FIND"), identifier))
-        for step in steps:
-            if event.is_cancelled:
-                yield CANCELLED, None
-                return
+
+    def look(keys: Dataset) -> Iterator[Dataset]:
+        for step in portal.call(scheduled(bridge, sender.context("MWL C-FIND"), keys)):
             item = worklist.item(step, sender.peer.ae)
-            if dataset_matches(identifier, item):
-                yield PENDING, return_keys.answer(identifier, item)
-    except Refusal as refusal:
-        yield failed(refusal), None
-    except Exception:
-        _log.exception("the worklist query of %s failed", sender.peer.ae)
-        yield failed(Refusal("the worklist could not be answered")), None
+            if dataset_matches(keys, item):
+                yield item
+
+    return find.worklist(event, "worklist query", look)
 
 
 async def scheduled(bridge: Bridge, context: RequestContext, identifier: Dataset) -> list[Step]:
