@@ -105,7 +105,7 @@ async def act(bridge: Bridge, context: RequestContext, uid: str, information: Da
         asked = Dataset()
         asked.ProcedureStepState = ENDS.get(status, ups.IN_PROGRESS)
         asked.TransactionUID = transaction_uid
-        answer = await performing.move(bridge, who, uid, asked)
+        answer = await _moved(bridge, who, uid, asked)
         if answer is not statuses.SUCCESS:
             raise refused(NO_LONGER)
         if status == IN_PROGRESS:
@@ -115,6 +115,17 @@ async def act(bridge: Bridge, context: RequestContext, uid: str, information: Da
     else:
         raise refused(INVALID_ARGUMENT, "GeneralPurposeScheduledProcedureStepStatus")
     await _note(bridge, context, who, task)
+
+
+async def _moved(bridge: Bridge, who: RequestContext, uid: str, asked: Dataset) -> statuses.Warned:
+    """Change the state of the UPS; whoever claims what another was quicker to claim is told so."""
+    try:
+        return await performing.move(bridge, who, uid, asked)
+    except statuses.Refused as refusal:
+        is_claim = asked.ProcedureStepState == ups.IN_PROGRESS
+        if is_claim and refusal.failure is statuses.WRONG_TRANSACTION:
+            raise statuses.refused(statuses.ALREADY_IN_PROGRESS) from refusal
+        raise
 
 
 async def _put(

@@ -85,14 +85,12 @@ async def move(bridge: Bridge, context: RequestContext, uid: str, information: D
         becomes = requirements.LEGAL.get((state, asked))
         if becomes is None:
             raise refused(statuses.INVALID_ARGUMENT, "ProcedureStepState")
+        if asked != ups.SCHEDULED:
+            await _require_transaction(bridge, task, kept, transaction_uid)
         if isinstance(becomes, Failure):
             raise refused(becomes, "ProcedureStepState")
         if becomes is not statuses.SUCCESS:
             return becomes
-        if not transaction_uid:
-            raise refused(statuses.NO_TRANSACTION, "TransactionUID")
-        if not keeping.is_uid(transaction_uid):
-            raise refused(statuses.INVALID_ARGUMENT, "TransactionUID")
         instant = written_instant(context.instant)
         if asked == ups.IN_PROGRESS:
             owner = await performers.performer(work, context.principal)
@@ -100,7 +98,6 @@ async def move(bridge: Bridge, context: RequestContext, uid: str, information: D
             lock = keeping.digest(transaction_uid)
             keeping.put(work, kept._replace(lock=lock, held=written.version))
             return statuses.SUCCESS
-        await _require_holder(bridge, task, kept, transaction_uid)
         if asked == ups.COMPLETED:
             requirements.check_final(kept.attributes)
         after = ups_tasks.ended(task.json, asked, kept.attributes, instant)
@@ -160,6 +157,25 @@ async def _in_time(
 
 async def _write(work: Work, task: Stored, after: dict[str, object]) -> Stored:
     return await work.update("Task", task.id, content.made(after), if_match=task.version)
+
+
+async def _require_transaction(
+    bridge: Bridge, task: Stored, kept: Kept, transaction_uid: str
+) -> None:
+    """Refuse a Transaction UID that is not the right one (PS3.4 Table CC.1.1-2).
+
+    Of a UPS that nobody has taken any is; of one that has ended, the one that it was held with.
+    """
+    state = ups.state_of(task.json)
+    if state == ups.IN_PROGRESS:
+        await _require_holder(bridge, task, kept, transaction_uid)
+        return
+    if not transaction_uid:
+        raise refused(statuses.NO_TRANSACTION, "TransactionUID")
+    if state == ups.SCHEDULED and not keeping.is_uid(transaction_uid):
+        raise refused(statuses.INVALID_ARGUMENT, "TransactionUID")
+    if state != ups.SCHEDULED and kept.lock != keeping.digest(transaction_uid):
+        raise refused(statuses.WRONG_TRANSACTION, "TransactionUID")
 
 
 async def _require_holder(bridge: Bridge, task: Stored, kept: Kept, transaction_uid: str) -> None:
