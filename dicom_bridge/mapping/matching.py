@@ -26,6 +26,9 @@ WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC",
 """PS3.4 Section C.2.2.2.4: ``*`` and ``?`` mean something in these; not in dates, UIDs, numbers."""
 RANGE_VRS: Final = frozenset({"DA", "TM", "DT"})
 
+MOST_VALUES: Final = 100
+"""Values of one key; as many as a search parameter may have."""
+
 NOT_MATCHED: Final = frozenset({"SpecificCharacterSet", "TimezoneOffsetFromUTC"})
 """They say how the query is written; they are never matched (PS3.4 Section C.2.2.2)."""
 
@@ -57,10 +60,12 @@ def value_matches(vr: str, key: str, values: Sequence[str]) -> bool:
         span = span_of(vr, key)
         return any(_within(span, value) for value in present)
     keys = key.split("\\")
+    if len(keys) > MOST_VALUES:
+        raise Invalid(f"A key has {MOST_VALUES} values at most", vr)
     if vr == "PN":
         return any(_name_matches(one, value) for one in keys for value in present)
     if vr in WILDCARD_VRS:
-        return any(wildcard(one.strip()).fullmatch(v.strip()) for one in keys for v in present)
+        return any(is_like(one.strip(), value.strip()) for one in keys for value in present)
     return any(one.strip() == value.strip() for one in keys for value in present)
 
 
@@ -136,14 +141,36 @@ def span_of(vr: str, key: str) -> Span:
     return Span(low and _filled(vr, low, "0"), high and _filled(vr, high, "9"))
 
 
+def is_like(pattern: str, value: str) -> bool:
+    """Tell whether a value is as a pattern says: ``*`` any number of characters, ``?`` any one.
+
+    Examples
+    --------
+    >>> is_like("a*c?", "abbcd"), is_like("a*c?", "abc")
+    (True, False)
+    """
+    if len(pattern) - pattern.count("*") > len(value):
+        return False
+    return _compiled(pattern).fullmatch(value) is not None
+
+
 @lru_cache(maxsize=512)
-def wildcard(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern with ``*`` (any number of characters) and ``?`` (any one)."""
-    parts = re.split(r"(\*+|\?)", pattern)
-    return re.compile(
-        "".join(".*" if p[:1] == "*" else "." if p == "?" else re.escape(p) for p in parts),
-        re.DOTALL,
-    )
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern so that no value, however chosen, is tried in more than one way.
+
+    What stands between two asterisks is as long as what it stands for, so that the first place
+    where it is found is as good as any later one: it is not looked for again (atomic groups).
+    """
+    ordered = re.sub(r"[*?]*\*[*?]*", lambda run: "?" * run[0].count("?") + "*", pattern)
+    first, *rest = ("".join(map(_character, piece)) for piece in ordered.split("*"))
+    if not rest:
+        return re.compile(first, re.DOTALL)
+    middle = "".join(f"(?>.*?{piece})" for piece in rest[:-1])
+    return re.compile(f"{first}{middle}.*{rest[-1]}", re.DOTALL)
+
+
+def _character(one: str) -> str:
+    return "." if one == "?" else re.escape(one)
 
 
 def text(value: object) -> str:
@@ -185,8 +212,8 @@ def _padded(value: str, like: str) -> str:
 
 
 def _name_matches(key: str, value: str) -> bool:
-    pattern = wildcard(_name(key))
-    return any(pattern.fullmatch(_name(group)) for group in value.split("="))
+    pattern = _name(key)
+    return any(is_like(pattern, _name(group)) for group in value.split("="))
 
 
 def _name(group: str) -> str:

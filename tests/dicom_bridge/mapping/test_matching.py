@@ -1,9 +1,11 @@
 """Attribute matching, rule by rule (PS3.4 Section C.2.2.2)."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from dicom_bridge.mapping.matching import dataset_matches, value_matches
+from dicom_bridge.mapping.matching import dataset_matches, is_like, value_matches
 from resources.errors import Invalid
 
 
@@ -87,3 +89,34 @@ def test_a_sequence_without_values_matches_everything() -> None:
     keys.ScheduledProcedureStepSequence = [Dataset()]
 
     assert dataset_matches(keys, Dataset())
+
+
+def is_like_by_trying(pattern: str, value: str) -> bool:
+    """PS3.4 Section C.2.2.2.4 word by word, in whatever time it takes."""
+    if not pattern:
+        return not value
+    one, rest = pattern[0], pattern[1:]
+    if one == "*":
+        return any(is_like_by_trying(rest, value[at:]) for at in range(len(value) + 1))
+    return bool(value) and one in ("?", value[0]) and is_like_by_trying(rest, value[1:])
+
+
+@pytest.mark.standard("PS3.4 C.2.2.2.4")
+@given(st.text("ab*?", max_size=8), st.text("ab", max_size=8))
+def test_wildcards_stand_for_what_they_should(pattern: str, value: str) -> None:
+    assert is_like(pattern, value) is is_like_by_trying(pattern, value)
+
+
+@pytest.mark.standard("threats T19")
+@pytest.mark.parametrize(
+    "pattern", ["*a" * 60 + "*b", "*a*?" * 60 + "b", "*?" * 30_000, "a" * 65_000]
+)
+def test_no_pattern_is_tried_in_endlessly_many_ways(pattern: str) -> None:
+    assert not value_matches("LT", pattern, ["a" * 10_240])
+    assert not value_matches("PN", pattern, ["a" * 64])
+
+
+@pytest.mark.standard("threats T19")
+def test_a_key_has_no_more_values_than_make_sense() -> None:
+    with pytest.raises(Invalid):
+        value_matches("SH", "\\".join(map(str, range(1000))), ["x"])
