@@ -66,6 +66,7 @@ class Spool:
         self.kept: FileMeta | None = None
         """That of the file which is kept instead, where the same data set was there already."""
         self._head: bytearray | None = bytearray()
+        self._until = 0
         self._unwritten = b""
         self._hash = hashlib.sha256()
         self._descriptor = -1
@@ -101,7 +102,8 @@ class Spool:
             self._to_disk(fragment)
         else:
             self._head += fragment
-            self._find_data_set()
+            if len(self._head) >= self._until:
+                self._find_data_set()
         return len(fragment)
 
     def fileno(self) -> int:
@@ -130,6 +132,8 @@ class Spool:
         NotDicom
             No data set came.
         """
+        if self._head and self.problem is None:
+            self._find_data_set()
         if self.problem is not None:
             raise self.problem
         if self.meta is None or self.size == 0:
@@ -143,6 +147,8 @@ class Spool:
         except NotDicom as refusal:
             self.problem = refusal
         if self.meta is None:
+            # Read again when there is twice as much: else a sender of octets makes it endless.
+            self._until = 2 * len(head)
             return
         self._head = None
         offset = self.meta.offset

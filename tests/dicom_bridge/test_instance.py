@@ -1,6 +1,7 @@
 """Reading identity and header of an instance, and refusing what is none."""
 
 import io
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pydicom.uid import UID
 
 from dicom_bridge import instance
 from dicom_bridge.instance import Instance
-from dicom_bridge.spool import PREAMBLE, Spool, made_meta
+from dicom_bridge.spool import PREAMBLE, FileMeta, Spool, made_meta, read_meta
 from resources.errors import Invalid, NotDicom, Unsupported
 from tests.dicom_bridge.build import an_instance, data_set_of, part10
 
@@ -49,6 +50,28 @@ def test_the_digest_is_that_of_the_data_set_whatever_the_pieces(
     assert one.sop_uid == ds.SOPInstanceUID
     assert one.size == len(data_set_of(file))
     assert file[one.dataset_offset :] == data_set_of(file)
+
+
+@pytest.mark.standard("threats T11")
+def test_file_meta_information_is_not_read_again_for_each_octet(
+    read: Callable[..., Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ds = an_instance()
+    file = part10(ds)
+    private = struct.pack("<HH2sH", 2, 0x0200, b"UL", 0) * 2000
+    at = 144 + int.from_bytes(file[140:144], "little")
+    lengths: list[int] = []
+
+    def noted(head: bytes) -> FileMeta | None:
+        lengths.append(len(head))
+        return read_meta(head)
+
+    monkeypatch.setattr("dicom_bridge.spool.read_meta", noted)
+
+    one = read(file[:at] + private + file[at:], 1)
+
+    assert one.sop_uid == ds.SOPInstanceUID
+    assert len(lengths) < 30
 
 
 def test_another_file_meta_information_makes_no_other_digest(read: Callable[..., Instance]) -> None:
