@@ -9,7 +9,6 @@ References
 """
 
 import re
-import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, Final
 
@@ -17,8 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
-from dicom_bridge.frames import PIXEL_DATA
-from resources.errors import NotFound, Unsupported
+from dicom_bridge.frames import PIXEL_DATA, as_unreadable
+from resources.errors import NotFound
 
 PLACE: Final = re.compile(r"[0-9A-F]{8}(\.[1-9][0-9]{0,5}\.[0-9A-F]{8}){0,16}")
 NOTHING: Final = "This instance has no such bulk data"
@@ -48,7 +47,7 @@ def value(stream: BinaryIO, dataset_offset: int, transfer_syntax: str, place: st
     """
     stream.seek(dataset_offset)
     syntax = UID(transfer_syntax)
-    try:
+    with as_unreadable():
         ds = read_dataset(
             stream,
             syntax.is_implicit_VR,
@@ -56,8 +55,6 @@ def value(stream: BinaryIO, dataset_offset: int, transfer_syntax: str, place: st
             stop_when=lambda tag, vr, length: tag in PIXEL_DATA,
         )
         found = _at(ds, place)
-    except (EOFError, OSError, ValueError, struct.error) as error:
-        raise Unsupported("The data set of this instance cannot be read") from error
     if not isinstance(found, bytes):
         raise NotFound(NOTHING)
     return found

@@ -10,10 +10,11 @@ References
 * PS3.18 Section 8.7.3 (Bulkdata media types)
 """
 
+import contextlib
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -23,7 +24,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
-from resources.errors import Exhausted, NotFound, Unsupported
+from resources.errors import Exhausted, NotFound, Refusal, Unsupported
 
 KEYWORDS: Final = [
     "SOPInstanceUID",
@@ -139,13 +140,16 @@ def laid_out(stream: BinaryIO, ds: Dataset, tag: int, start: int, length: int) -
     tag, start, length
         The pixel data element, where its value begins in the stream, and the length it states.
     """
-    number = int(ds.get("NumberOfFrames") or 1)
-    if number < 1 or number > 10_000_000:
-        raise Unsupported("The number of frames of this instance is not usable", "NumberOfFrames")
-    if length == UNDEFINED:
-        return Layout(_encapsulated(stream, start, number, ds), number)
-    there = max(0, min(length, stream.seek(0, os.SEEK_END) - start))
-    return _native(ds, PIXEL_DATA[tag], Run(start, there), number)
+    with as_unreadable():
+        number = int(ds.get("NumberOfFrames") or 1)
+        if number < 1 or number > 10_000_000:
+            raise Unsupported(
+                "The number of frames of this instance is not usable", "NumberOfFrames"
+            )
+        if length == UNDEFINED:
+            return Layout(_encapsulated(stream, start, number, ds), number)
+        there = max(0, min(length, stream.seek(0, os.SEEK_END) - start))
+        return _native(ds, PIXEL_DATA[tag], Run(start, there), number)
 
 
 def frame(stream: BinaryIO, where: Layout, index: int) -> bytes:
@@ -224,10 +228,27 @@ def inflated(stream: BinaryIO, dataset_offset: int) -> BytesIO:
     return BytesIO(head + plain)
 
 
+@contextlib.contextmanager
+def as_unreadable() -> Iterator[None]:
+    """Refuse what cannot be read: objects are kept as they came, whatever their values are.
+
+    Raises
+    ------
+    Unsupported
+        A parser has failed at the values, in whatever way.
+    """
+    try:
+        yield
+    except Refusal:
+        raise
+    except Exception as error:
+        raise Unsupported("The data set of this instance cannot be read") from error
+
+
 def _attributes(stream: BinaryIO, syntax: UID) -> Dataset:
     """Read the pixel description; the stream is left at the pixel data element, or at its end."""
     tags: list[BaseTag | int] = [Tag(keyword) for keyword in KEYWORDS]
-    try:
+    with as_unreadable():
         return read_dataset(
             stream,
             syntax.is_implicit_VR,
@@ -235,8 +256,6 @@ def _attributes(stream: BinaryIO, syntax: UID) -> Dataset:
             stop_when=lambda tag, vr, length: tag in PIXEL_DATA,
             specific_tags=tags,
         )
-    except (EOFError, OSError, ValueError, struct.error) as error:
-        raise Unsupported("The data set of this instance cannot be read") from error
 
 
 def _element(stream: BinaryIO, syntax: UID) -> tuple[int, int, int] | None:
@@ -279,10 +298,12 @@ def _encapsulated(
     offsets = _item(stream)
     if offsets is None:
         raise Unsupported("The pixel data of this instance has no offset table", "PixelData")
+    origin = offsets.start + offsets.length
+    if origin > stream.seek(0, os.SEEK_END):
+        raise Unsupported(CUT_OFF, "PixelData")
     stream.seek(offsets.start)
     count = offsets.length // 4
     table: Sequence[int] = struct.unpack(f"<{count}I", stream.read(count * 4))
-    origin = offsets.start + offsets.length
     stream.seek(origin)
     fragments = []
     while (run := _item(stream)) is not None:

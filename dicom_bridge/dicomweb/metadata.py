@@ -31,7 +31,7 @@ from dicom_bridge.dicomweb.stored import Named
 from dicom_bridge.instance import require_uid
 from dicom_bridge.pixels import codestream, syntaxes
 from dicom_bridge.spool import IMPLEMENTATION_CLASS_UID, NO_ROOM, Spool
-from resources.errors import Exhausted, Invalid, TooLarge, Unsupported
+from resources.errors import Exhausted, Invalid, Refusal, TooLarge, Unsupported
 
 METADATA_LIMIT: Final = 32 << 20
 MOST_INSTANCES: Final = 10_000
@@ -145,16 +145,16 @@ class Pieces:
         Unsupported
             The bulk data is of a media type that is not taken.
         """
-        plain = {tag: element for tag, element in json.items() if not tag.startswith("0002")}
-        pixels = plain.get(PIXEL_DATA, {})
-        bulk = self._part(pixels["BulkDataURI"]) if "BulkDataURI" in pixels else None
-        if bulk is not None:
-            del plain[PIXEL_DATA]
         with _as_invalid():
+            plain = {tag: element for tag, element in json.items() if not tag.startswith("0002")}
+            pixels = plain.get(PIXEL_DATA, {})
+            bulk = self._part(pixels["BulkDataURI"]) if "BulkDataURI" in pixels else None
+            if bulk is not None:
+                del plain[PIXEL_DATA]
             ds = Dataset.from_json(plain, lambda tag, vr, uri: self._value(uri))
-        syntax = self._syntax(ds, bulk)
-        for content in self._written(ds, syntax, bulk, str(pixels.get("vr", "OW"))):
-            spool.write(content)
+            syntax = self._syntax(ds, bulk)
+            for content in self._written(ds, syntax, bulk, str(pixels.get("vr", "OW"))):
+                spool.write(content)
 
     def _part(self, uri: Any) -> Bulk:
         bulk = self._parts.get(uri) if isinstance(uri, str) else None
@@ -207,8 +207,7 @@ class Pieces:
         if not _is_ascii(ds):
             head.SpecificCharacterSet = "ISO_IR 192"
         out = BytesIO()
-        with _as_invalid():
-            dcmwrite(out, head, implicit_vr=False, little_endian=True, enforce_file_format=True)
+        dcmwrite(out, head, implicit_vr=False, little_endian=True, enforce_file_format=True)
         yield out.getvalue()
         if bulk is not None:
             yield from self._pixel_element(syntax, bulk, vr)
@@ -216,8 +215,7 @@ class Pieces:
             out = BytesIO()
             to = DicomFileLike(out)
             to.is_implicit_VR, to.is_little_endian = False, True
-            with _as_invalid():
-                write_dataset(to, tail)
+            write_dataset(to, tail)
             yield out.getvalue()
 
     def _pixel_element(self, syntax: str, bulk: Bulk, vr: str) -> Iterator[bytes]:
@@ -256,7 +254,7 @@ def _as_invalid() -> Iterator[None]:
     """Whatever a parser makes of hostile text is the sender's mistake; nothing of it is told."""
     try:
         yield
-    except (Invalid, Exhausted):
+    except Refusal:
         raise
     except Exception as error:
         raise Invalid("The metadata is no DICOM JSON object") from error

@@ -82,6 +82,8 @@ def _write_whole(task: Whole) -> None:
     try:
         rewriting.whole(task.path, task.offset, task.syntax, task.into)
     except OSError as error:
+        if error.errno is None:  # pydicom's, of what it cannot read
+            raise
         raise Exhausted("There is no room to transcode the instance") from error
 
 
