@@ -80,7 +80,7 @@ def require_done(call: Call) -> None:
 def _quality(call: Call) -> int:
     """PS3.18 Section 8.3.5.1.2: 1 to 100."""
     text = call.request.query_params.get("quality", str(QUALITY))
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:4]) <= 100):
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and 0 < int(text) <= 100):
         raise Invalid("quality is a number from 1 to 100", "quality")
     return int(text)
 

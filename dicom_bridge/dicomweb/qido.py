@@ -192,8 +192,19 @@ def _part(keys: Mapping[str, str], level: frozenset[str]) -> tuple[dict[str, str
 
 def _ignored(names: Sequence[str]) -> list[str]:
     """Warn of attributes that are not matched; their names may come from anywhere."""
-    plain = [re.sub(r"[^0-9A-Za-z.]", "?", name)[:64] for name in names[:20]]
-    return [f"Matching is not supported and was ignored for {' '.join(plain)}"] if plain else []
+    shown = plain(names)
+    return [f"Matching is not supported and was ignored for {' '.join(shown)}"] if shown else []
+
+
+def plain(names: Sequence[str]) -> list[str]:
+    """Write names that came from anywhere so that they may stand in a header; the first of them.
+
+    Examples
+    --------
+    >>> plain(["NoSuchKey", "x" + chr(10) + "Set-Cookie: a"])
+    ['NoSuchKey', 'x?Set?Cookie??a']
+    """
+    return [re.sub(r"[^0-9A-Za-z.]", "?", name[:64]) for name in names[:20]]
 
 
 def _number(name: str, value: str) -> int:

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from dicom_bridge.dicomweb import accept, problems
 from dicom_bridge.dicomweb.exchange import Call
 from dicom_bridge.dicomweb.problems import NotAcceptable, UnsupportedMedia
-from dicom_bridge.dicomweb.qido import PERSON
+from dicom_bridge.dicomweb.qido import PERSON, plain
 from dicom_bridge.instance import require_uid
 from dicom_bridge.mapping import attributes
 from dicom_bridge.mapping.matching import text, vr_of
@@ -131,7 +131,7 @@ async def search(call: Call) -> Response:
     call.handed_over = True
     found = await reading.search(call.web.bridge, call.context, identifier(keys))
     told = found[offset : offset + limit]
-    warnings = [f"The parameter {name} is not supported." for name in unknown if name.isascii()]
+    warnings = [f"The parameter {name} is not supported." for name in plain(unknown)]
     if len(found) > offset + limit:
         warnings.append(MORE)
     headers = _warnings(call, warnings)
@@ -232,6 +232,8 @@ def identifier(keys: dict[str, str]) -> Dataset:
     with config.disable_value_validation():
         for keyword, value in keys.items():
             *sequences, last = keyword.split(".")
+            if len(sequences) > DEEPEST:
+                raise Invalid("Sequences are nested too deep")
             within = ds
             for sequence in sequences:
                 if vr_of(sequence) != "SQ":

@@ -212,10 +212,18 @@ def _started(key: str) -> Pairs:
     span = span_of("DA", key)
     bounds = []
     if span.low:
-        bounds.append(("started", f"ge{_day(span.low) - timedelta(days=1)}"))
+        bounds.append(("started", f"ge{_beside(_day(span.low), -1)}"))
     if span.high:
-        bounds.append(("started", f"le{_day(span.high) + timedelta(days=1)}"))
+        bounds.append(("started", f"le{_beside(_day(span.high), 1)}"))
     return tuple(bounds)
+
+
+def _beside(day: date, days: int) -> date:
+    """Give a day so many days later, or itself at the ends of the calendar."""
+    try:
+        return day + timedelta(days=days)
+    except OverflowError:
+        return day
 
 
 def _birth_date(key: str) -> Pairs:
@@ -267,6 +275,8 @@ INEXACT: Final = frozenset({"StudyDate"})
 NARROWING: Final = ("SeriesInstanceUID", "SOPInstanceUID", "Modality", "InstitutionName")
 """Keys of series and instances by which FHIR search finds their study."""
 
+MOST_WORDS: Final = 20
+
 _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
 _UID: Final = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*")
 
@@ -287,7 +297,7 @@ def _names(key: str) -> Pairs:
     family, *others = (part.strip() for part in key.split("=")[0].split("^"))
     if not others and family.startswith("*"):
         return (("name", pattern(family, "*", "?")),) if family.strip("*") else ()
-    words = [word for part in others[:2] for word in part.split()]
+    words = _few([word for part in others[:2] for word in part.split()])
     named = [("family", family), *(("given", word) for word in words)]
     return tuple((code, pattern(part, "*", "?")) for code, part in named if part.strip("*"))
 
@@ -300,7 +310,15 @@ def _fuzzy_names(key: str) -> Pairs:
     >>> _fuzzy_names("Åsa OKAF*")
     (('name', 'asa%'), ('name', 'okaf%'))
     """
-    return tuple(("name", beginning(word)) for word in name_words(key))
+    return tuple(("name", beginning(word)) for word in _few(name_words(key)))
+
+
+def _few(words: list[str]) -> list[str]:
+    """Take each word of a name once; a name has few (PS3.5 Section 6.2: 64 characters)."""
+    each = list(dict.fromkeys(words))
+    if len(each) > MOST_WORDS:
+        raise Invalid(f"A name to be matched has {MOST_WORDS} words at most", "PatientName")
+    return each
 
 
 def escaped(value: str) -> str:
@@ -312,7 +330,8 @@ def _matches(row: Json, path: list[str], key: str, fuzzy: bool) -> bool:
     name, *inner = path
     attribute = row.get(tag_of(name))
     if inner:
-        return any(_matches(item, inner, key, fuzzy) for item in (attribute or {}).get("Value", ()))
+        items = (attribute or {}).get("Value", ())
+        return any(isinstance(i, Mapping) and _matches(i, inner, key, fuzzy) for i in items)
     if fuzzy and vr_of(name) == "PN":
         return name_resembles(key, values(attribute))
     return value_matches(vr_of(name), key, values(attribute))
