@@ -19,6 +19,7 @@ Json = Mapping[str, Any]
 PARTY: Final = f"{codes.BASE}/CodeSystem/pathway-party"
 DUE: Final = f"{codes.OURS}/due"
 NONE: Final = f"{codes.OURS}/none"
+PATHWAYS: Final = Path(__file__).parent / "pathways"
 UNITS: Final = {"min": "minutes", "h": "hours", "d": "days"}
 
 
@@ -90,9 +91,21 @@ def holds(query: Query, state: RequestState) -> bool:
 
 
 @cache
+def every() -> Mapping[str, tuple[Action, ...]]:
+    """Every pathway there is: the kind of a request -> its actions, in order.
+
+    Examples
+    --------
+    >>> "primary" in every()
+    True
+    """
+    return {path.stem: load(path.stem) for path in sorted(PATHWAYS.glob("*.json"))}
+
+
+@cache
 def load(name: str) -> tuple[Action, ...]:
     """The actions of a pathway file, in order."""
-    text = (Path(__file__).parent / "pathways" / f"{name}.json").read_text("utf-8")
+    text = (PATHWAYS / f"{name}.json").read_text("utf-8")
     return tuple(_action(action) for action in json.loads(text)["action"])
 
 

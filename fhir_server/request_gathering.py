@@ -1,0 +1,86 @@
+"""Request gathering: all that there is of one request, as a pathway looks at it.
+
+References
+----------
+* docs/adr/0016; docs/representation.md, "Steps"
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from fhir_server import recipients
+from fhir_server.naming import held as pin
+from fhir_server.naming import local, normal
+from fhir_server.search.query import parse
+from fhir_server.search.stored import Stored
+from fhir_server.store.drafts import Write
+from fhir_server.store.unit_of_work import Work
+from resources import acknowledgement, codes, elements, organization
+from resources.request_state import RequestState, begins
+
+Json = Mapping[str, Any]
+
+BASED_ON: Final[Mapping[str, str]] = {
+    "Task": "based-on",
+    "Appointment": "based-on",
+    "ImagingStudy": "basedon",
+    "DiagnosticReport": "based-on",
+}
+"""What belongs to a request, and the search parameter that finds it (FHIR R4)."""
+
+
+async def state(
+    work: Work,
+    stored: Stored,
+    written: Sequence[Write],
+    policy: acknowledgement.Policy,
+    base: str,
+) -> tuple[RequestState, dict[str, Stored]]:
+    """Gather what there is of a request, and as what each part of it is stored."""
+    request = pin(stored, base)
+    found = await others(work, stored.reference, written, base)
+    held = tuple(pin(one, base) for one in found.values())
+    gathered = RequestState(request, held, policy=policy)
+    lead = gathered.lead
+    if lead and not any(
+        codes.has(one.get("type"), codes.ACCESSION_NUMBER_TYPE)
+        for one in request.json.get("identifier", ())
+    ):
+        ods = organization.ods(await recipients.read(work, lead))
+        gathered = replace(gathered, lead_ods=ods)
+    issued = await recipients.of_reports(work, gathered, written, base)
+    return replace(gathered, recipients=issued), {stored.reference: stored, **found}
+
+
+def touched(write: Write, base: str) -> Iterable[str]:
+    """Ids of the requests that pathways are walked for and that a write touches."""
+    if write.stored.type == "ServiceRequest":
+        if begins(normal(write.stored, base)):
+            yield write.stored.id
+    elif write.stored.type in BASED_ON:
+        yield from asked_for(write.after, base)
+
+
+def asked_for(json: Json, base: str) -> Iterable[str]:
+    """Ids of the requests that something is based on."""
+    for reference in elements.references(json.get("basedOn")):
+        type_, _, id = local(reference, base).partition("/")
+        if type_ == "ServiceRequest":
+            yield id
+
+
+async def others(work: Work, name: str, written: Sequence[Write], base: str) -> dict[str, Stored]:
+    """What is based on a request: what was there, and over it what this work wrote."""
+    found: dict[str, Stored] = {}
+    for type_, code in () if work.is_new(name) else BASED_ON.items():
+        query = parse(type_, [(code, name), ("_count", "1000")], strict=True)
+        for stored in await work.search(query):
+            found[stored.reference] = stored
+    for write in written:
+        if write.stored.type in BASED_ON:
+            found.pop(write.stored.reference, None)
+            based_on = elements.references(write.after.get("basedOn"))
+            if name in (local(one, base) for one in based_on):
+                found[write.stored.reference] = write.stored
+    return found
