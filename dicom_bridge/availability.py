@@ -17,16 +17,15 @@ from pydicom.dataset import Dataset
 
 from dicom_bridge import retrieval
 from dicom_bridge.bridge import Bridge
+from dicom_bridge.leases import AGAIN_SECONDS, SECOND, waits
 from dicom_bridge.mapping.demographics import dataset
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database, Texts
 from resources import codes
 
-SECOND: Final = 1_000_000
 LEASE: Final = 120 * SECOND
 """Microseconds for which a notification under way is nobody else's."""
-AGAIN_SECONDS: Final = (30, 120, 600, 3600, 6 * 3600, 12 * 3600, 24 * 3600)
-"""When a peer that could not be told is tried again; then it is given up."""
+WAITS: Final = waits("$1", LEASE)
 
 NOTE: Final = """
 INSERT INTO availability (peer, study_uid, noted, attempts, due)
@@ -35,17 +34,21 @@ ON CONFLICT (peer, study_uid) DO UPDATE
     SET noted = excluded.noted, attempts = 0, due = excluded.due
 """
 TAKE: Final = f"""
-UPDATE availability SET due = $1 + {LEASE}, attempts = attempts + 1
+UPDATE availability SET lease_until = $1 + {LEASE}, attempts = attempts + 1
 WHERE (peer, study_uid) IN (
-  SELECT peer, study_uid FROM availability WHERE due <= $1 AND peer <> ALL($2::text[])
+  SELECT peer, study_uid FROM availability WHERE {WAITS} <= $1 AND peer <> ALL($2::text[])
   ORDER BY due LIMIT 1 FOR UPDATE SKIP LOCKED
-) RETURNING peer, study_uid, noted, attempts
+) RETURNING peer, study_uid, noted, attempts, lease_until
 """
 DONE: Final = "DELETE FROM availability WHERE peer = $1 AND study_uid = $2 AND noted = $3"
 AGAIN: Final = """
 UPDATE availability SET due = $4 WHERE peer = $1 AND study_uid = $2 AND noted = $3
 """
-NEXT: Final = "SELECT min(due) FROM availability WHERE peer <> ALL($1::text[])"
+RELEASE: Final = """
+UPDATE availability SET lease_until = NULL
+WHERE peer = $1 AND study_uid = $2 AND lease_until = $3
+"""
+NEXT: Final = f"SELECT min({WAITS}) FROM availability WHERE peer <> ALL($2::text[])"
 
 
 class Due(NamedTuple):
@@ -55,6 +58,7 @@ class Due(NamedTuple):
     study_uid: str
     noted: int
     attempts: int
+    lease_until: int
 
     @property
     def uid(self) -> str:
@@ -69,15 +73,16 @@ async def take(database: Database, now: int, busy: Sequence[str] = ()) -> Due | 
     return Due(*rows[0]) if rows else None
 
 
-async def next_due(database: Database, busy: Sequence[str] = ()) -> int | None:
+async def next_due(database: Database, now: int, busy: Sequence[str] = ()) -> int | None:
     """When another peer than the busy ones is to be told, in microseconds since 1970, if any is."""
-    due = (await database.run(NEXT, (Texts(busy),)))[0][0]
+    due = (await database.run(NEXT, (now, Texts(busy))))[0][0]
     return None if due is None else int(due)
 
 
 async def done(database: Database, one: Due) -> None:
     """Forget that a peer was to be told, unless the study has changed since."""
     await database.run(DONE, (one.peer, one.study_uid, one.noted))
+    await database.run(RELEASE, (one.peer, one.study_uid, one.lease_until))
 
 
 async def again(database: Database, one: Due, now: int) -> bool:
@@ -87,6 +92,7 @@ async def again(database: Database, one: Due, now: int) -> bool:
         return False
     due = now + AGAIN_SECONDS[one.attempts - 1] * SECOND
     await database.run(AGAIN, (one.peer, one.study_uid, one.noted, due))
+    await database.run(RELEASE, (one.peer, one.study_uid, one.lease_until))
     return True
 
 

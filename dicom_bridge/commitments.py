@@ -17,6 +17,7 @@ import orjson
 
 from dicom_bridge import retrieval
 from dicom_bridge.bridge import Bridge
+from dicom_bridge.leases import AGAIN_SECONDS, SECOND, waits
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database, Texts
@@ -26,26 +27,33 @@ NO_SUCH_INSTANCE: Final = 0x0112
 CLASS_INSTANCE_CONFLICT: Final = 0x0119
 
 MOST_ITEMS: Final = 20_000
-LEASE: Final = 120_000_000
-"""Microseconds for which a report under way is nobody else's."""
-AGAIN_SECONDS: Final = (30, 120, 600, 3600, 6 * 3600, 12 * 3600, 24 * 3600)
-"""When it is tried again to report to a peer that could not be reached; then it is given up."""
-SECOND: Final = 1_000_000
+LEASE: Final = 300 * SECOND
+"""Microseconds for which a report under way is nobody else's: longer than a peer may take to
+answer on its own association and then on ours."""
+PATIENCE: Final = SECOND
+"""Microseconds after which who is still associated waits for the report."""
+OTHERS: Final = 10 * SECOND
+"""So much later another process makes the first report than the one to which the peer speaks."""
+WAITS: Final = waits("$1", LEASE)
+IS_OURS: Final = "(peer, transaction_uid) IN (SELECT * FROM unnest($3::text[], $4::text[]))"
+STARTS: Final = f"{WAITS} + CASE WHEN attempts > 0 OR {IS_OURS} THEN 0 ELSE {OTHERS} END"
 
 KEEP: Final = """
 INSERT INTO commitment (peer, transaction_uid, items, asked, attempts, due)
 VALUES ($1, $2, $3, $4, 0, $5) ON CONFLICT DO NOTHING RETURNING 1
 """
 TAKE: Final = f"""
-UPDATE commitment SET due = $1 + {LEASE}, attempts = attempts + 1
+UPDATE commitment SET lease_until = $1 + {LEASE}, attempts = attempts + 1
 WHERE (peer, transaction_uid) IN (
-  SELECT peer, transaction_uid FROM commitment WHERE due <= $1 AND peer <> ALL($2::text[])
+  SELECT peer, transaction_uid FROM commitment WHERE {STARTS} <= $1 AND peer <> ALL($2::text[])
   ORDER BY due LIMIT 1 FOR UPDATE SKIP LOCKED
 ) RETURNING peer, transaction_uid, items, attempts
 """
 DONE: Final = "DELETE FROM commitment WHERE peer = $1 AND transaction_uid = $2"
-AGAIN: Final = "UPDATE commitment SET due = $3 WHERE peer = $1 AND transaction_uid = $2"
-NEXT: Final = "SELECT min(due) FROM commitment WHERE peer <> ALL($1::text[])"
+AGAIN: Final = """
+UPDATE commitment SET due = $3, lease_until = NULL WHERE peer = $1 AND transaction_uid = $2
+"""
+NEXT: Final = f"SELECT min({STARTS}) FROM commitment WHERE peer <> ALL($2::text[])"
 HELD: Final = """
 SELECT sop_uid, sop_class, study_uid, blob, organization FROM instance WHERE sop_uid = ANY($1)
 """
@@ -113,22 +121,35 @@ def _said(transaction_uid: str) -> str:
     return f"TransactionUID={transaction_uid}"
 
 
-async def take(database: Database, now: int, busy: Sequence[str] = ()) -> Asked | None:
+async def take(
+    database: Database, now: int, busy: Sequence[str] = (), ours: Sequence[tuple[str, str]] = ()
+) -> Asked | None:
     """Take a request of another peer than the busy ones whose report is due.
 
     It is nobody else's for a while.
+
+    Parameters
+    ----------
+    ours
+        Peers and their transactions that were asked for over associations of this process.
     """
-    rows: list[Any] = list(await database.run(TAKE, (now, Texts(busy))))
+    rows: list[Any] = list(await database.run(TAKE, (now, Texts(busy), *_columns(ours))))
     if not rows:
         return None
     peer, transaction_uid, items, attempts = rows[0]
     return Asked(peer, transaction_uid, [Item(*item) for item in orjson.loads(items)], attempts)
 
 
-async def next_due(database: Database, busy: Sequence[str] = ()) -> int | None:
+async def next_due(
+    database: Database, now: int, busy: Sequence[str] = (), ours: Sequence[tuple[str, str]] = ()
+) -> int | None:
     """When another peer than the busy ones is to be told, in microseconds since 1970, if any is."""
-    due = (await database.run(NEXT, (Texts(busy),)))[0][0]
+    due = (await database.run(NEXT, (now, Texts(busy), *_columns(ours))))[0][0]
     return None if due is None else int(due)
+
+
+def _columns(ours: Sequence[tuple[str, str]]) -> tuple[Texts, Texts]:
+    return Texts([peer for peer, _ in ours]), Texts([uid for _, uid in ours])
 
 
 async def done(database: Database, asked: Asked) -> None:

@@ -156,6 +156,8 @@ class CommitmentRow(SQLModel, table=True):
     attempts: int
     due: int = Field(sa_type=BigInteger)
     """When it is to be reported, or reported again."""
+    lease_until: int | None = Field(default=None, sa_type=BigInteger)
+    """Until then it is being reported by who took it."""
 
 
 class AvailabilityRow(SQLModel, table=True):
@@ -170,6 +172,8 @@ class AvailabilityRow(SQLModel, table=True):
     """When the study changed last: what was told of an older state is told again."""
     attempts: int
     due: int = Field(sa_type=BigInteger)
+    lease_until: int | None = Field(default=None, sa_type=BigInteger)
+    """Until then the peer is being told by who took it."""
 
 
 class PerformedStepRow(SQLModel, table=True):

@@ -49,7 +49,7 @@ class Announcer:
             lambda busy: availability.take(bridge.database, now(), busy),
             self._serve,
             lambda one: one.peer,
-            lambda busy: availability.next_due(bridge.database, busy),
+            lambda busy: availability.next_due(bridge.database, now(), busy),
             LOOK_SECONDS,
         )
 

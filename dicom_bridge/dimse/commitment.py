@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from dicom_bridge import commitments
 from dicom_bridge.bridge import Bridge
-from dicom_bridge.commitments import SECOND, Item, Report
+from dicom_bridge.commitments import PATIENCE, Item, Report
 from dicom_bridge.dimse.find import failed
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.instance import require_uid
@@ -29,23 +29,24 @@ SUCCESSFUL, FAILURES_EXIST = 1, 2
 """Event Type IDs (PS3.4 Table J.3-2)."""
 
 SUCCESS: Final = 0x0000
+NO_SUCH_INSTANCE: Final = 0x0112
+"""PS3.7 Annex C.5.13: that was asked of another SOP Instance than the well-known one."""
 NO_SUCH_ACTION: Final = 0x0123
 DUPLICATE: Final = 0x0131
 """PS3.3 Section C.14.1.1, "Duplicate transaction UID"."""
 
-PATIENCE_SECONDS: Final = 1.0
-"""Who is still associated after that waits for the report."""
-
 
 def handle_action(event: Any, bridge: Bridge, portal: Portal) -> tuple[int | Dataset, None]:
     """Answer a request for storage commitment, once it is kept."""
+    if str(event.request.RequestedSOPInstanceUID) != INSTANCE:
+        return NO_SUCH_INSTANCE, None
     if event.request.ActionTypeID != REQUEST:
         return NO_SUCH_ACTION, None
     association = event.assoc
     try:
-        transaction_uid, items = read(event.action_information)
         context = association.sender.context("storage-commitment")
-        due = context.instant + int(PATIENCE_SECONDS * SECOND)
+        transaction_uid, items = read(event.action_information)
+        due = context.instant + PATIENCE
         ae = association.sender.peer.ae
         kept = portal.call(
             commitments.keep(bridge.database, context, ae, transaction_uid, items, due)

@@ -47,18 +47,29 @@ class Reporter:
         self._loop = asyncio.get_running_loop()
         self._calls = Calls(
             "commitments are not reported",
-            lambda busy: commitments.take(bridge.database, now(), busy),
+            lambda busy: commitments.take(bridge.database, now(), busy, list(self._lines)),
             self._serve,
             lambda asked: asked.peer,
-            lambda busy: commitments.next_due(bridge.database, busy),
+            lambda busy: commitments.next_due(bridge.database, now(), busy, list(self._lines)),
             LOOK_SECONDS,
         )
         self._lines: dict[tuple[str, str], Any] = {}
 
     def heard(self, association: Any, transaction_uid: str) -> None:
         """Note, from the association's thread, that a request was kept."""
-        self._lines[association.sender.peer.ae, transaction_uid] = association
-        self._loop.call_soon_threadsafe(self._calls.hurry)
+        asked = (association.sender.peer.ae, transaction_uid)
+        self._loop.call_soon_threadsafe(self._note, asked, association)
+
+    def _note(self, asked: tuple[str, str], association: Any) -> None:
+        """Remember over which association it was asked; those that have ended are forgotten.
+
+        Another process may have reported what was asked of this one: then nobody takes it here.
+        """
+        ended = [one for one, line in self._lines.items() if not line.is_established]
+        for one in ended:
+            del self._lines[one]
+        self._lines[asked] = association
+        self._calls.hurry()
 
     async def run(self) -> None:
         """Report what is due until cancelled."""

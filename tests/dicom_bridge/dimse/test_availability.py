@@ -87,7 +87,7 @@ async def until(bridge: Bridge, holds: Callable[[], Awaitable[bool]], processes:
 
 
 async def waiting(bridge: Bridge) -> list[Any]:
-    rows = await bridge.database.run("SELECT study_uid, attempts, due FROM availability")
+    rows = await bridge.database.run("SELECT study_uid, attempts, lease_until FROM availability")
     return list(rows)
 
 
@@ -104,8 +104,8 @@ async def until_tried(bridge: Bridge) -> None:
     """Announce until a peer was called in vain."""
 
     async def is_tried() -> bool:
-        ((_, attempts, due),) = await waiting(bridge)
-        return bool(attempts and due < now() + 60 * availability.SECOND)
+        ((_, attempts, lease_until),) = await waiting(bridge)
+        return bool(attempts and lease_until is None)
 
     await until(bridge, is_tried)
 
@@ -214,6 +214,52 @@ async def test_what_arrives_while_a_study_is_told_of_is_told_too(
     counts = [len(ds.ReferencedSeriesSequence[0].ReferencedSOPSequence) for _, ds in ris.heard]
     assert counts == [1, 3]
     assert len({uid for uid, _ in ris.heard}) == 2
+
+
+HOUR = 3600 * availability.SECOND
+
+
+@pytest.mark.standard("threats F11")
+async def test_what_a_clock_that_was_ahead_took_or_put_off_is_told_at_once(
+    bridge: Bridge, ris: Informed
+) -> None:
+    """The one who took it has died; the time until its lease ends, or until it tries, is no time
+    that anybody who takes it now could mean."""
+    database = bridge.database
+    await inform(bridge, ris)
+    await settled(bridge, a_series(1))
+    instant = now()
+    ahead = instant + HOUR
+    taken = await availability.take(database, ahead)
+    assert taken is not None
+
+    taken = await availability.take(database, instant)
+    assert taken is not None
+    assert await availability.take(database, instant + 1) is None, "it is taken"
+    assert await availability.next_due(database, instant + 1) == instant + availability.LEASE
+    assert await availability.again(database, taken, ahead)
+    assert await availability.take(database, instant + 2) is not None
+
+    await database.run(
+        "UPDATE availability SET due = $1, attempts = 0, lease_until = NULL", (ahead,)
+    )
+    assert await availability.take(database, instant) is not None
+
+
+async def test_who_was_too_slow_takes_the_lease_of_nobody_else(
+    bridge: Bridge, ris: Informed
+) -> None:
+    database, instant = bridge.database, now()
+    await inform(bridge, ris)
+    await settled(bridge, a_series(1))
+    slow = await availability.take(database, now())
+    assert slow is not None
+    later = slow.lease_until + 1
+    assert await availability.take(database, later) is not None
+
+    await availability.again(database, slow, instant)
+
+    assert await availability.take(database, later + 1) is None
 
 
 async def test_who_is_never_reached_is_given_up(bridge: Bridge, ris: Informed) -> None:

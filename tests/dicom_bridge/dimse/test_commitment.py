@@ -9,11 +9,13 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
+from dicom_bridge import commitments
 from dicom_bridge.dimse import peers
 from dicom_bridge.dimse.peers import Peer
 from dicom_bridge.dimse.reporter import Reporter
+from fhir_server.context import RequestContext
 from tests.dicom_bridge.build import a_series, an_instance
-from tests.dicom_bridge.conftest import Archive
+from tests.dicom_bridge.conftest import CT1, Archive
 from tests.dicom_bridge.dimse.test_find import hold
 from tests.flows.installation import free_port
 
@@ -84,7 +86,13 @@ def named(*instances: Dataset) -> list[tuple[str, str]]:
 
 
 def ask(
-    archive: Archive, information: Dataset, listener: Listener, *, stay: bool, action: int = 1
+    archive: Archive,
+    information: Dataset,
+    listener: Listener,
+    *,
+    stay: bool,
+    action: int = 1,
+    instance: str = WELL_KNOWN,
 ) -> int:
     """The status of the request; who stays hears the report on the same association."""
     ae = AE("CT1")
@@ -95,7 +103,7 @@ def ask(
         evt_handlers=[(evt.EVT_N_EVENT_REPORT, listener.keep)],
     )  # fmt: skip
     assert association.is_established
-    status, _ = association.send_n_action(information, action, PUSH_MODEL, WELL_KNOWN)
+    status, _ = association.send_n_action(information, action, PUSH_MODEL, instance)
     if stay:
         listener.heard.wait(10)
     association.release()
@@ -223,6 +231,93 @@ async def test_a_request_that_asks_for_nothing_or_twice_or_for_something_else_is
     ]
 
     assert statuses == [0x0115, 0x0115, 0x0115, 0x0123, 0x0000, 0x0131]
+
+
+@pytest.mark.standard("PS3.7 10.1.4.1.10")
+async def test_what_is_asked_of_another_instance_than_the_well_known_one_is_refused(
+    archive: Archive, listener: Listener
+) -> None:
+    one = an_instance()
+    await hold(archive.bridge, one)
+
+    status = await archive.call(
+        ask, archive, request("1.2.3.8", *named(one)), listener, stay=False, instance="1.2.840.1"
+    )
+
+    assert status == 0x0112
+    assert await archive.bridge.database.run("select from commitment") == []
+
+
+@pytest.mark.standard("PS3.4 J.3.3")
+async def test_of_several_processes_the_one_the_peer_speaks_to_reports(
+    archive: Archive, listener: Listener
+) -> None:
+    """Who waits on its association hears it there, although the others have looked before."""
+    study, database = a_series(3), archive.bridge.database
+    await hold(archive.bridge, *study)
+    listener.open()
+    others = [Reporter(archive.bridge, archive.server.ae) for _ in range(3)]
+    running = [asyncio.ensure_future(each.run()) for each in others]
+
+    for number in range(3):
+        listener.heard.clear()
+        asked = request(f"1.2.3.{number}", *named(study[number]))
+        await archive.call(ask, archive, asked, listener, stay=True)
+        async with asyncio.timeout(60):
+            while await database.run("select from commitment"):
+                await asyncio.sleep(0.02)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+    assert len(listener.told) == 3
+    assert listener.calls == 0
+
+
+async def test_a_first_report_that_its_process_does_not_make_is_made_by_another(
+    archive: Archive,
+) -> None:
+    database, context = archive.bridge.database, RequestContext(CT1.principal, "test")
+    due = context.instant + commitments.PATIENCE
+    items = [commitments.Item("1.2.840.10008.5.1.4.1.1.2", "1.2.3")]
+    await commitments.keep(database, context, "CT9", "1.2.3.4", items, due)
+    ours = [("CT9", "1.2.3.4")]
+
+    assert await commitments.next_due(database, due - 1, [], ours) == due
+    other = await commitments.next_due(database, due - 1)
+    assert other is not None
+    assert other > due
+    assert await commitments.take(database, due) is None
+    assert await commitments.take(database, other) is not None
+    assert await commitments.take(database, other, [], ours) is None, "it is taken"
+
+
+async def test_an_association_that_has_ended_is_not_kept(
+    archive: Archive, listener: Listener
+) -> None:
+    """What another process has reported is forgotten here too."""
+    one = an_instance()
+    await hold(archive.bridge, one)
+    listener.open()
+    ae: Any = archive.server.ae
+    for number in range(4):
+        asked = request(f"1.2.3.{number}", *named(one))
+        await archive.call(ask, archive, asked, listener, stay=False)
+        await archive.bridge.database.run("delete from commitment")
+
+    assert len(ae.reporter._lines) <= 2
+
+
+@pytest.mark.standard("threats F11")
+async def test_what_a_clock_that_was_ahead_took_is_reported_at_once(archive: Archive) -> None:
+    database, context = archive.bridge.database, RequestContext(CT1.principal, "test")
+    items = [commitments.Item("1.2.840.10008.5.1.4.1.1.2", "1.2.3")]
+    ahead = context.instant + 3600 * commitments.SECOND
+    await commitments.keep(database, context, "CT9", "1.2.3.4", items, ahead)
+    ours = [("CT9", "1.2.3.4")]
+    assert await commitments.take(database, ahead, [], ours) is not None
+
+    assert await commitments.take(database, context.instant) is not None
 
 
 @pytest.mark.standard("IHE BALP")
