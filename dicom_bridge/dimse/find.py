@@ -74,8 +74,8 @@ def worklist(event: Any, what: str, look: Callable[[Dataset], Iterable[Dataset]]
 
 def handle_find(event: Any, bridge: Bridge, portal: Portal) -> Answers:
     """Answer a C-FIND request, row by row, until there are no more or the peer cancels."""
-    context = event.assoc.sender.context("C-FIND")
     try:
+        context = event.assoc.sender.context("C-FIND")
         identifier = event.identifier
         asked = read(identifier, models.of(event))
         status = PENDING if asked.is_supported else PENDING_UNSUPPORTED

@@ -8,7 +8,7 @@ References
 """
 
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
@@ -22,6 +22,7 @@ from dicom_bridge.dimse.ups import picked
 from dicom_bridge.general_purpose import performed, scheduled, statuses
 from dicom_bridge.instance import require_uid
 from dicom_bridge.mapping.general_purpose import META, PERFORMED_STEP, SCHEDULED_STEP, WORKLIST
+from fhir_server.context import RequestContext
 from resources.errors import Refusal
 
 CREATED: Final = (META, PERFORMED_STEP)
@@ -61,11 +62,15 @@ def handle_action(event: Any, bridge: Bridge, portal: Portal) -> Answer:
         return UNRECOGNIZED, None
     if event.request.ActionTypeID != MODIFY_STATUS:
         return NO_SUCH_ACTION, None
-    uid, context = str(event.request.RequestedSOPInstanceUID), event.assoc.sender.context("GPWL")
-    information = Dataset()
-    if event.request.ActionInformation is not None:
-        information = event.action_information
-    return _answered(event, portal, scheduled.act(bridge, context, uid, information)), None
+    uid = str(event.request.RequestedSOPInstanceUID)
+
+    def work(context: RequestContext) -> Coroutine[Any, Any, None]:
+        information = Dataset()
+        if event.request.ActionInformation is not None:
+            information = event.action_information
+        return scheduled.act(bridge, context, uid, information)
+
+    return _answered(event, portal, work), None
 
 
 def handle_create(event: Any, bridge: Bridge, portal: Portal) -> Answer:
@@ -76,12 +81,11 @@ def handle_create(event: Any, bridge: Bridge, portal: Portal) -> Answer:
     if uid is None:  # PS3.7 Section 10.1.5.1.4: then it is ours to give
         uid, named = generate_uid(None), Dataset()
         named.AffectedSOPInstanceUID = uid
-    context = event.assoc.sender.context("GPWL")
-    try:
+
+    def work(context: RequestContext) -> Coroutine[Any, Any, None]:
         checked = require_uid(str(uid), "SOPInstanceUID")
-    except Refusal as refusal:
-        return _status(refusal), None
-    work = performed.begin(bridge, context, checked, event.attribute_list)
+        return performed.begin(bridge, context, checked, event.attribute_list)
+
     return _answered(event, portal, work), named
 
 
@@ -89,9 +93,12 @@ def handle_set(event: Any, bridge: Bridge, portal: Portal) -> Answer:
     """Answer an N-SET request: more is said of a performed step, or it has ended."""
     if str(event.request.RequestedSOPClassUID) != PERFORMED_STEP:
         return UNRECOGNIZED, None
-    uid, context = str(event.request.RequestedSOPInstanceUID), event.assoc.sender.context("GPWL")
-    work = performed.change(bridge, context, uid, event.modification_list)
-    return _answered(event, portal, work), None
+    uid = str(event.request.RequestedSOPInstanceUID)
+    return _answered(
+        event,
+        portal,
+        lambda context: performed.change(bridge, context, uid, event.modification_list),
+    ), None
 
 
 def handle_get(event: Any, bridge: Bridge, portal: Portal) -> Answer:
@@ -101,9 +108,9 @@ def handle_get(event: Any, bridge: Bridge, portal: Portal) -> Answer:
     )
     if retrieve is None:
         return UNRECOGNIZED, None
-    uid, context = str(event.request.RequestedSOPInstanceUID), event.assoc.sender.context("GPWL")
+    uid = str(event.request.RequestedSOPInstanceUID)
     try:
-        ds = portal.call(retrieve(bridge, context, uid))
+        ds = portal.call(retrieve(bridge, event.assoc.sender.context("GPWL"), uid))
     except Refusal as refusal:
         return _status(refusal), None
     except Exception:
@@ -112,9 +119,11 @@ def handle_get(event: Any, bridge: Bridge, portal: Portal) -> Answer:
     return statuses.SUCCESS, picked(ds, event.attribute_identifiers)
 
 
-def _answered(event: Any, portal: Portal, work: Coroutine[Any, Any, None]) -> int | Dataset:
+def _answered(
+    event: Any, portal: Portal, work: Callable[[RequestContext], Coroutine[Any, Any, None]]
+) -> int | Dataset:
     try:
-        portal.call(work)
+        portal.call(work(event.assoc.sender.context("GPWL")))
     except Refusal as refusal:
         _log.info("a step of %s is refused: %s", event.assoc.sender.peer.ae, refusal.reason)
         return _status(refusal)

@@ -6,7 +6,7 @@ References
 """
 
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
@@ -17,6 +17,7 @@ from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse.portal import Portal
 from dicom_bridge.instance import require_uid
 from dicom_bridge.performed import HasEnded
+from fhir_server.context import RequestContext
 from resources.errors import Conflict, Exhausted, Forbidden, Invalid, NotFound, Refusal
 
 SOP_CLASS: Final = "1.2.840.10008.3.1.2.3.3"
@@ -44,9 +45,8 @@ def handle_create(event: Any, bridge: Bridge, portal: Portal) -> Answer:
     if uid is None:  # PS3.7 Section 10.1.5.1.4: then it is ours to give
         uid, named = generate_uid(None), Dataset()
         named.AffectedSOPInstanceUID = uid
-    context = event.assoc.sender.context("MPPS")
     return _answered(
-        event, portal, named, lambda: performed.begin(
+        event, portal, named, lambda context: performed.begin(
             bridge, context, require_uid(str(uid), "SOPInstanceUID"), event.attribute_list
         )
     )  # fmt: skip
@@ -55,16 +55,22 @@ def handle_create(event: Any, bridge: Bridge, portal: Portal) -> Answer:
 def handle_set(event: Any, bridge: Bridge, portal: Portal) -> Answer:
     """Answer an N-SET request: more is known of a step, or it has ended."""
     uid = str(event.request.RequestedSOPInstanceUID)
-    context = event.assoc.sender.context("MPPS")
     return _answered(
-        event, portal, None, lambda: performed.change(bridge, context, uid, event.modification_list)
-    )  # fmt: skip
+        event,
+        portal,
+        None,
+        lambda context: performed.change(bridge, context, uid, event.modification_list),
+    )
 
 
-def _answered(event: Any, portal: Portal, named: Dataset | None, work: Any) -> Answer:
+def _answered(
+    event: Any,
+    portal: Portal,
+    named: Dataset | None,
+    work: Callable[[RequestContext], Coroutine[Any, Any, None]],
+) -> Answer:
     try:
-        doing: Coroutine[Any, Any, None] = work()
-        portal.call(doing)
+        portal.call(work(event.assoc.sender.context("MPPS")))
     except Refusal as refusal:
         _log.info("a performed step of %s is refused: %s", _peer(event), refusal.reason)
         return _status(refusal), None

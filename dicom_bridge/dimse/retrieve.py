@@ -48,8 +48,8 @@ _log = logging.getLogger(__name__)
 
 def handle_get(event: Any, bridge: Bridge, portal: Portal) -> Answers:
     """Answer a C-GET request: the number of sub-operations, then each instance."""
-    context = event.assoc.sender.context("C-GET")
-    found = _found(event, lambda: portal.call(_to_send(bridge, [context], event)))
+    sender = event.assoc.sender
+    found = _found(event, lambda: portal.call(_to_send(bridge, [sender.context("C-GET")], event)))
     yield from _instances(event, found)
 
 
@@ -68,11 +68,14 @@ def handle_move(event: Any, bridge: Bridge, portal: Portal) -> Answers:
         yield NOWHERE
         return
     to = RequestContext(receiver.principal, "C-MOVE", origin=sender.address)
-    contexts = [sender.context("C-MOVE")]
-    if receiver.organization != sender.peer.organization:
-        contexts.append(to)
+    receives = [] if receiver.organization == sender.peer.organization else [to]
     originator = sender.peer.ae
-    found = _found(event, lambda: portal.call(_to_send(bridge, contexts, event, originator)))
+
+    def to_send() -> list[StoredInstance]:
+        contexts = [sender.context("C-MOVE"), *receives]
+        return portal.call(_to_send(bridge, contexts, event, originator))
+
+    found = _found(event, to_send)
     line: dict[str, Any] = {}
     if not isinstance(found, Dataset):
         try:
@@ -206,7 +209,9 @@ async def _to_send(
 
 async def stored(bridge: Bridge, found: Retrieved, originator: str | None) -> list[StoredInstance]:
     """Give what was found as it is sent: from its files."""
-    paths = await bridge.blobs.paths([one.blob for one in found.instances], found.permit)
+    paths = await bridge.blobs.paths(
+        [(one.blob, one.length) for one in found.instances], found.permit
+    )
     return [
         StoredInstance(
             path,

@@ -119,9 +119,8 @@ def handle_get(event: Any, bridge: Bridge, portal: Portal) -> Answer:
     if _sop_class(event) not in READ:
         return UNRECOGNIZED, None
     uid = str(event.request.RequestedSOPInstanceUID)
-    context = event.assoc.sender.context("UPS")
     try:
-        ds = portal.call(reading.retrieve(bridge, context, uid))
+        ds = portal.call(reading.retrieve(bridge, event.assoc.sender.context("UPS"), uid))
     except Refusal as refusal:
         return _status(refusal), None
     except Exception:
@@ -148,10 +147,9 @@ def picked(ds: Dataset, tags: list[Any]) -> Dataset:
 def _answered(
     event: Any, portal: Portal, work: Callable[[RequestContext], Coroutine[Any, Any, Warned]]
 ) -> int | Dataset:
-    context = event.assoc.sender.context("UPS")
     try:
         _require_small(event.request)
-        return portal.call(work(context)).status
+        return portal.call(work(event.assoc.sender.context("UPS"))).status
     except Refusal as refusal:
         _log.info("a step of %s is refused: %s", event.assoc.sender.peer.ae, refusal.reason)
         return _status(refusal)

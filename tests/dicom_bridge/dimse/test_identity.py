@@ -10,6 +10,9 @@ from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.presentation import build_context
 
 from dicom_bridge.dimse import reactor
+from dicom_bridge.dimse.identity import Person
+from fhir_server.access.principal import Principal
+from fhir_server.access.scopes import parse
 from fhir_server.access.token import Keys, TokenChecker, mint
 from fhir_server.access.withdrawn import Withdrawn
 from fhir_server.identities import Identities
@@ -171,3 +174,68 @@ async def test_a_token_that_is_withdrawn_ends_the_association_at_its_next_reques
     async with asyncio.timeout(60):  # its own thread says so, when it comes to it
         while not association.is_aborted:
             await asyncio.sleep(0.01)
+
+
+class Ending:
+    """A proof of who asks that ends while a request is under way."""
+
+    def __init__(self) -> None:
+        self.asked: int | None = None
+
+    def is_withdrawn(self, *_: str) -> bool:
+        """Say no when the request is served, and yes when its work begins."""
+        if self.asked is None:
+            return False
+        self.asked += 1
+        return self.asked > 1
+
+
+MPPS = "1.2.840.10008.3.1.2.3.3"
+UPS_PUSH, UPS_PULL = "1.2.840.10008.5.1.4.34.6.1", "1.2.840.10008.5.1.4.34.6.3"
+GP_STEP, GP_PERFORMED = "1.2.840.10008.5.1.4.32.2", "1.2.840.10008.5.1.4.32.3"
+GET = "1.2.840.10008.5.1.4.1.2.2.3"
+COMMITMENT, COMMITTED = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
+REQUESTS: list[tuple[str, str, tuple[Any, ...]]] = [
+    (MPPS, "send_n_create", (MPPS, "1.2.9.1")),
+    (MPPS, "send_n_set", (MPPS, "1.2.9.1")),
+    (UPS_PUSH, "send_n_create", (UPS_PUSH, "1.2.9.1")),
+    (UPS_PULL, "send_n_action", (1, UPS_PULL, "1.2.9.1")),
+    (UPS_PULL, "send_n_set", (UPS_PULL, "1.2.9.1")),
+    (GP_STEP, "send_n_action", (1, GP_STEP, "1.2.9.1")),
+    (GP_PERFORMED, "send_n_create", (GP_PERFORMED, "1.2.9.1")),
+    (GP_PERFORMED, "send_n_set", (GP_PERFORMED, "1.2.9.1")),
+    (COMMITMENT, "send_n_action", (1, COMMITMENT, COMMITTED)),
+    (FIND, "send_c_find", (FIND,)),
+    (GET, "send_c_get", (GET,)),
+]
+"""SOP class, message, and what is said beside the data set."""
+
+
+@pytest.mark.standard("PS3.7 C.5.10")
+@pytest.mark.parametrize(("sop_class", "message", "said"), REQUESTS)
+async def test_whose_proof_ends_under_way_is_told_that_they_are_not_authorised(
+    archive: Archive, sop_class: str, message: str, said: tuple[Any, ...]
+) -> None:
+    ending = Ending()
+
+    async def identify(*_: str) -> Person:
+        principal = Principal("PractitionerRole/rad", "lead", "reporter", parse("user/*.rs"))
+        return Person(principal, ending.is_withdrawn)
+
+    archive.bridge.identify = identify
+    ae = reactor.ApplicationEntity("CT1")
+    ae.acse_timeout = ae.dimse_timeout = 20
+    item = UserIdentityNegotiation()
+    item.user_identity_type, item.primary_field = JWT, b"a token"
+    association = await archive.call(
+        ae.associate, "127.0.0.1", archive.port, [build_context(sop_class)],
+        ae_title="ISOCENTRE", ext_neg=[item],
+    )  # fmt: skip
+    assert association.is_established
+    ending.asked = 0
+
+    keys = identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2.3")
+    answer = await archive.call(getattr(association, message), keys, *said)
+    status = await archive.call(lambda: next(iter(answer)))
+
+    assert getattr(status[0] if isinstance(status, tuple) else status, "Status", None) == 0x0124
