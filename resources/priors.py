@@ -66,7 +66,7 @@ class Rules(NamedTuple):
     modalities: Mapping[str, frozenset[str]]
 
 
-class _Looks(NamedTuple):
+class Looks(NamedTuple):
     """What is compared of a study or a request."""
 
     regions: frozenset[str]
@@ -128,7 +128,7 @@ def relevant(subject: Json, record: Iterable[Json], rules: Rules = DEFAULT) -> l
     own = _own(subject, known)
     subjects = [subject, *(one for one in known if _name(one) in own)]
     cited = {name for one in subjects for name in _cited(one, known)}
-    looks = _joined([_looks(one, rules) for one in subjects])
+    wanted = _joined([looks(one, rules) for one in subjects])
     studies = [
         one
         for one in known
@@ -145,7 +145,7 @@ def relevant(subject: Json, record: Iterable[Json], rules: Rules = DEFAULT) -> l
             name = _name(study)
             if left == 0:
                 break
-            if name not in taken and _holds(row, study, name in cited, looks, rules):
+            if name not in taken and _holds(row, study, name in cited, wanted, rules):
                 taken[name] = study
                 left = None if left is None else left - 1
     return list(taken.values())
@@ -159,24 +159,25 @@ def regions(resource: Json, rules: Rules = DEFAULT) -> frozenset[str]:
     >>> sorted(regions({"code": {"text": "CT chest and abdomen"}}))
     ['abdomen', 'chest']
     """
-    return _looks(resource, rules).regions
+    return looks(resource, rules).regions
 
 
-def _holds(row: Rule, study: Json, is_cited: bool, looks: _Looks, rules: Rules) -> bool:
-    own = _looks(study, rules)
+def _holds(row: Rule, study: Json, is_cited: bool, wanted: Looks, rules: Rules) -> bool:
+    own = looks(study, rules)
     true = {
         name
         for name, is_true in (
             ("cited", is_cited),
-            ("region", own.regions & looks.regions),
-            ("modality", own.modalities & looks.modalities),
+            ("region", own.regions & wanted.regions),
+            ("modality", own.modalities & wanted.modalities),
         )
         if is_true
     }
     return bool(row.any & true) if row.any else row.all <= true
 
 
-def _looks(resource: Json, rules: Rules) -> _Looks:
+def looks(resource: Json, rules: Rules = DEFAULT) -> Looks:
+    """What is compared of a study or a request: its body regions and its modalities."""
     concepts: list[Any] = [resource.get("code"), *_listed(resource.get("bodySite"))]
     concepts += _listed(resource.get("procedureCode")) + _listed(resource.get("orderDetail"))
     codings = [coding for one in concepts for coding in (one or {}).get("coding", ())]
@@ -195,7 +196,7 @@ def _looks(resource: Json, rules: Rules) -> _Looks:
     for name, words in rules.modalities.items():
         if any(_says(text, words) for text in said):
             modalities.add(name)
-    return _Looks(frozenset(found), frozenset(modalities))
+    return Looks(frozenset(found), frozenset(modalities))
 
 
 def _is_of(coding: Json, snomed: frozenset[str], words: frozenset[str], rules: Rules) -> bool:
@@ -259,10 +260,10 @@ def _name(resource: Json) -> str:
     return f"{resource.get('resourceType')}/{resource.get('id')}"
 
 
-def _joined(looks: Sequence[_Looks]) -> _Looks:
-    return _Looks(
-        frozenset(each for one in looks for each in one.regions),
-        frozenset(each for one in looks for each in one.modalities),
+def _joined(several: Sequence[Looks]) -> Looks:
+    return Looks(
+        frozenset(each for one in several for each in one.regions),
+        frozenset(each for one in several for each in one.modalities),
     )
 
 
