@@ -68,6 +68,29 @@ def agrees(patient: Mapping[str, Any], header: Mapping[str, Any], ods: str) -> b
     return bool(wanted & held)
 
 
+def contradicts(patient: Mapping[str, Any], header: Mapping[str, Any]) -> bool:
+    """Whether a header speaks of somebody else: of another NHS number, or date of birth.
+
+    Examples
+    --------
+    >>> contradicts({"birthDate": "1970-01-01"}, {"PatientBirthDate": "19700102"})
+    True
+    >>> contradicts({"birthDate": "1970-01-01"}, {"PatientName": "Adams^Ann"})
+    False
+    """
+    birth = convert.as_date(str(header.get("PatientBirthDate", "")))
+    known_birth = str(patient.get("birthDate", ""))
+    if birth and known_birth and not birth.startswith(known_birth):
+        return True
+    known = {
+        str(identifier.get("value", ""))
+        for identifier in patient.get("identifier", ())
+        if identifier.get("system") == codes.NHS_NUMBER
+    }
+    number = nhs_number(header)
+    return bool(number and known) and number not in known
+
+
 def is_certain(patient: Mapping[str, Any], header: Mapping[str, Any], ods: str) -> bool:
     """Whether a header that agrees with this Patient speaks of them for certain.
 

@@ -22,6 +22,7 @@ from psycopg.errors import UniqueViolation
 from dicom_bridge import instance, sources
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.mapping import origin, reconciling
+from dicom_bridge.mapping import patient as patients
 from dicom_bridge.mapping.imaging_study import Arrived
 from dicom_bridge.reports import reading
 from dicom_bridge.reports.reading import Found
@@ -34,6 +35,7 @@ from resources import codes, content, elements
 from resources.errors import Exhausted, Refusal, Stale
 
 UNREADABLE: Final = "A report came with the images that cannot be read."
+OF_ANOTHER: Final = "A report came with the images that names another patient."
 
 NEW: Final = """
 SELECT i.sop_uid, i.series_uid, i.sop_class, i.modality, i.series_number, i.number, i.frames,
@@ -62,6 +64,10 @@ class New(NamedTuple):
     imaging_study: str
 
 
+class OfAnother(Refusal):
+    """A report that is of another patient, as far as its header tells."""
+
+
 async def take(bridge: Bridge, study_uid: str) -> None:
     """Make reports of the documents of a settled study that nobody has looked at.
 
@@ -85,6 +91,9 @@ async def take(bridge: Bridge, study_uid: str) -> None:
             await _write(bridge, study_uid, one, found)
         except (Exhausted, Stale, UniqueViolation):
             raise
+        except OfAnother:
+            _log.warning("document %s is of another patient", arrived.sop_uid)
+            await _note(bridge, study_uid, one, OF_ANOTHER)
         except Refusal as refusal:
             _log.warning("document %s is no report: %s", arrived.sop_uid, refusal.reason)
             await _note(bridge, study_uid, one, UNREADABLE)
@@ -118,6 +127,9 @@ async def _write(bridge: Bridge, study_uid: str, one: New, found: Found | None) 
     sop_uid = one.arrived.sop_uid
     async with bridge.store.begin(_context()) as work:
         study = await work.read("ImagingStudy", one.imaging_study)
+        subject = elements.unversioned(str(study.json["subject"]["reference"]))
+        if patients.contradicts((await work.read(*_split(subject))).json, one.arrived.header):
+            raise OfAnother("the report names another patient than its study")
         resource = found.resource
         made_by = await sources.found(work, [one.arrived])
         source = origin.source_of(one.arrived.organization, one.arrived.header, made_by)

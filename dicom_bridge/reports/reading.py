@@ -12,14 +12,14 @@ References
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import Any, Final, NamedTuple
 
 from pydicom.dataset import Dataset
 
-from dicom_bridge.mapping import convert
-from dicom_bridge.mapping.matching import text
+from dicom_bridge.mapping import convert, matching
 from resources import codes, imaging_study
 from resources.report import XHTML
 
@@ -32,15 +32,24 @@ TEXTS: Final = (
 PDF: Final = "1.2.840.10008.5.1.4.1.1.104.1"
 CLASSES: Final = (*TEXTS, PDF)
 
-MOST_ITEMS: Final = 20_000
+MOST_ITEMS: Final = 5000
 MOST_DEPTH: Final = 32
 MOST_TEXT: Final = 1 << 20
 MOST_DOCUMENT: Final = 8 << 20
 """Octets of a PDF that goes into the report; a larger one stays with its study alone."""
+PDF_HEADER: Final = b"%PDF-"
+MOST_BEFORE: Final = 1024
+"""Octets within which the header of a PDF begins (ISO 32000-1 Annex H, note 13)."""
+PDF_TYPES: Final = frozenset({"", "application/pdf"})
 UNNAMED: Final = "Not named in the document"
 CONCLUSIONS: Final = frozenset({"19005-8", "55110-1", "55112-7", "121072", "121073", "121076",
                                 "121077"})  # fmt: skip
 """Headings and elements of CID 7001 and 7002 whose text concludes the report."""
+
+
+_CONTROL: Final = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no string of FHIR may have (R4, string), nor a narrative (XML 1.0 Section 2.2)."""
+_LOINC: Final = re.compile(r"[0-9]{1,7}-[0-9]")
 
 
 class Item(NamedTuple):
@@ -154,12 +163,11 @@ def _items(ds: Dataset) -> Iterator[Item]:
             raise ValueError("the content tree is too large")
         if text(item.get("RelationshipType")).strip() not in ("HAS CONCEPT MOD", "HAS OBS CONTEXT"):
             name = _first(item, "ConceptNameCodeSequence")
-            value = _value(item)
-            size += len(value)
+            value, heading = _value(item), text(name.get("CodeMeaning"))
+            size += len(value) + len(heading)
             if size > MOST_TEXT:
                 raise ValueError("the content tree is too large")
             if value or text(item.get("ValueType")).strip() == "CONTAINER":
-                heading = text(name.get("CodeMeaning"))
                 yield Item(depth, heading, text(name.get("CodeValue")), value)
         waiting += [(depth + 1, one) for one in reversed(_sequence(item))]
 
@@ -185,11 +193,12 @@ def _narrative(items: list[Item]) -> str:
         for item in items
         if item.text or item.name
     ]
-    return f'<div xmlns="{XHTML}">{"".join(map(_clean, shown))}</div>'
+    return f'<div xmlns="{XHTML}">{"".join(shown)}</div>'
 
 
-def _clean(html: str) -> str:
-    return "".join(letter for letter in html if letter in "\n\t" or letter >= " ")
+def text(value: object) -> str:
+    """Write an element's value without the characters that no string of FHIR may have."""
+    return _CONTROL.sub("", matching.text(value))
 
 
 def _line(item: Item) -> str:
@@ -200,7 +209,8 @@ def _code(ds: Dataset) -> dict[str, Any]:
     title = _first(ds, "ConceptNameCodeSequence")
     words = text(title.get("CodeMeaning")).strip() or text(ds.get("DocumentTitle")).strip()
     value = text(title.get("CodeValue")).strip()
-    if text(title.get("CodingSchemeDesignator")).strip() == "LN" and value:
+    is_loinc = text(title.get("CodingSchemeDesignator")).strip() == "LN"
+    if is_loinc and _LOINC.fullmatch(value):
         coding = {"system": codes.LOINC, "code": value, **({"display": words} if words else {})}
         return {"coding": [coding], **({"text": words} if words else {})}
     return {"coding": [codes.DIAGNOSTIC_IMAGING_REPORT.json], "text": words or "Report"}
@@ -243,8 +253,14 @@ def _issued(ds: Dataset) -> str:
 
 
 def _form(ds: Dataset) -> dict[str, Any] | None:
+    if text(ds.get("SOPClassUID")) != PDF:
+        return None
     document = ds.get("EncapsulatedDocument")
-    if not isinstance(document, bytes) or not document or len(document) > MOST_DOCUMENT:
+    said = text(ds.get("MIMETypeOfEncapsulatedDocument")).strip().lower()
+    is_pdf = isinstance(document, bytes) and PDF_HEADER in document[:MOST_BEFORE]
+    if not is_pdf or said not in PDF_TYPES:
+        raise ValueError("the document is no PDF")
+    if len(document) > MOST_DOCUMENT:
         return None
     length = ds.get("EncapsulatedDocumentLength")
     if isinstance(length, int) and 0 < length <= len(document):
