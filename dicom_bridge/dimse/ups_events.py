@@ -11,6 +11,7 @@ References
 
 import logging
 import secrets
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -37,6 +38,9 @@ LOOK_SECONDS: Final = 0.5
 MOST: Final = 100
 """Events that are told on one association."""
 LEASE_SECONDS: Final = 120
+BEGIN_SECONDS: Final = 20.0
+"""So long after it was taken another report is begun: that may wait a minute for its answer, and
+the peer may take its time to pick up and to hang up, before the lease ends."""
 SECOND: Final = 1_000_000
 RETRIES: Final = (5.0, 30.0, 120.0, 600.0, 3600.0)
 """Seconds until a peer that could not be told is called again; after the last it is given up."""
@@ -44,13 +48,20 @@ NOT_NOW: Final = frozenset({0x0110, 0x0213})
 """Answers after which it is told again: processing failure, resource limitation (PS3.7 Annex C).
 Whatever else a peer says, it has heard, and says the same again."""
 
+_WAITS: Final = ", ".join(str(int(seconds * SECOND)) for seconds in RETRIES)
+WAITS: Final = f"""
+coalesce(s.lease_until, 0) >= $1 and s.lease_until <= $1 + case
+  when s.holder <> '' then {2 * LEASE_SECONDS * SECOND}
+  else coalesce((array[{_WAITS}]::bigint[])[s.attempts], 0) end
+"""
+"""A lease, or a time to try again, that ends later than any can: a clock that was ahead set it."""
 CLAIM: Final = f"""
 update subscription set lease_until = $2, holder = $3
 where id = (
   select s.id from subscription as s
   join peer as p on p.ae = s.endpoint and p.organization = s.organization
   where s.channel = 'ups' and s.status = 'active' and s.events > s.delivered
-    and coalesce(s.lease_until, 0) < $1
+    and not coalesce({WAITS}, false)
   order by s.lease_until nulls first limit 1 for update of s skip locked
 )
 returning {COLUMNS}
@@ -76,9 +87,12 @@ class UpsEvents:
     ----------
     ae
         Our AE, for associations of our own.
+    begin_seconds
+        How long reports are begun under one lease.
     """
 
-    def __init__(self, bridge: Bridge, ae: Any) -> None:
+    def __init__(self, bridge: Bridge, ae: Any, begin_seconds: float = BEGIN_SECONDS) -> None:
+        self._begin_seconds = begin_seconds
         self._bridge = bridge
         self._ae = ae
         self._holder = secrets.token_hex(8)
@@ -112,7 +126,8 @@ class UpsEvents:
         return Subscriber(*rows[0]) if rows else None
 
     async def _serve(self, subscriber: Subscriber) -> bool:
-        """Tell one peer what has waited for it; whether it has understood all of it."""
+        """Tell one peer what has waited for it; whether it has understood what it was told."""
+        until = time.monotonic() + self._begin_seconds
         peer = await peers.find(self._bridge.database, subscriber.endpoint)
         waiting = await events.waiting(self._bridge, subscriber, MOST)
         last = waiting[-1].number if waiting else subscriber.events
@@ -120,16 +135,17 @@ class UpsEvents:
         for event in waiting:
             made = await events.reports(self._bridge, subscriber, event)
             due += [(event.number, report) for report in made]
-        told = last
+        told, has_failed = last, False
         if peer is not None and due:
+            reports = [one for _, one in due]
             try:
-                number = await self._calls.call(self._call, peer, [one for _, one in due])
+                number, has_failed = await self._calls.call(self._call, peer, reports, until)
             except (OSError, RuntimeError, ValueError, Refusal) as error:
                 _log.warning("%s cannot be told of steps: %s", peer.ae, type(error).__name__)
-                number = 0
+                number, has_failed = 0, True
             told = last if number == len(due) else due[number][0] - 1
         database, holder = self._bridge.database, self._holder
-        if told == last:
+        if told == last or (told > subscriber.delivered and not has_failed):
             await database.run(TOLD, (subscriber.id, holder, told, now()))
             return True
         if subscriber.attempts >= len(RETRIES):
@@ -140,23 +156,28 @@ class UpsEvents:
         await database.run(FAILED, (subscriber.id, holder, told, again))
         return False
 
-    def _call(self, peer: Peer, reports: list[Report]) -> int:
-        """Tell on an association of our own; how many reports were heard."""
+    def _call(self, peer: Peer, reports: list[Report], until: float) -> tuple[int, bool]:
+        """Tell on an association of our own; how many reports were heard, and whether one was not.
+
+        What is not begun in time is told under another lease.
+        """
         context = build_context(EVENT, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         role = build_role(EVENT, scu_role=True, scp_role=True)
         association = self._ae.call(peer, [context], ext_neg=[role])
         if not association.is_established:
-            return 0
+            return 0, True
         count = 0
         try:
             for report in reports:
+                if count and time.monotonic() >= until:
+                    return count, False
                 if not _tell(association, report):
-                    break
+                    return count, True
                 count += 1
         finally:
             with suppress(RuntimeError):
                 association.release()
-        return count
+        return count, False
 
 
 async def _unknown(_: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
-from dicom_bridge import availability, ingest
+from dicom_bridge import availability, ingest, leases
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse import peers, scu
 from dicom_bridge.dimse.announcer import Announcer
@@ -216,7 +216,7 @@ async def test_what_arrives_while_a_study_is_told_of_is_told_too(
     assert len({uid for uid, _ in ris.heard}) == 2
 
 
-HOUR = 3600 * availability.SECOND
+HOUR = 3600 * leases.SECOND
 
 
 @pytest.mark.standard("threats F11")
@@ -267,7 +267,7 @@ async def test_who_is_never_reached_is_given_up(bridge: Bridge, ris: Informed) -
     await settled(bridge, a_series(1))
     database = bridge.database
 
-    for _ in range(len(availability.AGAIN_SECONDS)):
+    for _ in range(len(leases.AGAIN_SECONDS)):
         taken = await availability.take(database, 1 << 60)
         assert taken is not None
         assert await availability.again(database, taken, 0)

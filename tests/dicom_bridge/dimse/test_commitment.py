@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
-from dicom_bridge import commitments
+from dicom_bridge import commitments, leases
 from dicom_bridge.dimse import peers
 from dicom_bridge.dimse.peers import Peer
 from dicom_bridge.dimse.reporter import Reporter
@@ -312,7 +312,7 @@ async def test_an_association_that_has_ended_is_not_kept(
 async def test_what_a_clock_that_was_ahead_took_is_reported_at_once(archive: Archive) -> None:
     database, context = archive.bridge.database, RequestContext(CT1.principal, "test")
     items = [commitments.Item("1.2.840.10008.5.1.4.1.1.2", "1.2.3")]
-    ahead = context.instant + 3600 * commitments.SECOND
+    ahead = context.instant + 3600 * leases.SECOND
     await commitments.keep(database, context, "CT9", "1.2.3.4", items, ahead)
     ours = [("CT9", "1.2.3.4")]
     assert await commitments.take(database, ahead, [], ours) is not None

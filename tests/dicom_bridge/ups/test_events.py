@@ -12,6 +12,7 @@ from pynetdicom import AE, evt
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse import peers
 from dicom_bridge.dimse.ups_events import UpsEvents
+from fhir_server.context import now
 from resources import content
 from subscriptions import withdrawals
 from subscriptions.matcher import Matcher
@@ -251,6 +252,60 @@ async def test_the_steps_of_others_are_never_told(archive: Archive, watcher: Wat
     await tell(archive)
 
     assert watcher.told() == []
+
+
+@pytest.mark.standard("threats T17")
+async def test_a_peer_that_takes_its_time_is_told_the_rest_under_another_lease(
+    archive: Archive, watcher: Watcher
+) -> None:
+    """Nothing is begun under a lease that might end before the peer has answered."""
+    station, database = Station(archive), archive.bridge.database
+    await station.act(subscription(), 3, GLOBAL)
+    for number in range(3):
+        await station.create(a_ups(), f"1.2.9.{number}")
+    await Matcher(database, BASE).catch_up()
+
+    slow = UpsEvents(archive.bridge, archive.server.ae, begin_seconds=0.0)
+    counts = []
+    for _ in range(3):
+        await slow.work(most=1)
+        counts.append(len(watcher.heard))
+
+    assert counts == [1, 2, 3]
+    assert [uid for uid, _, _ in watcher.told()] == ["1.2.9.0", "1.2.9.1", "1.2.9.2"]
+    rows = await database.run("select attempts, delivered = events, lease_until from subscription")
+    assert rows == [(0, True, None)]
+
+
+HOUR = 3600 * 1_000_000
+
+
+@pytest.mark.standard("threats F11")
+@pytest.mark.parametrize(
+    ("holder", "attempts", "until", "is_told"),
+    [
+        ("dead", 0, 60_000_000, False),
+        ("dead", 0, HOUR, True),
+        ("dead", 5, HOUR, True),
+        ("", 1, HOUR, True),
+        ("", 5, HOUR // 2, False),
+        ("", 5, 2 * HOUR, True),
+    ],
+)
+async def test_a_lease_or_a_wait_that_no_clock_but_one_ahead_can_have_set_holds_nothing(
+    archive: Archive, watcher: Watcher, holder: str, attempts: int, until: int, is_told: bool
+) -> None:
+    station = Station(archive)
+    await station.act(subscription(), 3, GLOBAL)
+    await station.create(a_ups())
+    await archive.bridge.database.run(
+        "update subscription set holder = $1, attempts = $2, lease_until = $3",
+        (holder, attempts, now() + until),
+    )
+
+    await tell(archive)
+
+    assert bool(watcher.told()) is is_told
 
 
 @pytest.mark.requirement("R004.1")
