@@ -139,6 +139,10 @@ class PeerRow(SQLModel, table=True):
     """It comes over TLS or not at all, and is called over TLS."""
     informed: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
     """It is told which instances are available (PS3.4 Annex R)."""
+    destination: bool = Field(default=False, sa_column_kwargs={"server_default": "false"})
+    """It is the PACS of its organisation, which studies are sent to ahead of need."""
+    dicomweb: str | None = Field(default=None, sa_type=KeyText)
+    """Where its DICOMweb services are, if it is sent to over HTTP."""
     created: int = Field(sa_type=BigInteger)
 
 

@@ -11,26 +11,35 @@ References
 """
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from dicom_bridge import tls
 from fhir_server.access.principal import Principal
 from fhir_server.access.scopes import parse
 from fhir_server.context import now
-from fhir_server.postgres.database import Database, Transaction
+from fhir_server.postgres.database import Database, Texts, Transaction
 from resources.errors import Invalid, NotFound
 
 SCOPES: Final = parse("system/*.cruds")
 
-COLUMNS: Final = "ae, host, port, organization, certificate, subject, tls, informed"
+COLUMNS: Final = (
+    "ae, host, port, organization, certificate, subject, tls, informed, destination, dicomweb"
+)
 FIND: Final = f"SELECT {COLUMNS} FROM peer WHERE ae = $1"
 ALL: Final = f"SELECT {COLUMNS} FROM peer ORDER BY ae"
+DESTINATIONS: Final = f"""
+SELECT DISTINCT ON (organization) {COLUMNS} FROM peer
+WHERE destination AND organization = ANY($1::text[]) ORDER BY organization, ae
+"""
 SHOWN: Final = "SELECT ae FROM peer WHERE certificate = $1 AND ae <> $2 LIMIT 1"
 ADD: Final = f"""
-INSERT INTO peer ({COLUMNS}, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO peer ({COLUMNS}, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT (ae) DO UPDATE SET host = excluded.host, port = excluded.port,
     organization = excluded.organization, certificate = excluded.certificate,
-    subject = excluded.subject, tls = excluded.tls, informed = excluded.informed
+    subject = excluded.subject, tls = excluded.tls, informed = excluded.informed,
+    destination = excluded.destination, dicomweb = excluded.dicomweb
 """
 REMOVE: Final = "DELETE FROM peer WHERE ae = $1 RETURNING ae"
 MOST_AE_TITLE: Final = 16
@@ -47,6 +56,10 @@ class Peer(NamedTuple):
         It comes over TLS or not at all, and is called over TLS.
     informed
         It is told which instances are available.
+    destination
+        It is the PACS of its organisation: studies are sent to it before they are needed.
+    dicomweb
+        Address of its DICOMweb services; None: it is sent to by C-STORE.
     """
 
     ae: str
@@ -57,6 +70,8 @@ class Peer(NamedTuple):
     subject: str | None = None
     tls: bool = False
     informed: bool = False
+    destination: bool = False
+    dicomweb: str | None = None
 
     @property
     def is_secure(self) -> bool:
@@ -92,17 +107,25 @@ async def every(database: Database) -> list[Peer]:
     return [Peer(*row) for row in await database.run(ALL)]
 
 
+async def destinations(database: Database, organizations: Sequence[str]) -> list[Peer]:
+    """Give the PACS of each of some organisations that has one: the first, by AE title."""
+    return [Peer(*row) for row in await database.run(DESTINATIONS, (Texts(organizations),))]
+
+
 async def add(database: Database | Transaction, peer: Peer) -> None:
     """Allow a peer, or change what is known of it.
 
     Raises
     ------
     Invalid
-        The title is no AE title (PS3.5 Section 6.2, AE), the port no port or the subject none.
+        The title is no AE title (PS3.5 Section 6.2, AE), the port no port or the subject none; or
+        its DICOMweb services would be spoken to in the clear on another machine.
     """
     require_ae_title(peer.ae)
     if not 0 < peer.port < 1 << 16:
         raise Invalid("a port is a number from 1 to 65535", at="port")
+    if peer.dicomweb is not None:
+        peer = peer._replace(dicomweb=require_address(peer.dicomweb))
     if peer.subject is not None:
         peer = peer._replace(subject=tls.spelled(peer.subject))
     await database.run(ADD, (*peer, now()))
@@ -135,6 +158,27 @@ def require_ae_title(ae: str) -> str:
     if not is_title or not 0 < len(ae) <= MOST_AE_TITLE:
         raise Invalid("that is not an AE title", at="AETitle")
     return ae
+
+
+def require_address(address: str) -> str:
+    """Refuse what is no address of DICOMweb services; give it without a slash at its end.
+
+    Examples
+    --------
+    >>> require_address("https://pacs.example/dicom-web/")
+    'https://pacs.example/dicom-web'
+    >>> require_address("http://pacs.example/dicom-web")
+    Traceback (most recent call last):
+    resources.errors.Invalid: DICOMweb on another machine is spoken to over https
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Invalid("that is no address of DICOMweb services", at="dicomweb")
+    if parts.username or parts.query or parts.fragment:
+        raise Invalid("the address has a user, a query or a fragment", at="dicomweb")
+    if parts.scheme == "http" and parts.hostname != "localhost" and not is_near(parts.hostname):
+        raise Invalid("DICOMweb on another machine is spoken to over https", at="dicomweb")
+    return address.rstrip("/")
 
 
 def is_near(address: str) -> bool:

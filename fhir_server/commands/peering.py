@@ -29,7 +29,7 @@ __all__ = ["peer"]
 @peer.command("list")
 @data_dir_option
 def list_peers(data_dir: Path | None) -> None:
-    """List the peers: AE title, address, organisation, how it is met, what it is told."""
+    """List the peers: AE title, address, organisation, how it is met, told, sent to."""
 
     async def every(core: Core) -> list[Peer]:
         return await peers.every(core.database)
@@ -38,7 +38,8 @@ def list_peers(data_dir: Path | None) -> None:
         how = "tls" if one.is_secure else "plain"
         told = "informed" if one.informed else ""
         shown = one.subject or one.certificate or ""
-        line = (one.ae, f"{one.host}:{one.port}", one.organization, how, told, shown)
+        sent = one.dicomweb or ("destination" if one.destination else "")
+        line = (one.ae, f"{one.host}:{one.port}", one.organization, how, told, sent, shown)
         click.echo("\t".join(line).rstrip())
 
 

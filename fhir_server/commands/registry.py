@@ -215,6 +215,10 @@ def peer() -> None:
 @click.option("--tls-subject", help="Subject of its certificates, as CN=CT1,O=Example (RFC 4514).")
 @click.option("--tls", is_flag=True, help="It comes over TLS or not at all.")
 @click.option("--informed", is_flag=True, help="It is told which instances are available.")
+@click.option(
+    "--destination", is_flag=True, help="The PACS that studies are sent to before they are needed."
+)
+@click.option("--dicomweb", help="Address of its DICOMweb services: it is sent to over HTTP.")
 def add_peer(
     data_dir: Path | None,
     ae: str,
@@ -223,16 +227,27 @@ def add_peer(
     organization: str,
     tls_cert: Path | None,
     tls_subject: str | None,
+    dicomweb: str | None,
     *,
     tls: bool,
     informed: bool,
+    destination: bool,
 ) -> None:
     """Allow a DICOM peer, and make it a destination."""
     certificate = _fingerprint(tls_cert) if tls_cert else None
 
     def made(party: str) -> peers.Peer:
         return peers.Peer(
-            ae, host, port, party, certificate, tls_subject, tls=tls, informed=informed
+            ae,
+            host,
+            port,
+            party,
+            certificate,
+            tls_subject,
+            tls=tls,
+            informed=informed,
+            destination=destination or dicomweb is not None,
+            dicomweb=dicomweb,
         )
 
     async def add(core: Core) -> None:
