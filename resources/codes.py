@@ -74,6 +74,7 @@ URI: Final = "urn:ietf:rfc:3986"
 V2_0074: Final = "http://terminology.hl7.org/CodeSystem/v2-0074"  # diagnostic service section
 V2_0203: Final = "http://terminology.hl7.org/CodeSystem/v2-0203"  # identifier type
 
+V3_ACT_CODE: Final = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 V3_ACT_REASON: Final = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 V3_CONFIDENTIALITY: Final = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 V3_DATA_OPERATION: Final = "http://terminology.hl7.org/CodeSystem/v3-DataOperation"
@@ -107,6 +108,7 @@ NICIP: Final = f"{BASE}/CodeSystem/nicip"  # no FHIR URI is published for NICIP 
 ORIGIN: Final = f"{BASE}/CodeSystem/origin"
 REPORTING_STATUS: Final = f"{BASE}/CodeSystem/reporting-status"
 REPORT_URGENCY: Final = f"{BASE}/CodeSystem/report-urgency"
+REQUEST_CHECK: Final = f"{BASE}/CodeSystem/request-check"
 REQUEST_KIND: Final = f"{BASE}/CodeSystem/request-kind"
 STEP_BUSINESS_STATUS: Final = f"{BASE}/CodeSystem/step-business-status"
 STEP_IO: Final = f"{BASE}/CodeSystem/step-io"
@@ -182,6 +184,7 @@ NUMBER_OF_FRAMES: Final = f"{OURS}/number-of-frames"
 NUMBER_OF_IMAGES: Final = f"{OURS}/number-of-images"
 REJECTION: Final = f"{OURS}/rejection"
 REPORTING_STATUS_EXTENSION: Final = f"{OURS}/reporting-status"
+OVERRIDE_REASON: Final = f"{OURS}/override-reason"
 REPORT_URGENCY_EXTENSION: Final = f"{OURS}/report-urgency"
 SOURCE_BASIS: Final = f"{OURS}/source-basis"
 SOURCE_INSTANT: Final = f"{OURS}/source-instant"
@@ -258,6 +261,13 @@ IO_ESCALATE_TEAM: Final = Coding(STEP_IO, "escalate-team", "When the team was as
 IO_ESCALATE_FAIL_SAFE: Final = Coding(
     STEP_IO, "escalate-fail-safe", "When the fail-safe officer was asked"
 )
+
+# --- request-check: what a request would do again -----------------------------------------------
+
+DUPLICATE_THERAPY: Final = Coding(V3_ACT_CODE, "DUPTHPY", "Duplicate Therapy Alert")
+SAME_PROCEDURE: Final = Coding(REQUEST_CHECK, "same-procedure", "The same procedure was done")
+SIMILAR_PROCEDURE: Final = Coding(REQUEST_CHECK, "similar-procedure", "A similar one was done")
+OPEN_REQUEST: Final = Coding(REQUEST_CHECK, "open-request", "It has been asked for already")
 
 # --- acknowledgement-count: what a status report of acknowledgement says; team-part ------------
 
