@@ -43,7 +43,12 @@ class Identity:
     """A key and a certificate, signed by an authority or by itself."""
 
     def __init__(
-        self, folder: Path, name: str, authority: "Identity | None" = None, file: str = ""
+        self,
+        folder: Path,
+        name: str,
+        authority: "Identity | None" = None,
+        file: str = "",
+        days: int = 1,
     ) -> None:
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.secret = key = ec.generate_private_key(ec.SECP256R1())
@@ -57,8 +62,8 @@ class Identity:
             .issuer_name(signer.name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(now + datetime.timedelta(days=min(-1, days - 1)))
+            .not_valid_after(now + datetime.timedelta(days=days))
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(authority is None, None), critical=True)
             .sign(signer.secret, hashes.SHA256())
