@@ -106,6 +106,7 @@ COMMUNICATION_CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/communica
 LIST_KIND: Final = f"{BASE}/CodeSystem/list-kind"
 NICIP: Final = f"{BASE}/CodeSystem/nicip"  # no FHIR URI is published for NICIP short codes
 ORIGIN: Final = f"{BASE}/CodeSystem/origin"
+RELEASE: Final = f"{BASE}/CodeSystem/release"
 REPORTING_STATUS: Final = f"{BASE}/CodeSystem/reporting-status"
 REPORT_URGENCY: Final = f"{BASE}/CodeSystem/report-urgency"
 REQUEST_CHECK: Final = f"{BASE}/CodeSystem/request-check"
@@ -209,13 +210,14 @@ SHARE: Final = Coding(IMAGING_STEP, "share", "Share a study")
 ASSESS_CORRECTION: Final = Coding(IMAGING_STEP, "assess-correction", "Assess a correction")
 APPLY_CORRECTION: Final = Coding(IMAGING_STEP, "apply-correction", "Apply a correction")
 RECONCILE: Final = Coding(IMAGING_STEP, "reconcile", "Reconcile identities")
+MONITOR: Final = Coding(IMAGING_STEP, "monitor", "See to what another organisation does")
 
 STEPS: Final = {
     step.code: step
     for step in (
         JUSTIFY, ACQUIRE, POST_PROCESS, REPORT, REVIEW_FORMAL, REVIEW_INFORMAL, ADDENDUM,
         ACKNOWLEDGE, MDT_PREPARE, MDT_REVIEW, IMPORT, PREFETCH, SHARE, ASSESS_CORRECTION,
-        APPLY_CORRECTION, RECONCILE,
+        APPLY_CORRECTION, RECONCILE, MONITOR,
     )
 }  # fmt: skip
 
@@ -239,6 +241,11 @@ VIEWED: Final = Coding(STEP_BUSINESS_STATUS, "viewed", "Viewed")
 ACKNOWLEDGED: Final = Coding(STEP_BUSINESS_STATUS, "acknowledged", "Acknowledged")
 ESCALATED: Final = Coding(STEP_BUSINESS_STATUS, "escalated", "Escalated")
 SUPERSEDED: Final = Coding(STEP_BUSINESS_STATUS, "superseded", "Superseded")
+OUTSOURCED: Final = Coding(STEP_BUSINESS_STATUS, "outsourced", "Done by another organisation")
+ACCEPTED: Final = Coding(STEP_BUSINESS_STATUS, "accepted", "Accepted")
+RETURNED: Final = Coding(STEP_BUSINESS_STATUS, "returned", "Sent back")
+DECLINED: Final = Coding(STEP_BUSINESS_STATUS, "declined", "Declined")
+EXPIRED: Final = Coding(STEP_BUSINESS_STATUS, "expired", "Not begun in time")
 
 # --- step-io: what goes into a Task and comes out of it ----------------------------------------
 
@@ -253,6 +260,7 @@ IO_KOS: Final = Coding(STEP_IO, "kos", "Key object selection document")
 IO_LETTER: Final = Coding(STEP_IO, "letter", "Letter")
 IO_PRESENTATION_STATE: Final = Coding(STEP_IO, "presentation-state", "Presentation state")
 IO_PRIOR: Final = Coding(STEP_IO, "prior", "Prior study")
+IO_MANIFEST: Final = Coding(STEP_IO, "manifest", "What was delivered of a study")
 IO_QUESTION: Final = Coding(STEP_IO, "question", "Question")
 IO_REPORT_VERSION: Final = Coding(STEP_IO, "report-version", "Version of a report")
 IO_DELIVERED: Final = Coding(STEP_IO, "delivered", "When it reached the recipient")
@@ -323,6 +331,15 @@ ACKNOWLEDGEMENT_NOTES: Final = {
 KIND_PRIMARY: Final = Coding(REQUEST_KIND, "primary", "Primary imaging request")
 KIND_REVIEW_FORMAL: Final = Coding(REQUEST_KIND, "review-formal", "Formal review")
 KIND_MDT_REVIEW: Final = Coding(REQUEST_KIND, "mdt-review", "Review at an MDT meeting")
+KIND_OUTSOURCED_ACQUISITION: Final = Coding(
+    REQUEST_KIND, "outsourced-acquisition", "Outsourced acquisition"
+)
+KIND_OUTSOURCED_REPORTING: Final = Coding(
+    REQUEST_KIND, "outsourced-reporting", "Outsourced reporting"
+)
+KIND_OUTSOURCED_BOTH: Final = Coding(
+    REQUEST_KIND, "outsourced-acquisition-and-reporting", "Outsourced acquisition and reporting"
+)
 KIND_ONWARD_REFERRAL: Final = Coding(REQUEST_KIND, "onward-referral", "Onward referral")
 
 MDT_AGENDA: Final = Coding(LIST_KIND, "mdt-agenda", "MDT agenda")
@@ -354,6 +371,7 @@ CORRECTION_DEMOGRAPHICS: Final = Coding(CORRECTION_KIND, "demographics", "Demogr
 CORRECTION_REPORT: Final = Coding(CORRECTION_KIND, "report", "Report corrected")
 CORRECTION_ORDER_RELINK: Final = Coding(CORRECTION_KIND, "order-relink", "Linked to another order")
 
+UNRELEASED: Final = Coding(RELEASE, "unreleased", "Not released yet")
 IMPORTED: Final = Coding(ORIGIN, "imported", "Imported from elsewhere")
 
 # --- HL7 v2 and v3 -----------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from fhir_server.access.roles import DEFINITIONS, DIRECTORY
 from resources.emergency_review import is_review
+from resources.prefetch import is_prefetch
 
 FOREVER: Final = 2**63 - 1
 DAY: Final = 86_400_000_000
@@ -138,9 +139,10 @@ def named(json: Mapping[str, Any], base_url: str = "") -> set[str]:
 def relates(json: Mapping[str, Any]) -> bool:
     """Say whether the parties to a resource have to do with its patient because of it.
 
-    Who is told of an emergency access, to look at it, gets to see no more for it.
+    Who is told of an emergency access, to look at it, gets to see no more for it; nor does who is
+    sent what it may see already.
     """
-    return json["resourceType"] in RELATING and not is_review(json)
+    return json["resourceType"] in RELATING and not is_review(json) and not is_prefetch(json)
 
 
 def until(json: Mapping[str, Any], instant: int, keep_days: int) -> int:
