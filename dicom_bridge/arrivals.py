@@ -94,7 +94,29 @@ SELECT sop_uid FROM stored
 """
 """Rows, marks and audit of what is new; answers with what is new."""
 
-HELD: Final = "SELECT sop_uid, digest, transfer_syntax FROM instance WHERE sop_uid = ANY($1)"
+HELD: Final = """
+SELECT i.sop_uid, i.digest, i.transfer_syntax, coalesce(o.dataset_offset, i.dataset_offset)
+FROM instance i LEFT JOIN original o USING (sop_uid) WHERE i.sop_uid = ANY($1)
+"""
+"""What is held under these UIDs, as it came."""
+
+MEND: Final = """
+WITH brought AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS b(sop_uid, blob, dataset_offset)
+), original_mended AS (
+    UPDATE original o SET dataset_offset = b.dataset_offset FROM brought b
+    WHERE o.sop_uid = b.sop_uid AND o.blob = b.blob
+), mended AS (
+    UPDATE instance i SET dataset_offset = b.dataset_offset, json = NULL, layout = NULL
+    FROM brought b WHERE i.sop_uid = b.sop_uid AND i.blob = b.blob
+    RETURNING i.study_uid, i.organization
+)
+INSERT INTO unsettled (study_uid, mark, folded, since, organization)
+SELECT study_uid, 1, 1, $4, min(organization) FROM mended GROUP BY study_uid ORDER BY study_uid
+ON CONFLICT (study_uid) DO UPDATE SET mark = unsettled.mark + 1
+"""
+"""The blobs of these instances are there again: where their data sets begin, and what was made of
+what was there before is made anew when their studies are settled."""
 
 CONFLICT: Final = f"""
 WITH kept AS (
@@ -102,7 +124,7 @@ WITH kept AS (
         dataset_offset, blob, reason, organization, peer, received)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],
         $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[])
-    ON CONFLICT (sop_uid, digest) DO NOTHING
+    ON CONFLICT (sop_uid, digest) DO UPDATE SET dataset_offset = excluded.dataset_offset
 )
 INSERT INTO audit ({ledger.COLUMNS}) SELECT * FROM {ledger.unnested(13)}
 """
@@ -154,6 +176,17 @@ def _row(arrival: Arrival) -> tuple[Any, ...]:
         who.subject,
         arrival.context.instant,
     )
+
+
+def mending(arrivals: Sequence[Arrival]) -> list[Any]:
+    """The parameters of `MEND`."""
+    brought = [arrival.instance for arrival in arrivals]
+    return [
+        Texts([one.sop_uid for one in brought]),
+        Texts([one.digest for one in brought]),
+        Integers([one.dataset_offset for one in brought]),
+        max(arrival.context.instant for arrival in arrivals),
+    ]
 
 
 def keeping(judged: Sequence[tuple[Arrival, Refusal | None]]) -> list[list[Any]]:

@@ -9,14 +9,17 @@ What `put` waits for is the file and its entry in the spool folder, the same fol
 it was then moved to its place is written by the system within seconds; if the machine loses power
 before, the file is still in the spool, and `Blobs` moves it again when it starts.
 
+Rows say where in its file a data set begins, so a file takes a place only where there is none that
+is whole, and one at a time: whoever moves files there holds their folder.
+
 References
 ----------
 * PS3.10 Section 7 (DICOM File Format)
 """
 
 import contextlib
-import hashlib
 import itertools
+import logging
 import os
 import re
 import time
@@ -24,8 +27,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from dicom_bridge import folders, part10
 from dicom_bridge.relay import Relay
-from dicom_bridge.spool import NO_ROOM, FileMeta, Spool, read_meta
+from dicom_bridge.spool import NO_ROOM, FileMeta, Spool
 from fhir_server.access.gate import Permit
 from resources.errors import Exhausted, Forbidden, NotDicom, NotFound
 
@@ -33,7 +37,9 @@ GRACE_SECONDS: Final = 3600.0
 """How long a blob may be without a row: its sender may still be waiting for us."""
 DAMAGED: Final = "damaged"
 KEY: Final = re.compile(r"[0-9a-f]{64}")
-CHUNK: Final = 1 << 20
+GONE: Final = "the bytes of this instance are not here"
+
+_log = logging.getLogger(__name__)
 
 
 class Blobs:
@@ -60,8 +66,9 @@ class Blobs:
     def put(self, spool: Spool) -> str:
         """Keep what was spooled, durably, and name it.
 
-        What is there already stays as it is, also where its file meta information is another:
-        then `Spool.kept` says what it is. Waits for the disk: call it in a thread.
+        What is there already and whole stays as it is, also where its file meta information is
+        another: then `Spool.kept` says what it is. What is there and damaged gives way. Waits for
+        the disk: call it in a thread.
 
         Raises
         ------
@@ -69,14 +76,13 @@ class Blobs:
             The disk is full.
         """
         key = spool.digest
-        place = self._place(key)
         try:
-            if self._touched(place):
-                spool.kept = meta_of(place)
+            spool.kept = self._kept(key)
             if spool.kept is None:
                 os.fsync(spool.fileno())
                 self._entries.ask(None)
-                move(spool.path, place)
+                spool.kept = self._move_in(spool.path, key)
+            if spool.kept is None:
                 spool.close()
         except OSError as error:
             raise Exhausted(NO_ROOM) from error
@@ -84,8 +90,14 @@ class Blobs:
             spool.discard()
         return key
 
-    async def path(self, key: str, permit: Permit) -> Path:
+    async def path(self, key: str, permit: Permit, length: int | None = None) -> Path:
         """Where a blob is, for one who may read the ImagingStudy that lists it.
+
+        Parameters
+        ----------
+        length
+            Of the file, as its row has it; None: whatever it is. The same data set at another
+            place in its file makes another length, so what is read is what the row speaks of.
 
         Raises
         ------
@@ -96,13 +108,13 @@ class Blobs:
         """
         if permit.type != "ImagingStudy":
             raise Forbidden("pixels are covered by the permission to read their ImagingStudy")
-        return await self.own(key)
+        return await self.own(key, length)
 
-    async def paths(self, keys: Sequence[str], permit: Permit) -> list[Path]:
-        """Where blobs are, all of them before the first is read; see `path`."""
-        return [await self.path(key, permit) for key in keys]
+    async def paths(self, keys: Sequence[tuple[str, int]], permit: Permit) -> list[Path]:
+        """Where blobs of such lengths are, all of them before the first is read; see `path`."""
+        return [await self.path(key, permit, length) for key, length in keys]
 
-    async def own(self, key: str) -> Path:
+    async def own(self, key: str, length: int | None = None) -> Path:
         """Where a blob is, for the server's own work on it: indexing and checking.
 
         Raises
@@ -110,10 +122,17 @@ class Blobs:
         NotFound
             There is no such blob.
         """
-        place = self._place(key)
-        if not place.exists():
-            raise NotFound("the bytes of this instance are not here")
-        return place
+        if not self.is_at_hand(key, length):
+            raise NotFound(GONE)
+        return self._place(key)
+
+    def is_at_hand(self, key: str, length: int | None = None) -> bool:
+        """Whether a file of that length is at the place of a blob."""
+        try:
+            size = self._place(key).stat().st_size
+        except FileNotFoundError:
+            return False
+        return length is None or size == length
 
     async def holds(self, key: str) -> bool:
         """Whether the blob is here; `exists`, for who must not wait."""
@@ -121,7 +140,7 @@ class Blobs:
 
     def exists(self, key: str) -> bool:
         """Whether the blob is here."""
-        return self._place(key).exists()
+        return self.is_at_hand(key)
 
     def keys(self, older_than_seconds: float = 0.0) -> Iterator[str]:
         """Every blob that nobody touched for so long."""
@@ -144,18 +163,26 @@ class Blobs:
             with contextlib.suppress(FileNotFoundError):
                 place.rename(aside)
                 if aside.stat().st_mtime > before:
-                    aside.rename(place)
+                    self._move_in(aside, key)
                 else:
-                    aside.unlink()
                     removed += 1
+                aside.unlink(missing_ok=True)
         return removed + self._sweep_spool(before)
 
-    def set_aside(self, key: str) -> None:
-        """Serve a damaged blob no more; it is kept in the folder `damaged` for who wants to see."""
-        aside = self.folder / DAMAGED / key
-        aside.parent.mkdir(exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            self._place(key).rename(aside)
+    def set_aside(self, key: str, offset: int, transfer_syntax: str) -> None:
+        """Serve a damaged blob no more; it is kept in the folder `damaged` for who wants to see.
+
+        One that was brought again meanwhile stays, also where its data set begins elsewhere: its
+        row is about to say so.
+        """
+        place = self._place(key)
+        with folders.alone(place.parent):
+            kept = part10.whole(place, key)
+            stays = kept is not None and kept.transfer_syntax == transfer_syntax
+            if kept is not None and kept.offset != offset:
+                stays &= place.stat().st_mtime > time.time() - GRACE_SECONDS
+            if not stays:
+                self._set_aside(place)
 
     def recover(self, before: float) -> int:
         """Move to their place files that were complete when the machine went down; how many.
@@ -168,9 +195,10 @@ class Blobs:
         moved = 0
         for left in self._spool.iterdir():
             with contextlib.suppress(OSError, NotDicom):
-                if left.stat().st_mtime < before and (key := digest_of(left)):
-                    move(left, self._place(key))
-                    _fsync_folder(self._place(key).parent)
+                if left.stat().st_mtime < before and (key := part10.digest_of(left)):
+                    self._move_in(left, key)
+                    folders.sync(self._place(key).parent)
+                    left.unlink(missing_ok=True)
                     moved += 1
         return moved
 
@@ -180,7 +208,7 @@ class Blobs:
         The file meta information has no part in the digest; that it leads to the same data set,
         read in the same way, is all that matters of it.
         """
-        return is_sound(self._place(key), key, offset, transfer_syntax)
+        return part10.is_sound(self._place(key), key, offset, transfer_syntax)
 
     def _sweep_spool(self, before: float) -> int:
         removed = 0
@@ -193,7 +221,7 @@ class Blobs:
 
     def _sync_entries(self, waiting: list[None]) -> list[None]:
         """Make the entries of the spool folder durable, for all who wait for theirs."""
-        _fsync_folder(self._spool)
+        folders.sync(self._spool)
         return waiting
 
     def _place(self, key: str) -> Path:
@@ -201,73 +229,33 @@ class Blobs:
             raise NotFound("that is no name of a blob")
         return self.folder / key[:2] / key
 
-    @staticmethod
-    def _touched(place: Path) -> bool:
-        try:
+    def _kept(self, key: str) -> FileMeta | None:
+        """What the file in a place says, which is then young; None if none is there and whole."""
+        place = self._place(key)
+        with contextlib.suppress(FileNotFoundError):
             os.utime(place)
-        except FileNotFoundError:
-            return False
-        return True
+            return part10.whole(place, key)
+        return None
 
+    def _move_in(self, file: Path, key: str) -> FileMeta | None:
+        """Move a file to its place; if a whole one is there already, say what that one is."""
+        place = self._place(key)
+        with folders.alone(place.parent):
+            kept = self._kept(key)
+            if kept is None:
+                self._set_aside(place)
+                file.rename(place)
+            return kept
 
-def move(file: Path, place: Path) -> None:
-    """Move a file to its place, whose folder is made if this is its first."""
-    try:
-        file.rename(place)
-    except FileNotFoundError:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        file.rename(place)
-
-
-def meta_of(file: Path) -> FileMeta | None:
-    """What the file meta information says; None of a file that is not there, or is none."""
-    with contextlib.suppress(FileNotFoundError, NotDicom):
-        return _meta(file)
-    return None
-
-
-def digest_of(file: Path) -> str:
-    """The name that a file gets; empty for one that has no data set.
-
-    Raises
-    ------
-    NotDicom
-        It does not begin as PS3.10 Section 7.1 says.
-    """
-    meta = _meta(file)
-    return _digest(file, meta.offset) if meta is not None else ""
-
-
-def is_sound(file: Path, key: str, offset: int, transfer_syntax: str) -> bool:
-    """Whether a file holds the data set of that digest, where and how it is said to be read."""
-    try:
-        meta = _meta(file)
-        if meta is None or (meta.offset, meta.transfer_syntax) != (offset, transfer_syntax):
-            return False
-        return _digest(file, offset) == key
-    except (OSError, NotDicom):
-        return False
-
-
-def _meta(file: Path) -> FileMeta | None:
-    with file.open("rb") as head:
-        return read_meta(head.read(CHUNK))
-
-
-def _digest(path: Path, offset: int) -> str:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    def _set_aside(self, place: Path) -> None:
+        if place.exists():
+            aside = self.folder / DAMAGED / place.name
+            aside.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                place.rename(aside)
+                _log.warning("blob %s is damaged and set aside", place.name)
 
 
 def _boot_time() -> float:
     """When this machine started, in seconds since 1970."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

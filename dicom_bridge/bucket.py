@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
 from resources.errors import Exhausted
 
 ATTEMPTS: Final = 3
 GIVE_UP: Final = timedelta(seconds=20)
+AT_ONCE: Final = 64 << 20
 AWAY: Final = "the store of the pixels does not answer"
 
 Answer = TypeVar("Answer")
@@ -53,6 +54,20 @@ class Bucket:
         """Write an object; when this returns, it is kept."""
         _asked(partial(obstore.put, self._store, name, file))
 
+    def create(self, name: str, file: Path) -> bool:
+        """Write an object if there is none of that name; whether it was written.
+
+        One that is too large to be sent at once (`AT_ONCE`) is written whatever is there.
+        """
+        if file.stat().st_size > AT_ONCE:
+            self.put(name, file)
+            return True
+        try:
+            _asked(partial(obstore.put, self._store, name, file, mode="create"))
+        except FileExistsError:
+            return False
+        return True
+
     def download(self, names: tuple[str, ...], file: Path) -> None:
         """Write the first of these objects that is there to a new file, and that to the disk."""
         pieces = iter(self._found(names))
@@ -64,10 +79,13 @@ class Bucket:
 
     def modified(self, name: str) -> float | None:
         """When an object was written, in seconds since 1970; None where there is none."""
-        with contextlib.suppress(FileNotFoundError):
-            found = _asked(partial(obstore.head, self._store, name))
-            return float(found["last_modified"].timestamp())
-        return None
+        found = self._head(name)
+        return float(found["last_modified"].timestamp()) if found else None
+
+    def length(self, name: str) -> int | None:
+        """Octets of an object; None where there is none."""
+        found = self._head(name)
+        return int(found["size"]) if found else None
 
     def listed(self) -> Iterator[Object]:
         """Every object there is."""
@@ -84,6 +102,11 @@ class Bucket:
         """Remove an object."""
         _asked(partial(obstore.delete, self._store, name))
 
+    def _head(self, name: str) -> Any:
+        with contextlib.suppress(FileNotFoundError):
+            return _asked(partial(obstore.head, self._store, name))
+        return None
+
     def _found(self, names: tuple[str, ...]) -> Any:
         *others, last = names
         for name in others:
@@ -95,5 +118,7 @@ class Bucket:
 def _asked(ask: Callable[[], Answer]) -> Answer:
     try:
         return ask()
+    except AlreadyExistsError as error:
+        raise FileExistsError from error
     except BaseError as error:
         raise Exhausted(AWAY) from error

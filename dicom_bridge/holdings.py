@@ -62,6 +62,11 @@ class Held(NamedTuple):
     layout: bytes | None = None
     """Where its frames are, as `layouts` writes it, if it was asked for alone."""
 
+    @property
+    def length(self) -> int:
+        """Octets of its file."""
+        return self.dataset_offset + self.size
+
 
 class Metadata(NamedTuple):
     """DICOM JSON of one instance; None while it is still being made: then read the blob."""

@@ -46,14 +46,16 @@ MARK: Final = "SELECT mark, folded FROM unsettled WHERE study_uid = $1"
 CLEAR: Final = "DELETE FROM unsettled WHERE study_uid = $1 AND mark = $2 AND folded = $2"
 LEFTOVERS: Final = "SELECT study_uid FROM unsettled WHERE since < $1 ORDER BY since LIMIT 100"
 WITHOUT_JSON: Final = """
-SELECT sop_uid, blob, dataset_offset, transfer_syntax FROM instance
+SELECT sop_uid, blob, dataset_offset, transfer_syntax, size FROM instance
 WHERE study_uid = $1 AND json IS NULL ORDER BY sop_uid
 """
 RELATED: Final = "SELECT 1 FROM relation WHERE organization = $1 AND patient = $2 AND until > $3"
 SET_JSON: Final = """
 UPDATE instance SET json = made.json, layout = made.layout
-FROM unnest($1::text[], $2::bytea[], $3::bytea[]) AS made(sop_uid, json, layout)
-WHERE instance.sop_uid = made.sop_uid
+FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[], $5::bigint[])
+    AS made(sop_uid, json, layout, blob, dataset_offset)
+WHERE instance.sop_uid = made.sop_uid AND instance.blob = made.blob
+    AND instance.dataset_offset = made.dataset_offset
 """
 
 _log = logging.getLogger(__name__)
@@ -89,15 +91,15 @@ def _as_kept(one: Instance, kept: FileMeta) -> Instance:
     """Say where the data set begins in the file that was there before."""
     if kept.transfer_syntax != one.transfer_syntax:
         raise Conflict(OTHER_SYNTAX, at="TransferSyntaxUID")
-    return dataclasses.replace(one, dataset_offset=kept.offset)
+    return dataclasses.replace(one, dataset_offset=kept.offset, was_there=True)
 
 
 async def receive(bridge: Bridge, one: Instance, context: RequestContext) -> Received:
     """Take in an instance that was kept.
 
     When this returns, the bytes and the instance row are durable and the sender may be told so.
-    Receiving the same data set again is a success and changes nothing. The bytes are kept as
-    they came: what we correct, we correct in FHIR.
+    Receiving the same data set again is a success and changes nothing, but that bytes which were
+    gone or damaged are here again. They are kept as they came: what we correct, we correct in FHIR.
 
     Raises
     ------
@@ -109,7 +111,7 @@ async def receive(bridge: Bridge, one: Instance, context: RequestContext) -> Rec
     patient = await _patient_in_token(bridge, one, context.principal)
     _permit(context, patient, related=await _is_related(bridge, context, patient))
     received = await bridge.intake.enter(Arrival(one, context))
-    if not received.already:
+    if received.mended or not received.already:
         bridge.quiet.arrived(one.study_uid, functools.partial(settle_quietly, bridge))
     return received
 
@@ -202,17 +204,26 @@ async def _make_json(bridge: Bridge, study_uid: str) -> None:
     for at in range(0, len(rows), CHUNK):
         chunk = await _at_hand(bridge.blobs, rows[at : at + CHUNK])
         made: list[Any] = await loop.run_in_executor(bridge.executor, dicom_json.metadata, chunk)
-        uids, texts, layouts = zip(*made, strict=True) if made else ((), (), ())
-        each = (database.Texts(uids), database.Blobs(texts), database.Blobs(layouts))
-        await bridge.database.run(SET_JSON, each)
+        read = {one.sop_uid: one for one in chunk}
+        of = [read[one.sop_uid] for one in made]
+        await bridge.database.run(
+            SET_JSON,
+            (
+                database.Texts([one.sop_uid for one in made]),
+                database.Blobs([one.json for one in made]),
+                database.Blobs([one.layout for one in made]),
+                database.Texts([one.path.name for one in of]),
+                database.Integers([one.dataset_offset for one in of]),
+            ),
+        )
 
 
 async def _at_hand(blobs: Blobs, rows: Sequence[database.Row]) -> list[dicom_json.Stored]:
     """Bring instances to where they can be read; what is gone is for `check` to tell."""
     stored = []
-    for sop_uid, blob, offset, transfer_syntax in rows:
+    for sop_uid, blob, offset, transfer_syntax, size in rows:
         with contextlib.suppress(NotFound):
-            path = await blobs.own(blob)
+            path = await blobs.own(blob, offset + size)
             stored.append(dicom_json.Stored(sop_uid, path, offset, transfer_syntax))
     return stored
 

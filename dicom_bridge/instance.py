@@ -79,6 +79,8 @@ class Instance:
     number: int | None
     frames: int
     header: Header
+    was_there: bool = False
+    """The blob was kept before, and whole; False: it is as it came now."""
 
 
 def read(spool: Spool) -> Instance:

@@ -11,7 +11,7 @@ References
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from dicom_bridge.arrivals import CONFLICT, HELD, STORE, Arrival, entering, keeping
+from dicom_bridge.arrivals import CONFLICT, HELD, MEND, STORE, Arrival, entering, keeping, mending
 from dicom_bridge.instance import Instance
 from dicom_bridge.relay import Relay
 from fhir_server.postgres.blocking import Line
@@ -29,6 +29,8 @@ class Received(NamedTuple):
     instance: Instance
     already: bool
     """It was held before, byte for byte; nothing changed."""
+    mended: bool = False
+    """Its bytes were gone or damaged, and are here again."""
 
 
 class Intake:
@@ -107,6 +109,14 @@ class Intake:
         verdicts: dict[str, Received | Exception] = {
             a.instance.sop_uid: _verdict(a, held.get(a.instance.sop_uid)) for a in rest
         }
+        mended = [
+            arrival
+            for arrival in rest
+            for verdict in [verdicts[arrival.instance.sop_uid]]
+            if isinstance(verdict, Received) and verdict.mended
+        ]
+        if mended:
+            await self._database.run(MEND, mending(mended))
         judged = [
             (arrival, verdict if isinstance(verdict, Refusal) else None)
             for arrival in rest
@@ -138,6 +148,8 @@ def _compatible(
 def _verdict(arrival: Arrival, held: Row | None) -> Received | Exception:
     if held is None:
         return Conflict(OF_ANOTHER, at="PatientID")
-    if held[1:] == (arrival.instance.digest, arrival.instance.transfer_syntax):
-        return Received(arrival.instance, already=True)
+    one = arrival.instance
+    if held[1:3] == (one.digest, one.transfer_syntax):
+        is_as_said = one.was_there and held[3] == one.dataset_offset
+        return Received(one, already=True, mended=not is_as_said)
     return Conflict(HELD_OTHERWISE, at="SOPInstanceUID")

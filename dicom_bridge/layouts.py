@@ -38,10 +38,21 @@ def packed(where: Layout, blob: str) -> bytes:
     return b"".join(pieces)
 
 
-def unpacked(kept: bytes | None, blob: str) -> Layout | None:
-    """Read a layout; None if there is none of this blob."""
+def unpacked(kept: bytes | None, blob: str, length: int) -> Layout | None:
+    """Read a layout; None if there is none of this blob.
+
+    Parameters
+    ----------
+    length
+        Octets of the blob: what reaches beyond them (pixels that are cut off) is no layout.
+    """
     if not kept or not kept.startswith(_mark(blob)):
         return None
+    where = _read(kept)
+    return where if _reach(where) <= length else None
+
+
+def _read(kept: bytes) -> Layout:
     _, kind, number, bits = HEAD.unpack_from(kept)
     at = HEAD.size
     if kind == LIKE:
@@ -56,6 +67,15 @@ def unpacked(kept: bytes | None, blob: str) -> Layout | None:
         each.append(tuple(Run(*RUN.unpack_from(kept, at + i * RUN.size)) for i in range(count)))
         at += count * RUN.size
     return Layout(each, number)
+
+
+def _reach(where: Layout) -> int:
+    """Where the last octet of all frames ends."""
+    if where.bits:
+        return where.frames[0][0].start + (where.bits * where.number + 7) // 8
+    if isinstance(where.frames, Even):
+        return where.frames.start + where.frames.size * where.number
+    return max((run.start + run.length for runs in where.frames for run in runs), default=0)
 
 
 def _mark(blob: str) -> bytes:

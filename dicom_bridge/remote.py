@@ -19,26 +19,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from dicom_bridge.blobs import (
-    DAMAGED,
-    GRACE_SECONDS,
-    KEY,
-    Blobs,
-    digest_of,
-    is_sound,
-    meta_of,
-    move,
-)
+from dicom_bridge import part10
+from dicom_bridge.blobs import DAMAGED, GONE, GRACE_SECONDS, KEY, Blobs
 from dicom_bridge.bucket import AWAY, Bucket
-from dicom_bridge.spool import Spool
+from dicom_bridge.spool import FileMeta, Spool
 from fhir_server.access.gate import Permit
-from resources.errors import Exhausted, NotDicom, NotFound
+from resources.errors import Exhausted, NotFound
 
 SWEPT: Final = "swept"
 """Prefix of what no row speaks of; read like the rest until it is removed."""
 AT_A_TIME: Final = 8
 """Objects brought at the same moment by one process."""
-GONE: Final = "the bytes of this instance are not here"
 
 
 class RemoteBlobs(Blobs):
@@ -56,7 +47,7 @@ class RemoteBlobs(Blobs):
         self._bucket = bucket
         self._room_bytes = room_bytes
         self._pool = ThreadPoolExecutor(AT_A_TIME, "blobs")
-        self._under_way: dict[str, Future[Path]] = {}
+        self._under_way: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
         super().__init__(folder)
 
@@ -64,14 +55,12 @@ class RemoteBlobs(Blobs):
         """Keep what was spooled in the bucket, and at hand; see `Blobs.put`."""
         key = spool.digest
         try:
-            held = self._held(key)
-            if held is not None:
-                spool.kept = meta_of(held)
-                self._bucket.put(_name(key), held)  # so it is young
-            else:
+            spool.kept = self._kept(key)
+            if spool.kept is None:
                 os.fsync(spool.fileno())
-                self._bucket.put(_name(key), spool.path)
-                move(spool.path, self._place(key))
+                spool.kept = self._bring(spool.path, key)
+            if spool.kept is None:
+                spool.path.replace(self._room(key))
                 spool.close()
         except OSError as error:
             raise Exhausted(AWAY) from error
@@ -79,20 +68,23 @@ class RemoteBlobs(Blobs):
             spool.discard()
         return key
 
-    async def paths(self, keys: Sequence[str], permit: Permit) -> list[Path]:
+    async def paths(self, keys: Sequence[tuple[str, int]], permit: Permit) -> list[Path]:
         """Where blobs are, once all are at hand."""
-        return list(await asyncio.gather(*[self.path(key, permit) for key in keys]))
+        asked = [self.path(key, permit, length) for key, length in keys]
+        return list(await asyncio.gather(*asked))
 
-    async def own(self, key: str) -> Path:
-        """Where a blob is, once it is at hand."""
-        place = self._place(key)
-        if place.exists():
-            return place
+    async def own(self, key: str, length: int | None = None) -> Path:
+        """Where a blob is, once it is at hand: what is at hand may be older than the row."""
+        if not self.is_at_hand(key, length):
+            await self._fetched(key)
+        return await super().own(key, length)
+
+    async def _fetched(self, key: str) -> None:
         with self._lock:
             under_way = self._under_way.get(key)
             if under_way is None:
                 under_way = self._under_way[key] = self._pool.submit(self._fetch, key)
-        return await asyncio.shield(asyncio.wrap_future(under_way))
+        await asyncio.shield(asyncio.wrap_future(under_way))
 
     async def holds(self, key: str) -> bool:
         """Whether the bucket has the blob."""
@@ -129,17 +121,20 @@ class RemoteBlobs(Blobs):
         self._make_room()
         return removed + self._sweep_spool(before)
 
-    def set_aside(self, key: str) -> None:
+    def set_aside(self, key: str, offset: int, transfer_syntax: str) -> None:
         """Serve a damaged object no more, unless what is at hand is whole and takes its place."""
+        held = self._place(key)
+        is_whole = part10.is_sound(held, key, offset, transfer_syntax)
+        young = (self._bucket.modified(_name(key)) or 0) > time.time() - GRACE_SECONDS
+        if young and (kept := self._brought(key)) and kept.transfer_syntax == transfer_syntax:
+            return  # it was brought again meanwhile
         for name in _names(key):
             with contextlib.suppress(FileNotFoundError):
                 self._bucket.rename(name, f"{DAMAGED}/{key}")
-        held = self._place(key)
-        with contextlib.suppress(FileNotFoundError):
-            if _is_whole(held, key):
-                self._bucket.put(_name(key), held)
-            else:
-                held.unlink()
+        if is_whole:
+            self._bucket.create(_name(key), held)
+        else:
+            held.unlink(missing_ok=True)
 
     def is_sound(self, key: str, offset: int, transfer_syntax: str) -> bool:
         """Whether the object in the bucket is still what it was.
@@ -147,11 +142,11 @@ class RemoteBlobs(Blobs):
         What is at hand of it is looked at too, and forgotten if it is not.
         """
         brought, held = self._spooled_name(key), self._place(key)
-        if held.exists() and not is_sound(held, key, offset, transfer_syntax):
+        if held.exists() and not part10.is_sound(held, key, offset, transfer_syntax):
             held.unlink(missing_ok=True)
         try:
             self._bucket.download(_names(key), brought)
-            return is_sound(brought, key, offset, transfer_syntax)
+            return part10.is_sound(brought, key, offset, transfer_syntax)
         except FileNotFoundError:
             return False
         finally:
@@ -161,44 +156,62 @@ class RemoteBlobs(Blobs):
         """Nothing was promised for what is still spooled: the bucket did not have it."""
         return 0
 
-    def _held(self, key: str) -> Path | None:
-        """Where at hand an object is that the bucket has; None if it has none that is whole."""
-        place = self._place(key)
-        if self._bucket.modified(_name(key)) is None:
-            return None
-        if not _is_whole(place, key):
-            brought = self._spooled_name(key)
-            try:
-                self._bucket.download(_names(key), brought)
-                if not _is_whole(brought, key):
-                    return None
-                move(brought, place)
-            except FileNotFoundError:
-                return None
-            finally:
-                brought.unlink(missing_ok=True)
-        return place
+    def _kept(self, key: str) -> FileMeta | None:
+        """What the object says that the bucket has, which is then young; None if it is not whole.
 
-    def _fetch(self, key: str) -> Path:
-        """Bring a blob to its place, for all who wait for it."""
-        brought, place = self._spooled_name(key), self._place(key)
+        It is at hand afterwards; what is at hand and as long is not brought again.
+        """
+        length, place = self._bucket.length(_name(key)), self._place(key)
+        if length is None:
+            return None
+        kept = part10.whole(place, key) if self.is_at_hand(key, length) else None
+        kept = kept or self._brought(key)
+        if kept is not None:
+            self._bucket.put(_name(key), place)
+        return kept
+
+    def _bring(self, file: Path, key: str) -> FileMeta | None:
+        """Give the bucket an object; if it has got a whole one meanwhile, say what that one is."""
+        if self._bucket.create(_name(key), file):
+            return None
+        kept = self._kept(key)
+        if kept is None:
+            self._bucket.put(_name(key), file)  # in the place of one that is damaged
+        return kept
+
+    def _brought(self, key: str) -> FileMeta | None:
+        """Bring an object to its place, and say what it says; None if none is there and whole."""
+        brought = self._spooled_name(key)
         try:
             self._bucket.download(_names(key), brought)
-            if not _is_whole(brought, key):
+            kept = part10.whole(brought, key)
+            if kept is not None:
+                brought.replace(self._room(key))
+            return kept
+        except FileNotFoundError:
+            return None
+        finally:
+            brought.unlink(missing_ok=True)
+
+    def _fetch(self, key: str) -> None:
+        """Bring a blob, for all who wait for it."""
+        try:
+            if self._brought(key) is None:
                 raise NotFound(GONE)
-            move(brought, place)
-        except FileNotFoundError as error:
-            raise NotFound(GONE) from error
         except OSError as error:
             raise Exhausted(AWAY) from error
         finally:
-            brought.unlink(missing_ok=True)
             with self._lock:
                 del self._under_way[key]
-        return place
 
     def _spooled_name(self, key: str) -> Path:
         return self._spool / f"{os.getpid()}-{next(self._names)}-{key}"
+
+    def _room(self, key: str) -> Path:
+        """The place of a blob, whose folder is made if this is its first."""
+        place = self._place(key)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
 
     def _make_room(self) -> None:
         """Forget what was longest not read, until the rest has room."""
@@ -222,10 +235,3 @@ def _name(key: str) -> str:
 
 def _names(key: str) -> tuple[str, str]:
     return _name(key), f"{SWEPT}/{key}"
-
-
-def _is_whole(file: Path, key: str) -> bool:
-    try:
-        return digest_of(file) == key
-    except (FileNotFoundError, NotDicom):
-        return False

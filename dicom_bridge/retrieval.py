@@ -59,7 +59,7 @@ async def instances(
     """
     key = (study_uid, series_uid, sop_uid)
     known = _held.pop(key, None)
-    if known is not None:
+    if known is not None and bridge.blobs.is_at_hand(known.blob, known.length):
         permit, listed = await _read(bridge, context, known.imaging_study)
         if known.sop_uid in listed:
             _held[key] = known
@@ -146,8 +146,8 @@ async def _nothing(bridge: Bridge, context: RequestContext, study_uid: str) -> N
 
 
 _held: OrderedDict[tuple[str, str | None, str | None], Held] = OrderedDict()
-"""Single instances asked for lately: frame after frame of one needs no second look. A row of
-`instance` never changes, and whether it is listed is asked every time."""
+"""Single instances asked for lately: frame after frame of one needs no second look, as long as its
+file is what the row speaks of; whether it is listed is asked every time."""
 _listed: OrderedDict[tuple[str, int], frozenset[str]] = OrderedDict()
 
 

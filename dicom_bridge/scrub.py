@@ -89,7 +89,7 @@ def _set_aside(blobs: Blobs, rows: list[Row]) -> list[Row]:
     for row in rows:
         key, offset, transfer_syntax = row[:3]
         if not blobs.is_sound(key, offset, transfer_syntax) and blobs.exists(key):
-            blobs.set_aside(key)
+            blobs.set_aside(key, offset, transfer_syntax)
             if blobs.exists(key):
                 _log.warning("the bytes of instance %s had changed and are mended", row[3])
             else:

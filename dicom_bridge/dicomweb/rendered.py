@@ -163,7 +163,9 @@ async def picture(
         raise Invalid("The window is the one of the presentation state", "window")
     task = await _task(call, found, held, numbers, look)
     if state is not None:
-        task = task._replace(presentation=await bridge.blobs.path(state.blob, found.permit))
+        task = task._replace(
+            presentation=await bridge.blobs.path(state.blob, found.permit, state.length)
+        )
     shown = await bridge.crew.render(task)
     warnings = [*lacking]
     if shown.missing:
@@ -178,7 +180,7 @@ async def _task(
     call: Call, found: retrieval.Retrieved, held: Held, numbers: list[int], look: Look
 ) -> Picture:
     return Picture(
-        await call.web.bridge.blobs.path(held.blob, found.permit),
+        await call.web.bridge.blobs.path(held.blob, found.permit, held.length),
         numbers,
         look.type,
         look.quality,

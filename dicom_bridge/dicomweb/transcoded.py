@@ -35,7 +35,7 @@ async def frame_list(
 ) -> Response:
     """Answer frames in the transfer syntax that was chosen."""
     bridge, held = call.web.bridge, found.instances[0]
-    path = await bridge.blobs.path(held.blob, found.permit)
+    path = await bridge.blobs.path(held.blob, found.permit, held.length)
     taken = await bridge.crew.frames(Frames(path, held.dataset_offset, numbers, chosen.syntax))
     type = f"{chosen.type}; transfer-syntax={chosen.syntax}"
     if not chosen.multipart:
@@ -77,7 +77,7 @@ class _Made(NamedTuple):
 async def _made(call: Call, found: retrieval.Retrieved, held: Held, syntax: str) -> _Made:
     """Make one instance; one that is stored so already is opened as it is."""
     bridge = call.web.bridge
-    path = await bridge.blobs.path(held.blob, found.permit)
+    path = await bridge.blobs.path(held.blob, found.permit, held.length)
     if held.transfer_syntax == syntax:
         return _Made(path.open("rb"), _type(syntax))
     with _passing(bridge.blobs.spool().path) as into:

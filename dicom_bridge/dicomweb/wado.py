@@ -62,12 +62,13 @@ async def answer(
         raise NotAcceptable("The instances cannot be had in this transfer syntax", "Accept")
     if chosen.syntax:
         return await transcoded.instances(call, found, chosen)
-    blobs = [one.blob for one in found.instances]
+    blobs = [(one.blob, one.length) for one in found.instances]
     paths = await call.web.bridge.blobs.paths(blobs, found.permit)
     pieces = [_whole(call, *each) for each in zip(found.instances, paths, strict=True)]
     if chosen.multipart:
         return payload.related(pieces, accept.DICOM)
-    return _single(call, pieces[0], blobs[0])
+    held = found.instances[0]
+    return _single(call, pieces[0], f"{held.blob}.{held.dataset_offset}")
 
 
 async def metadata(call: Call) -> Response:
@@ -118,7 +119,7 @@ async def bulk_data(call: Call) -> Response:
     if is_pixels and held.transfer_syntax in accept.FRAME_TYPES:
         chosen = Chosen(accept.FRAME_TYPES[held.transfer_syntax], multipart=True)
         return await _frame_answer(call, found, chosen, range(1, max(held.frames, 1) + 1))
-    path = await call.web.bridge.blobs.path(held.blob, found.permit)
+    path = await call.web.bridge.blobs.path(held.blob, found.permit, held.length)
     wrapped = any(one.type in {accept.RELATED, "*/*"} for one in call.acceptable())
     where = str(call.request.url.path)
     loop = asyncio.get_running_loop()
@@ -151,20 +152,19 @@ def _single(call: Call, piece: payload.Piece, tag: str) -> Response:
 RELATIVE: Final = b'"BulkDataURI":"bulk/'
 """How stored DICOM JSON refers to bulk data; it cannot occur within a value."""
 
-_layouts: OrderedDict[str, Layout] = OrderedDict()
+_layouts: OrderedDict[tuple[str, int], Layout] = OrderedDict()
 
 
 def _whole(call: Call, held: Held, path: Path) -> payload.Piece:
     type = f"{accept.DICOM}; transfer-syntax={held.transfer_syntax}"
-    length = held.dataset_offset + held.size
-    return payload.Piece(type, call.location(held), path, 0, length)
+    return payload.Piece(type, call.location(held), path, 0, held.length)
 
 
 async def _frame_answer(
     call: Call, found: retrieval.Retrieved, chosen: Chosen, numbers: Sequence[int]
 ) -> Response:
     held = found.instances[0]
-    path = await call.web.bridge.blobs.path(held.blob, found.permit)
+    path = await call.web.bridge.blobs.path(held.blob, found.permit, held.length)
     loop = asyncio.get_running_loop()
     syntax = held.transfer_syntax
     if chosen.type == accept.OCTETS and syntax in accept.NATIVE:
@@ -195,10 +195,11 @@ async def _frame_answer(
 
 
 async def _laid_out(held: Held, path: Path) -> Layout:
-    where = _layouts.get(held.blob) or layouts.unpacked(held.layout, held.blob)
+    key = (held.blob, held.dataset_offset)
+    where = _layouts.get(key) or layouts.unpacked(held.layout, held.blob, held.length)
     if where is None:
         where = await asyncio.get_running_loop().run_in_executor(None, _layout, path, held)
-        _layouts[held.blob] = where
+        _layouts[key] = where
         if len(_layouts) > REMEMBERED:
             _layouts.popitem(last=False)
     return where

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,78 @@ async def test_bytes_that_came_again_are_young(blobs: Blobs) -> None:
     assert blobs.exists(key)
 
 
+@pytest.mark.standard("PS3.10 7.1")
+def test_two_files_of_one_data_set_that_come_in_the_same_instant_are_told_of_one_place(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is later is told where the data set begins in the file that was there first."""
+    ds = an_instance()
+    longer = an_instance(sop_uid=ds.SOPInstanceUID, study_uid=ds.StudyInstanceUID)
+    longer.file_meta.SourceApplicationEntityTitle = "ELSEWHERE"
+    files = [part10(ds), part10(longer)]
+    assert data_set_of(files[0]) == data_set_of(files[1])
+    both = threading.Barrier(2)
+    sync = blobs._entries.ask
+    monkeypatch.setattr(blobs._entries, "ask", lambda asked: (sync(asked), both.wait(30))[0])
+
+    def put(file: bytes) -> tuple[str, int]:
+        spool = spooled(blobs, file)
+        key = blobs.put(spool)
+        meta = spool.kept or spool.require_whole()
+        return key, meta.offset
+
+    with ThreadPoolExecutor(2) as pool:
+        told = set(pool.map(put, files))
+
+    ((key, offset),) = told
+    assert (blobs.folder / key[:2] / key).read_bytes()[offset:] == data_set_of(files[0])
+    assert files_of(blobs) == [key]
+
+
+@pytest.mark.requirement("R012.1")
+@pytest.mark.parametrize("damage", [slice(0, -3), slice(0, 100), slice(0, 0)])
+async def test_a_damaged_blob_gives_way_to_one_that_is_whole(blobs: Blobs, damage: slice) -> None:
+    file = part10(an_instance())
+    key = blobs.put(spooled(blobs, file))
+    place = await blobs.own(key)
+    place.write_bytes(file[damage])
+
+    spool = spooled(blobs, file)
+    assert blobs.put(spool) == key
+
+    assert spool.kept is None
+    assert place.read_bytes() == file
+    assert (blobs.folder / "damaged" / key).read_bytes() == file[damage]
+
+
+async def test_what_was_brought_again_is_not_set_aside_where_its_row_does_not_say_so_yet(
+    blobs: Blobs,
+) -> None:
+    spool = spooled(blobs, part10(an_instance()))
+    meta = spool.require_whole()
+    key = blobs.put(spool)
+
+    blobs.set_aside(key, meta.offset - 20, meta.transfer_syntax)
+    assert blobs.exists(key)
+
+    os.utime(await blobs.own(key), (time.time() - 7200,) * 2)
+    blobs.set_aside(key, meta.offset, meta.transfer_syntax)
+    assert blobs.exists(key)
+    blobs.set_aside(key, meta.offset - 20, meta.transfer_syntax)
+    assert not blobs.exists(key)
+
+
+async def test_a_file_of_another_length_than_its_row_says_is_not_what_it_speaks_of(
+    blobs: Blobs,
+) -> None:
+    file = part10(an_instance())
+    key = blobs.put(spooled(blobs, file))
+
+    assert await blobs.path(key, permit("ImagingStudy"), len(file))
+    with pytest.raises(NotFound):
+        await blobs.path(key, permit("ImagingStudy"), len(file) - 2)
+
+
 async def test_a_changed_blob_is_not_sound(blobs: Blobs) -> None:
     spool = spooled(blobs, part10(an_instance()))
     meta = spool.require_whole()
@@ -124,7 +198,7 @@ async def test_a_changed_blob_is_not_sound(blobs: Blobs) -> None:
         file.write(b"\xff")
 
     assert not blobs.is_sound(key, meta.offset, meta.transfer_syntax)
-    blobs.set_aside(key)
+    blobs.set_aside(key, meta.offset, meta.transfer_syntax)
     with pytest.raises(NotFound):
         await blobs.own(key)
 

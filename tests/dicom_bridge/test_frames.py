@@ -20,6 +20,8 @@ from pydicom.uid import (
 from dicom_bridge import frames, layouts
 from resources.errors import Exhausted, NotFound, Unsupported
 
+BLOB = "ab" * 32
+
 
 def image(syntax: str, **values: object) -> Dataset:
     ds = Dataset()
@@ -187,7 +189,7 @@ def test_ten_million_frames_of_a_pixel_take_no_room_before_one_is_asked_for() ->
     tracemalloc.start()
 
     where = layouts.unpacked(
-        layouts.packed(frames.layout(stream, offset, ExplicitVRLittleEndian), "ab" * 32), "ab" * 32
+        layouts.packed(frames.layout(stream, offset, ExplicitVRLittleEndian), BLOB), BLOB, 1 << 30
     )
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()

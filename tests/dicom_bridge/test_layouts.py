@@ -16,6 +16,8 @@ from tests.dicom_bridge.build import an_instance
 from tests.dicom_bridge.conftest import take_in
 
 BLOB, OTHER = "ab" * 32, "cd" * 32
+ENOUGH = 1 << 60
+"""Octets of a file that is long enough."""
 runs = st.builds(Run, st.integers(0, 1 << 50), st.integers(0, 1 << 40))
 some_frames = st.lists(st.lists(runs, max_size=4).map(tuple), min_size=1, max_size=20)
 
@@ -24,8 +26,8 @@ some_frames = st.lists(st.lists(runs, max_size=4).map(tuple), min_size=1, max_si
 def test_a_layout_that_was_kept_is_the_one_that_was_found(each: list[tuple[Run, ...]]) -> None:
     where = Layout(each, len(each))
 
-    assert layouts.unpacked(layouts.packed(where, BLOB), BLOB) == where
-    assert layouts.unpacked(layouts.packed(where, BLOB), OTHER) is None
+    assert layouts.unpacked(layouts.packed(where, BLOB), BLOB, ENOUGH) == where
+    assert layouts.unpacked(layouts.packed(where, BLOB), OTHER, ENOUGH) is None
 
 
 @given(st.integers(0, 1 << 40), st.integers(1, 1 << 30), st.integers(1, 50))
@@ -34,19 +36,36 @@ def test_frames_of_one_size_are_kept_as_the_first(start: int, size: int, number:
 
     kept = layouts.packed(where, BLOB)
 
-    assert layouts.unpacked(kept, BLOB) == where
+    assert layouts.unpacked(kept, BLOB, ENOUGH) == where
     assert len(kept) == layouts.HEAD.size + layouts.RUN.size
 
 
 def test_frames_that_begin_within_an_octet_are_kept_too() -> None:
     where = Layout([(Run(500, 12),)], 7, 13)
 
-    assert layouts.unpacked(layouts.packed(where, BLOB), BLOB) == where
+    assert layouts.unpacked(layouts.packed(where, BLOB), BLOB, ENOUGH) == where
 
 
 def test_nothing_that_was_kept_is_no_layout() -> None:
-    assert layouts.unpacked(None, BLOB) is None
-    assert layouts.unpacked(b"", BLOB) is None
+    assert layouts.unpacked(None, BLOB, ENOUGH) is None
+    assert layouts.unpacked(b"", BLOB, ENOUGH) is None
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        Layout([(Run(100, 8),), (Run(108, 8),), (Run(116, 8),)], 3),
+        Layout([(Run(116, 8), Run(101, 3)), (Run(104, 2),)], 2),
+        Layout([(Run(120, 90),)], 4, 8),
+        Layout([(Run(119, 90),)], 3, 11),
+    ],
+    ids=["even", "of pieces", "of bits", "that end within an octet"],
+)
+def test_frames_that_reach_beyond_their_file_are_no_layout(where: Layout) -> None:
+    kept = layouts.packed(where, BLOB)
+
+    assert layouts.unpacked(kept, BLOB, 124) == where
+    assert layouts.unpacked(kept, BLOB, 123) is None
 
 
 def native() -> Dataset:
@@ -81,7 +100,7 @@ async def test_what_is_kept_when_a_study_is_settled_is_what_the_file_says(
     file = BytesIO((await bridge.blobs.own(held.blob)).read_bytes())
 
     looked_up = frames.layout(file, held.dataset_offset, held.transfer_syntax)
-    assert layouts.unpacked(held.layout, held.blob) == looked_up
+    assert layouts.unpacked(held.layout, held.blob, held.length) == looked_up
 
 
 @pytest.mark.anyio
@@ -103,5 +122,5 @@ async def test_the_frames_of_a_corrected_instance_are_looked_up_again(bridge: Br
 
     (held,) = await holdings.instances(bridge.database, ds.StudyInstanceUID, None, one.sop_uid)
 
-    assert layouts.unpacked(held.layout, held.blob) is not None
-    assert layouts.unpacked(held.layout, OTHER) is None
+    assert layouts.unpacked(held.layout, held.blob, held.length) is not None
+    assert layouts.unpacked(held.layout, OTHER, held.length) is None

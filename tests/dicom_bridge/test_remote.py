@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import obstore
@@ -79,9 +81,10 @@ async def test_what_one_machine_kept_another_reads_byte_for_byte(
 async def test_a_blob_that_many_ask_for_is_brought_once(
     blobs: RemoteBlobs, elsewhere: RemoteBlobs
 ) -> None:
-    key = blobs.put(spooled(blobs, part10(an_instance())))
+    file = part10(an_instance())
+    key = blobs.put(spooled(blobs, file))
 
-    found = await elsewhere.paths([key] * 50, IMAGING_STUDY)
+    found = await elsewhere.paths([(key, len(file))] * 50, IMAGING_STUDY)
 
     assert len(set(found)) == 1
     assert next(elsewhere._names) == 1
@@ -131,13 +134,13 @@ async def test_a_damaged_object_is_mended_from_what_is_at_hand_and_else_set_asid
 
     obstore.put(from_url(url), name, file[:-2] + b"xx")
     assert not elsewhere.is_sound(key, meta.offset, meta.transfer_syntax)
-    elsewhere.set_aside(key)
+    elsewhere.set_aside(key, meta.offset, meta.transfer_syntax)
     assert names(url) == [f"damaged/{key}"]
     with pytest.raises(NotFound):
         await elsewhere.own(key)
 
     obstore.put(from_url(url), name, file[:-2] + b"xx")
-    blobs.set_aside(key)
+    blobs.set_aside(key, meta.offset, meta.transfer_syntax)
     assert (await elsewhere.own(key)).read_bytes() == file
 
 
@@ -184,6 +187,59 @@ async def test_the_same_data_set_with_other_meta_information_replaces_nothing(
     blobs._place(key).unlink()
     assert (await blobs.path(key, IMAGING_STUDY)).read_bytes() == file
     assert (await elsewhere.path(key, IMAGING_STUDY)).read_bytes() == file
+
+
+async def test_two_files_of_one_data_set_that_come_in_the_same_instant_are_told_of_one_place(
+    blobs: RemoteBlobs, elsewhere: RemoteBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ds = an_instance()
+    files = [part10(ds)]
+    ds.file_meta.SourceApplicationEntityTitle = "ELSEWHERE"
+    files.append(part10(ds))
+    both = threading.Barrier(2)
+
+    def put(of: RemoteBlobs, file: bytes) -> tuple[str, int]:
+        bring = of._bring
+        monkeypatch.setattr(of, "_bring", lambda *asked: (both.wait(30), bring(*asked))[1])
+        spool = spooled(of, file)
+        key = of.put(spool)
+        meta = spool.kept or spool.require_whole()
+        return key, meta.offset
+
+    with ThreadPoolExecutor(2) as pool:
+        told = set(pool.map(put, (blobs, elsewhere), files))
+
+    ((key, offset),) = told
+    for one in (blobs, elsewhere):
+        one._place(key).unlink(missing_ok=True)
+        assert (await one.own(key)).read_bytes()[offset:] == data_set_of(files[0])
+
+
+async def test_a_damaged_object_gives_way_to_one_that_is_whole(
+    blobs: RemoteBlobs, elsewhere: RemoteBlobs, url: str
+) -> None:
+    file = part10(an_instance())
+    key = blobs.put(spooled(blobs, file))
+    obstore.put(from_url(url), f"{key[:2]}/{key}", file[:-30])
+
+    assert elsewhere.put(spooled(elsewhere, file)) == key
+
+    blobs._place(key).unlink()
+    assert (await blobs.own(key, len(file))).read_bytes() == file
+
+
+async def test_what_is_at_hand_is_brought_again_where_the_row_speaks_of_another_file(
+    blobs: RemoteBlobs, elsewhere: RemoteBlobs, url: str
+) -> None:
+    """The object was damaged and came again from another sender, by way of another machine."""
+    ds = an_instance()
+    key = blobs.put(spooled(blobs, part10(ds)))
+    obstore.delete(from_url(url), f"{key[:2]}/{key}")
+    ds.file_meta.SourceApplicationEntityTitle = "ELSEWHERE"
+    other = part10(ds)
+    elsewhere.put(spooled(elsewhere, other))
+
+    assert (await blobs.own(key, len(other))).read_bytes() == other
 
 
 async def test_what_was_not_read_for_long_makes_room(url: str, tmp_path: Path) -> None:

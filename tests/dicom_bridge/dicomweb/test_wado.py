@@ -163,10 +163,10 @@ async def test_a_frame_is_a_range_of_the_file_that_was_found_when_it_came(servic
     ds.PixelData = bytes(range(16))
     await service.hold(ds)
     rows = await service.bridge.database.run("SELECT layout, blob FROM instance")
-    where = layouts.unpacked(*rows[0])
+    where = layouts.unpacked(*rows[0], 1 << 20)
     assert where is not None
     start, length = where.frames[0][0]
-    elsewhere = Layout([(Run(start + 1, length),), (Run(start + 1 + length, length),)], 2)
+    elsewhere = Layout([(Run(start + 1, length),), (Run(start + 3, length),)], 2)
     await service.bridge.database.run(
         "UPDATE instance SET layout = $1", (layouts.packed(elsewhere, rows[0][1]),)
     )
