@@ -15,24 +15,26 @@ References
 * docs/representation.md, "Steps"
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from resources import codes, elements
 from resources.agreement import Agreement
+from resources.conditions import found, holds
 from resources.errors import Forbidden
+from resources.pathway_changes import changes, granted, is_about_matches
 from resources.pathway_steps import Create as Create
 from resources.pathway_steps import Next as Next
 from resources.pathway_steps import Update as Update
 from resources.pathway_steps import is_about, is_step, new_step, parties, put
-from resources.pathway_values import Scene, name_for, value_of
-from resources.plan import Action, found, holds
+from resources.pathway_values import Scene, value_of
+from resources.plan import Action
 from resources.request_state import Held, RequestState, begins
 from resources.task import FINAL, step_of
 
 Json = Mapping[str, Any]
 WITHDRAWN: Final = frozenset({"revoked", "entered-in-error"})
-MANY_TURNS: Final = 32
+MANY_TURNS: Final = 128
 
 
 def reconcile(
@@ -47,17 +49,54 @@ def reconcile(
     >>> reconcile(load("primary"), Agreement(""), RequestState(Held(plain, 1)), "2026-01-01")
     ()
     """
-    first = {held.reference: held for held in (state.request, *state.others)}
+    return reconcile_all([Case(pathway, agreement, state)], instant)
+
+
+class Case(NamedTuple):
+    """A request, its pathway, and what its lead has agreed."""
+
+    pathway: tuple[Action, ...]
+    agreement: Agreement
+    state: RequestState
+
+
+def reconcile_all(cases: Sequence[Case], instant: str) -> tuple[Next, ...]:
+    """Everything that requests which hang together need now, one write a resource.
+
+    Parameters
+    ----------
+    cases
+        Onward requests before the request that they serve: what they withhold is withheld before
+        it is given out.
+    """
+    first = {
+        held.reference: held for case in cases for held in (case.state.request, *case.state.others)
+    }
     touched: dict[str, Json] = {}
     for _ in range(MANY_TURNS):
-        wanted = necessary(pathway, agreement, state, instant)
+        acting, wanted = next(
+            (
+                (at, wanted)
+                for at, case in enumerate(cases)
+                if (wanted := necessary(case.pathway, case.agreement, case.state, instant))
+            ),
+            (0, ()),
+        )
         if not wanted:
             break
         for one in wanted:
             reference = f"{one.json['resourceType']}/{one.json['id']}"
             version = first[reference].version + 1 if reference in first else 1
             touched[reference] = one.json
-            state = state.having(Held(one.json, version))
+            held = Held(one.json, version)
+            cases = [
+                case._replace(
+                    state=case.state.having(held)
+                    if at == acting and isinstance(one, Create)
+                    else case.state.knowing(held)
+                )
+                for at, case in enumerate(cases)
+            ]
     else:
         raise AssertionError("a pathway that never comes to rest")
     return tuple(
@@ -79,11 +118,13 @@ def necessary(
     if not begins(state.request.json):
         return ()
     if state.request.json.get("status") in WITHDRAWN:
-        return tuple(
+        called_off = tuple(
             Update({**task.json, "status": "cancelled", "lastModified": instant}, task.version)
             for task in state.of_type("Task")
             if task.json.get("status") not in FINAL and _is_called_off(step_of(task.json))
         )
+        if called_off:
+            return called_off
     for action in pathway:
         wanted = tuple(_wanted(action, agreement, state, instant))
         if wanted:
@@ -125,19 +166,36 @@ def _wanted(
     action: Action, agreement: Agreement, state: RequestState, instant: str
 ) -> Iterable[Next]:
     matches = _matches(action, state)
+    if action.grant is not None:
+        scene = Scene(state, agreement, instant, state.request)
+        yield from granted(action, action.grant, scene, holds=bool(matches))
+        return
     if action.step is None:
-        if matches:
-            yield from _changes(action, Scene(state, agreement, instant, matches[0]))
+        for match in matches if is_about_matches(action) else matches[:1]:
+            yield from changes(action, Scene(state, agreement, instant, match))
         return
     for match in matches if action.multiple else matches[:1]:
         scene = Scene(state, agreement, instant, match)
         for party in parties(action, scene):
-            tasks = state.of_type("Task")
-            if not any(is_step(action, task.json, match, party) for task in tasks):
+            there = [
+                task.json
+                for task in state.of_type("Task")
+                if is_step(action, task.json, match, party)
+            ]
+            if not there or _is_due_again(action, state, there):
                 yield from new_step(action, scene, party)
     for task in state.of_type("Task"):
         if step_of(task.json) == action.step and task.json.get("status") not in FINAL:
             yield from _moved(action, task, Scene(state, agreement, instant, state.request))
+
+
+def _is_due_again(action: Action, state: RequestState, there: Iterable[Json]) -> bool:
+    """Whether a step that has ended is to be done once more."""
+    return (
+        bool(action.again)
+        and all(task.get("status") in FINAL for task in there)
+        and all(holds(query, state) for query in action.again)
+    )
 
 
 def _matches(action: Action, state: RequestState) -> tuple[Held, ...]:
@@ -149,15 +207,20 @@ def _matches(action: Action, state: RequestState) -> tuple[Held, ...]:
     }
     if not all(step in done for step in action.after):
         return ()
-    if not all(holds(query, state) for query in action.start):
+    if not all(holds(query, state) for query in action.start if not query.new):
         return ()
-    return found(action.start[0], state)
+    new = [query for query in action.start if query.new]
+    return tuple(
+        match
+        for match in found(action.start[0], state)
+        if all(holds(query, state, match.json) for query in new)
+    )
 
 
 def _moved(action: Action, task: Held, scene: Scene) -> Iterable[Next]:
     """An open step that is done, has become ready, or is ready no longer."""
     status = task.json.get("status")
-    if action.stop and all(holds(query, scene.state) for query in action.stop):
+    if action.stop and all(holds(query, scene.state, task.json) for query in action.stop):
         done: dict[str, Any] = {**task.json, "status": "completed", "lastModified": scene.instant}
         for path, name in action.values:
             if path.startswith("output["):
@@ -179,22 +242,3 @@ def _moved(action: Action, task: Held, scene: Scene) -> Iterable[Next]:
         now["status"] = "requested"
     if now != task.json:
         yield Update({**now, "lastModified": scene.instant}, task.version)
-
-
-def _changes(action: Action, scene: Scene) -> Iterable[Next]:
-    """What an action writes into the request, or registers beside it."""
-    request = scene.state.request
-    changed: dict[str, Any] = dict(request.json)
-    for path, name in action.values:
-        value = value_of(name, scene)
-        type_, _, element = path.partition(".")
-        if value is None:
-            continue
-        if not element:
-            yield Create({"resourceType": type_, "id": name_for(request, action.id), **value})
-        elif isinstance(value, list):
-            changed[element] = [*changed.get(element, ()), *value]
-        else:
-            changed[element] = value
-    if changed != request.json:
-        yield Update(changed, request.version)

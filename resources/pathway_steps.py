@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from resources import acknowledgement, codes, elements
-from resources.pathway_values import PARTIES, Scene, name_for, recipients, value_of
+from resources.pathway_values import NOTHING, PARTIES, Scene, name_for, recipients, value_of
 from resources.plan import Action
 from resources.request_state import Held
 from resources.task import FINAL, step_of
@@ -66,6 +66,7 @@ def is_about(task: Json, reference: str) -> bool:
 
 def new_step(action: Action, scene: Scene, party: Json | None) -> Iterable[Next]:
     """The Task of a step, and the end of those it supersedes."""
+    scene = scene._replace(code=action.code)
     request = scene.state.request
     about = scene.match.versioned if action.multiple else ""
     each = elements.references(party) if action.multiple else []
@@ -149,7 +150,13 @@ def put(resource: dict[str, Any], path: str, value: Any) -> None:
     if value is None:
         return
     element, _, kind = path.rstrip("]").partition("[")
-    if kind:
+    if value is NOTHING:
+        resource.pop(element, None)
+    elif element == "meta.security":
+        _label(resource, kind, is_on=value == "true")
+    elif element == "statusReason" and isinstance(value, str):
+        resource[element] = {"text": value}
+    elif kind:
         said = {"valueReference": value} if isinstance(value, Mapping) else {"valueString": value}
         parameter = {"type": elements.concept(codes.STEP_IO, kind), **said}
         resource[element] = [*resource.get(element, ()), parameter]
@@ -157,6 +164,23 @@ def put(resource: dict[str, Any], path: str, value: Any) -> None:
         resource[element] = elements.concept(codes.STEP_BUSINESS_STATUS, value)
     else:
         resource[element] = value
+
+
+def _label(resource: dict[str, Any], code: str, *, is_on: bool) -> None:
+    """Put our label on what is not released, or take it off."""
+    meta = dict(resource.get("meta", {}))
+    label = {codes.UNRELEASED.code: codes.UNRELEASED.json}[code]
+    labels = [
+        one
+        for one in meta.pop("security", ())
+        if (one.get("system"), one.get("code")) != (label["system"], label["code"])
+    ]
+    labels += [label] if is_on else []
+    if labels:
+        meta["security"] = labels
+    resource["meta"] = meta
+    if not meta:
+        del resource["meta"]
 
 
 def written(when: datetime) -> str:

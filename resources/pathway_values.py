@@ -20,6 +20,10 @@ NAMES: Final = uuid.uuid5(uuid.NAMESPACE_URL, codes.BASE)
 UNMISTAKABLE: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
 
 
+NOTHING: Final = object()
+"""The value that takes an element away."""
+
+
 class Scene(NamedTuple):
     """What a value may look at."""
 
@@ -27,6 +31,7 @@ class Scene(NamedTuple):
     agreement: Agreement
     instant: str
     match: Held
+    code: Json | None = None
 
 
 def value_of(name: str, scene: Scene) -> Any:
@@ -74,7 +79,8 @@ def _place(scene: Scene) -> Json | None:
 
 
 def _study(scene: Scene) -> Json | None:
-    held = _first(scene, "ImagingStudy", "available")
+    own = [*scene.state.of_type("ImagingStudy"), *scene.state.of_type("ImagingStudy", "parent")]
+    held = next((one for one in own if one.json.get("status") == "available"), None)
     return _reference(held.reference if held else None)
 
 
@@ -84,10 +90,13 @@ def _report(scene: Scene) -> Json | None:
 
 
 def _organization(scene: Scene) -> Json | None:
-    """The organisation that issued what was matched, else the lead."""
+    """The organisation that issued what was matched, else the lead, who answers for others."""
     performers = elements.references(scene.match.json.get("performer"))
     named = [one for one in performers if one.startswith("Organization/")]
-    return _reference(next(iter(named), scene.state.lead))
+    onward = scene.state.of_type("ServiceRequest", "onward")
+    others = {one for each in onward for one in elements.references(each.json.get("performer"))}
+    own = [one for one in named if one not in others]
+    return _reference(next(iter(own), scene.state.lead))
 
 
 def referring(state: RequestState) -> Json | None:
@@ -103,6 +112,34 @@ def referring(state: RequestState) -> Json | None:
 
 def _rejection(scene: Scene) -> list[Json]:
     reason = scene.match.json.get("statusReason")
+    return _reason(reason)
+
+
+def _withdrawal(scene: Scene) -> list[Json]:
+    """Why the request that this one serves was ended."""
+    for parent in scene.state.of_type("ServiceRequest", "parent"):
+        reason = elements.extension_value(parent.json, codes.REQUEST_STATUS_REASON)
+        return _reason(reason or {"text": "The request was withdrawn."})
+    return []
+
+
+def _ended(scene: Scene) -> Json:
+    """Why the last of the onward requests ended."""
+    ended = [
+        one.json
+        for one in scene.state.of_type("ServiceRequest", "onward")
+        if one.json.get("status") != "active"
+    ]
+    last = max(ended, key=lambda one: (_changed(one), one["id"]), default={})
+    reason = elements.extension_value(last, codes.REQUEST_STATUS_REASON)
+    return dict(reason or {"text": "It was taken back from the other organisation."})
+
+
+def _changed(json: Json) -> str:
+    return str(json.get("meta", {}).get("lastUpdated", ""))
+
+
+def _reason(reason: Json | None) -> list[Json]:
     return [
         {"url": codes.REQUEST_STATUS_REASON, "valueCodeableConcept": reason},
     ] if reason else []  # fmt: skip
@@ -113,7 +150,7 @@ def _accession(scene: Scene) -> list[Json] | None:
         return None
     number = accession_number(scene.state.request.reference)
     identifier = identifiers.accession(number, scene.state.lead_ods)
-    return [{**identifier, "assigner": _reference(scene.state.lead)}]
+    return [{**identifier, "assigner": _reference(scene.state.performer)}]
 
 
 def _planned_study(scene: Scene) -> Json:
@@ -153,8 +190,44 @@ def recipients(scene: Scene) -> tuple[Json, ...]:
     return tuple({"reference": one} for one in named) or ((first,) if first else ())
 
 
+def _parent_step(scene: Scene) -> list[Json] | None:
+    """The steps that the Task which is made is a part of: of the request that this one serves."""
+    code = elements.code_in(scene.code, codes.IMAGING_STEP)
+    steps = [
+        one
+        for one in scene.state.of_type("Task", "parent")
+        if elements.code_in(one.json.get("code"), codes.IMAGING_STEP) == code
+        and one.json.get("status") != "entered-in-error"
+    ]
+    return [{"reference": one.reference} for one in steps] or None
+
+
+def _parent_version(scene: Scene) -> Json | None:
+    parent = scene.state.of_type("ServiceRequest", "parent")
+    return _reference(parent[0].versioned if parent else None)
+
+
+def _agreements(scene: Scene) -> list[Json]:
+    """The agreements that the request is done under, at their versions: its terms for ever."""
+    return [{"reference": one.versioned} for one in scene.state.of_type("OrganizationAffiliation")]
+
+
+def _partner(part: str) -> Callable[[Scene], Json | None]:
+    """Who plays a part for the lead by agreement; the lead itself where it has agreed nothing."""
+
+    def found(scene: Scene) -> Json | None:
+        partners = scene.agreement.partners.get(part, ())
+        return _reference(partners[0].organization if partners else scene.state.lead)
+
+    return found
+
+
 PARTIES: Final[Mapping[str, Callable[[Scene], Json | None]]] = {
     "lead": lambda scene: _reference(scene.state.lead),
+    "provider": lambda scene: _reference(scene.state.performer),
+    "acquiring": _partner("acquiring"),
+    "reporting": _partner("reporting"),
+    "reviewing": _partner("reviewing"),
     "referring": lambda scene: referring(scene.state) or _reference(scene.state.lead),
     "recipients": lambda scene: recipients(scene)[0],
 }
@@ -174,6 +247,16 @@ VALUES: Final[Mapping[str, Callable[[Scene], Any]]] = {
     "accession": _accession,
     "planned-study": _planned_study,
     "rejection": _rejection,
+    "nothing": lambda _: NOTHING,
+    "agreements": _agreements,
+    "parent.step": _parent_step,
+    "parent.version": _parent_version,
+    "parent.withdrawal": _withdrawal,
+    "onward.reason": _ended,
+    "request.based": lambda scene: [{"reference": scene.state.request.reference}],
+    "patient": lambda scene: elements.references(scene.state.request.json.get("subject")),
+    "clinical": lambda scene: scene.state.named.get("clinical", ()),
+    "priors": lambda scene: scene.state.named.get("priors", ()),
 }
 """What a pathway file may name behind a ``%``."""
 

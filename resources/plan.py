@@ -6,29 +6,43 @@ References
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from resources import codes, elements
-from resources.request_state import Held, RequestState
+from resources.conditions import CRITERIA as CRITERIA
+from resources.conditions import Query, asked, query
+from resources.conditions import found as found
+from resources.conditions import holds as holds
 
 Json = Mapping[str, Any]
 PARTY: Final = f"{codes.BASE}/CodeSystem/pathway-party"
 DUE: Final = f"{codes.OURS}/due"
-NONE: Final = f"{codes.OURS}/none"
+PART: Final = f"{codes.OURS}/part"
+GRANT: Final = f"{codes.OURS}/grant"
 PATHWAYS: Final = Path(__file__).parent / "pathways"
 UNITS: Final = {"min": "minutes", "h": "hours", "d": "days"}
 
 
-class Query(NamedTuple):
-    """A condition: something of the request matches, or nothing does."""
+class Grant(NamedTuple):
+    """Who may read what, while an action's conditions hold.
 
-    type: str
-    criteria: tuple[tuple[str, frozenset[str]], ...]
-    none: bool
+    Parameters
+    ----------
+    to
+        The party.
+    data
+        Queries, and names of values (``%name``) that are lists of references.
+    keep
+        How long it lasts after the request was completed.
+    """
+
+    to: str
+    data: tuple[Query | str, ...]
+    keep: timedelta
 
 
 class Action(NamedTuple):
@@ -44,50 +58,13 @@ class Action(NamedTuple):
     multiple: bool
     values: tuple[tuple[str, str], ...]
     due: Mapping[str, timedelta]
+    again: tuple[Query, ...] = ()
+    grant: Grant | None = None
 
     @property
     def step(self) -> str | None:
         """The imaging step, or None for an action that changes the request itself."""
         return elements.code_in(self.code, codes.IMAGING_STEP)
-
-
-CRITERIA: Final[Mapping[str, Callable[[Json], Iterable[str]]]] = {
-    "status": lambda resource: [resource.get("status", "")],
-    "intent": lambda resource: [resource.get("intent", "")],
-    "code": lambda resource: _codes(resource.get("code")),
-    "business-status": lambda resource: _codes(resource.get("businessStatus")),
-    "addendum-of:missing": lambda resource: [str(not _adds_to_ours(resource)).lower()],
-    "category": lambda resource: _codes(resource.get("category")),
-    "identifier": lambda resource: [
-        code for one in resource.get("identifier", ()) for code in _codes(one.get("type"))
-    ],
-}
-"""Search parameters that a condition may use; `identifier` means an identifier's type here."""
-
-
-def _adds_to_ours(resource: Json) -> bool:
-    """Whether it is an addendum to a report that is here, which is issued anew for it."""
-    named = elements.references(elements.extension_value(resource, codes.ADDENDUM_OF))
-    return any(one.startswith("DiagnosticReport/") for one in named)
-
-
-def _codes(value: object) -> list[str]:
-    concepts: Iterable[Any] = value if isinstance(value, list) else [value or {}]
-    return [coding.get("code", "") for one in concepts for coding in one.get("coding", ())]
-
-
-def found(query: Query, state: RequestState) -> tuple[Held, ...]:
-    """What of a request matches a condition."""
-    return tuple(
-        held
-        for held in state.of_type(query.type)
-        if all(values.intersection(CRITERIA[name](held.json)) for name, values in query.criteria)
-    )
-
-
-def holds(query: Query, state: RequestState) -> bool:
-    """Whether something matches; or nothing does, where that is what the condition says."""
-    return bool(found(query, state)) != query.none
 
 
 @cache
@@ -103,19 +80,39 @@ def every() -> Mapping[str, tuple[Action, ...]]:
 
 
 @cache
+def parts(name: str) -> tuple[str, ...]:
+    """The parts of the work that a pathway hands to another organisation (`resources.agreement`).
+
+    Examples
+    --------
+    >>> parts("primary")
+    ()
+    """
+    said = _file(name).get("extension", ())
+    return tuple(one["valueCode"] for one in said if one["url"] == PART)
+
+
+@cache
 def load(name: str) -> tuple[Action, ...]:
     """The actions of a pathway file, in order."""
-    text = (PATHWAYS / f"{name}.json").read_text("utf-8")
-    return tuple(_action(action) for action in json.loads(text)["action"])
+    return tuple(_action(action) for action in _file(name)["action"])
+
+
+def _file(name: str) -> Json:
+    read: Json = json.loads((PATHWAYS / f"{name}.json").read_text("utf-8"))
+    return read
 
 
 def _action(action: Json) -> Action:
     conditions = action.get("condition", ())
 
+    read = [(one["kind"], query(one)) for one in conditions]
+
     def queries(kind: str) -> tuple[Query, ...]:
-        return tuple(_query(one) for one in conditions if one["kind"] == kind)
+        return tuple(one for said, one in read if said == kind and not one.again)
 
     party = [elements.code_in(one["role"], PARTY) or "" for one in action.get("participant", ())]
+    own = action.get("extension", ())
     return Action(
         id=action["id"],
         code=next(iter(action.get("code", ())), None),
@@ -128,21 +125,27 @@ def _action(action: Json) -> Action:
         values=tuple(
             (one["path"], one["expression"]["expression"]) for one in action.get("dynamicValue", ())
         ),
-        due=dict(_due(one) for one in action.get("extension", ()) if one["url"] == DUE),
-    )
-
-
-def _query(condition: Json) -> Query:
-    type_, _, criteria = condition["expression"]["expression"].partition("?")
-    pairs = [pair.partition("=") for pair in criteria.split("&") if pair]
-    return Query(
-        type_,
-        tuple((name, frozenset(values.split(","))) for name, _, values in pairs),
-        elements.extension_value(condition, NONE) is True,
+        due=dict(_due(one) for one in own if one["url"] == DUE),
+        again=tuple(one for _, one in read if one.again),
+        grant=next(
+            map(_grant, (x for x in action.get("extension", ()) if x["url"] == GRANT)), None
+        ),
     )
 
 
 def _due(extension: Json) -> tuple[str, timedelta]:
-    within = elements.extension_value(extension, "within")
-    amount = timedelta(**{UNITS[within["code"]]: within["value"]})
-    return elements.extension_value(extension, "priority"), amount
+    within = _duration(elements.extension_value(extension, "within"))
+    return elements.extension_value(extension, "priority"), within
+
+
+def _grant(extension: Json) -> Grant:
+    said = [one["valueString"] for one in extension["extension"] if one["url"] == "data"]
+    return Grant(
+        elements.extension_value(extension, "to"),
+        tuple(one if one.startswith("%") else asked(one) for one in said),
+        _duration(elements.extension_value(extension, "keep")),
+    )
+
+
+def _duration(said: Json) -> timedelta:
+    return timedelta(**{UNITS[said["code"]]: said["value"]})
