@@ -24,11 +24,12 @@ from resources.errors import Invalid
 
 Json = Mapping[str, Any]
 
-CRITERIA: Final = frozenset({"cited", "region", "modality"})
+CRITERIA: Final = frozenset({"cited", "region", "modality", "unknown"})
+"""`unknown`: of what is scheduled neither region nor modality is known, as for a clinic."""
 ABSENT: Final = frozenset({"registered", "cancelled", "entered-in-error", "unknown"})
 """ImagingStudy.status: of what is not there to be looked at."""
 
-CITING: Final = ("supportingInfo", "reasonReference", "input")
+CITING: Final = ("supportingInfo", "supportingInformation", "reasonReference", "input")
 ABOUT: Final = ("basedOn", "focus")
 """Members by which a step, a study or an onward request names what it belongs to."""
 
@@ -103,7 +104,7 @@ def read(path: Path) -> Rules:
         raise Invalid(f"The rules of priors cannot be read: {type(error).__name__}.") from error
     for row in rules.rows:
         if not (row.any or row.all) or not (row.any | row.all) <= CRITERIA:
-            raise Invalid(f"The rule {row.name} is about cited, region and modality, any or all.")
+            raise Invalid(f"The rule {row.name} has no criterion, or one that there is not.")
         if row.most is not None and (not isinstance(row.most, int) or row.most < 1):
             raise Invalid(f"The rule {row.name} takes at least one study, or has no limit.")
     return rules

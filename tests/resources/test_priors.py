@@ -167,3 +167,16 @@ def test_no_prior_that_is_newer_than_one_taken_is_left_out(
         sorted((one["started"] for one in found), reverse=True)
         == (sorted((one["started"] for one in fits), reverse=True)[:3])
     )
+
+
+def test_a_clinic_gets_the_newest_three_and_what_it_cites() -> None:
+    record = [older(f"s{year}", "MR", "none", f"{year}-01-01") for year in range(2020, 2025)]
+    clinic = {
+        "resourceType": "Appointment",
+        "id": "a1",
+        "status": "booked",
+        "supportingInformation": [{"reference": "ImagingStudy/s2020"}],
+        "participant": [{"actor": {"reference": "Patient/p1"}}],
+    }
+
+    assert ids(priors.relevant(clinic, record)) == ["s2020", "s2024", "s2023", "s2022"]
