@@ -1,5 +1,7 @@
 """Damaged instances are healed by sending them again, whichever way they come."""
 
+from collections.abc import Callable
+
 import pytest
 from pydicom.dataset import Dataset
 
@@ -14,7 +16,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R012.1")]
 
 DICOM = {"Content-Type": "application/dicom"}
 OCTETS = {"Accept": "application/octet-stream"}
-DAMAGES = {
+DAMAGES: dict[str, Callable[[bytes, int], bytes | None]] = {
     "a flipped bit": lambda file, offset: (
         file[: offset + 20] + bytes([file[offset + 20] ^ 1]) + file[offset + 21 :]
     ),

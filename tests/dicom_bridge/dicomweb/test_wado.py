@@ -163,7 +163,7 @@ async def test_a_frame_is_a_range_of_the_file_that_was_found_when_it_came(servic
     ds.PixelData = bytes(range(16))
     await service.hold(ds)
     rows = await service.bridge.database.run("SELECT layout, blob FROM instance")
-    where = layouts.unpacked(*rows[0], 1 << 20)
+    where = layouts.unpacked(rows[0][0], rows[0][1], 1 << 20)
     assert where is not None
     start, length = where.frames[0][0]
     elsewhere = Layout([(Run(start + 1, length),), (Run(start + 3, length),)], 2)
