@@ -171,6 +171,7 @@ def _holds(row: Rule, study: Json, is_cited: bool, wanted: Looks, rules: Rules) 
             ("cited", is_cited),
             ("region", own.regions & wanted.regions),
             ("modality", own.modalities & wanted.modalities),
+            ("unknown", not (wanted.regions or wanted.modalities)),
         )
         if is_true
     }
