@@ -15,7 +15,15 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from dicom_bridge.pixels import decoding, presentation, rendering, rewriting, tasks, transcoding
+from dicom_bridge.pixels import (
+    decoding,
+    native,
+    presentation,
+    rendering,
+    rewriting,
+    tasks,
+    transcoding,
+)
 from dicom_bridge.pixels.limits import (
     MEMORY,
     MOST_FRAMES,
@@ -26,7 +34,7 @@ from dicom_bridge.pixels.limits import (
 )
 from dicom_bridge.pixels.rendering import Rendered
 from dicom_bridge.pixels.tasks import Frames, Picture, Task, Whole
-from dicom_bridge.pixels.wanted import Viewport, Wanted, Window
+from dicom_bridge.pixels.wanted import Described, Viewport, Wanted, Window
 from resources.errors import Exhausted, Refusal, Unsupported
 
 
@@ -89,7 +97,7 @@ def _write_whole(task: Whole) -> None:
 
 def render(task: Picture) -> Rendered:
     """Render the frames that a task names."""
-    ds = decoding.description(task.path)
+    ds: Described = native.read(task.path) or decoding.description(task.path)
     count = int(ds.get("NumberOfFrames") or 1)
     wanted = Wanted(
         task.type,

@@ -17,10 +17,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 
+from dicom_bridge.pixels.limits import MOST_SAMPLES
+from dicom_bridge.pixels.native import Native
+from dicom_bridge.pixels.wanted import Described
 from resources.errors import NotFound, Unsupported
 
-MOST_SAMPLES: Final = 1 << 27
-"""Samples of one frame: four times the largest detectors."""
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 DESCRIPTION: Final = (
     "SOPClassUID", "SOPInstanceUID",
@@ -58,7 +59,7 @@ def description(path: Path) -> Dataset:
     return ds
 
 
-def frame(path: Path, ds: Dataset, number: int) -> "numpy.ndarray[Any, Any]":
+def frame(path: Path, ds: Described, number: int) -> "numpy.ndarray[Any, Any]":
     """Decode one frame; colours come as RGB.
 
     Parameters
@@ -76,7 +77,10 @@ def frame(path: Path, ds: Dataset, number: int) -> "numpy.ndarray[Any, Any]":
     count = int(ds.get("NumberOfFrames") or 1)
     if not 1 <= number <= count:
         raise NotFound(f"This instance has {count} frames", "NumberOfFrames")
-    if ds.file_meta.TransferSyntaxUID == DEFLATED:
+    native = ds.frame(number) if isinstance(ds, Native) else None
+    if native is not None:
+        return native
+    if isinstance(ds, Dataset) and ds.file_meta.TransferSyntaxUID == DEFLATED:
         decoded = dcmread(path).pixel_array
         return decoded[number - 1] if count > 1 else decoded
     found: numpy.ndarray[Any, Any] = pixel_array(path, index=number - 1)

@@ -5,15 +5,57 @@ References
 * PS3.3 Sections C.11.1 (Modality LUT), C.11.2 (VOI LUT: linear, linear exact, sigmoid)
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import numpy
 from pydicom.dataset import Dataset
 
-from dicom_bridge.pixels.wanted import FUNCTIONS, LINEAR, LINEAR_EXACT, SIGMOID, Window
+from dicom_bridge.pixels.wanted import (
+    FUNCTIONS,
+    LINEAR,
+    LINEAR_EXACT,
+    SIGMOID,
+    Described,
+    Window,
+)
 
 Array = numpy.ndarray[Any, Any]
+
+BLOCK: Final = 1 << 16
+"""Pixels that are looked up at once, so that what is between stays in the cache."""
+
+
+def by_table(frame: Array, shades: Callable[[Array], Array]) -> Array:
+    """Map a frame by a function of single values: once each value that there may be, if few.
+
+    Parameters
+    ----------
+    shades
+        Gives 0 to 255 for values.
+
+    Examples
+    --------
+    >>> by_table(numpy.array([[-1, 3], [3, 3]], "i2"), lambda values: (values + 1).astype("u1"))
+    array([[0, 4],
+           [4, 4]], dtype=uint8)
+    """
+    bits = frame.dtype.itemsize * 8
+    if frame.dtype.kind not in "iu" or bits > 16 or not frame.size:
+        return shades(frame)
+    low, high = int(frame.min()), int(frame.max())
+    if high - low >= frame.size:
+        return shades(frame)
+    unsigned = f"u{bits // 8}"
+    values = numpy.arange(low, high + 1, dtype=frame.dtype.newbyteorder("="))
+    table = numpy.zeros(1 << bits, numpy.uint8)
+    table[values.view(unsigned)] = shades(values)
+    stored = frame.astype(values.dtype, copy=False).reshape(-1).view(unsigned)
+    shown = numpy.empty(frame.size, numpy.uint8)
+    for begin in range(0, frame.size, BLOCK):
+        block = slice(begin, begin + BLOCK)
+        table.take(stored[block], mode="wrap", out=shown[block])
+    return shown.reshape(frame.shape)
 
 
 def windowed(values: Array, window: Window) -> Array:
@@ -61,13 +103,13 @@ def eighth(shares: Array) -> Array:
     return shown
 
 
-def stretched(values: Array, shown: Array) -> Array:
-    """Map values so that those to be shown fill the range."""
+def stretch(shown: Array) -> Window:
+    """Give the window that the values to be shown fill."""
     low, high = float(shown.min()), float(shown.max())
-    return windowed(values, Window((low + high) / 2, max(high - low, 1.0), LINEAR_EXACT))
+    return Window((low + high) / 2, max(high - low, 1.0), LINEAR_EXACT)
 
 
-def window(ds: Dataset, groups: Sequence[Dataset]) -> Window | None:
+def window(ds: Described, groups: Sequence[Dataset]) -> Window | None:
     """Give the first window that an image, or its functional groups, propose."""
     places = [item for group in groups for item in group.get("FrameVOILUTSequence") or ()]
     for place in (*places, ds):

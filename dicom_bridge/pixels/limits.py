@@ -13,6 +13,8 @@ SECONDS_WHOLE: Final = 60
 """Seconds of processor time for an instance in another transfer syntax."""
 OCTETS_WHOLE: Final = 5 << 30
 """Octets of a file that a child may write."""
+MOST_SAMPLES: Final = 1 << 27
+"""Samples of one frame: four times the largest detectors."""
 MOST_FRAMES: Final = 500
 """Frames of a moving picture."""
 REFUSALS: Final[Mapping[str, type[Refusal]]] = {

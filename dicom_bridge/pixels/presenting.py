@@ -6,6 +6,8 @@ References
   LUT), C.10.4 (Displayed Area)
 """
 
+from collections.abc import Sequence
+
 import numpy
 from PIL import Image
 from pydicom.dataset import Dataset
@@ -14,14 +16,14 @@ from dicom_bridge.pixels import annotations
 from dicom_bridge.pixels.greys import Array, bits, eighth, looked_up, window, windowed
 from dicom_bridge.pixels.presentation import State, Turn
 from dicom_bridge.pixels.sizing import fitted, turned
-from dicom_bridge.pixels.wanted import LINEAR_EXACT, Viewport, Window
+from dicom_bridge.pixels.wanted import LINEAR_EXACT, Described, Viewport, Window
 from resources.errors import Invalid
 
 
 def presented(
     frame: Array,
     coloured: Array | None,
-    ds: Dataset,
+    ds: Described,
     state: State,
     viewport: Viewport | None,
 ) -> tuple[Image.Image, list[str]]:
@@ -64,7 +66,7 @@ def presented(
     return picture, annotations.drawn(picture, state, image, display)
 
 
-def _p_values(frame: Array, ds: Dataset, state: State) -> Array:
+def _p_values(frame: Array, ds: Described, state: State) -> Array:
     """Take stored values to P-values; whether it is MONOCHROME1 does not matter here."""
     said = state.ds
     if said.get("ModalityLUTSequence"):
@@ -77,10 +79,9 @@ def _p_values(frame: Array, ds: Dataset, state: State) -> Array:
             for name, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
         )
         values = frame.astype(numpy.float32) * slope + intercept
-        least = -(1 << int(ds.BitsStored) - 1) if int(ds.get("PixelRepresentation") or 0) else 0
-        low, high = (
-            (least + one) * slope + intercept for one in (0, (1 << int(ds.BitsStored)) - 1)
-        )
+        bits_stored = int(ds.get("BitsStored"))
+        least = -(1 << bits_stored - 1) if int(ds.get("PixelRepresentation") or 0) else 0
+        low, high = ((least + one) * slope + intercept for one in (0, (1 << bits_stored) - 1))
     voi = state.voi if state.voi is not None else Dataset()
     proposed = window(voi, ())
     if proposed is not None:
@@ -96,15 +97,16 @@ def _p_values(frame: Array, ds: Dataset, state: State) -> Array:
     return 255 - grey if said.get("PresentationLUTShape") == "INVERSE" else grey
 
 
-def _aspect(ds: Dataset, state: State, turn: Turn) -> float:
+def _aspect(ds: Described, state: State, turn: Turn) -> float:
     """Say how much higher than wide a pixel is, as it is displayed."""
-    said = state.displayed if state.displayed is not None else Dataset()
-    for place, name in (
+    said: Described = state.displayed if state.displayed is not None else Dataset()
+    places: Sequence[tuple[Described, str]] = (
         (said, "PresentationPixelSpacing"), (said, "PresentationPixelAspectRatio"),
         (ds, "PixelAspectRatio"),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for place, name in places:
         if place.get(name):
-            down, across = (float(one) for one in place[name].value)
+            down, across = (float(one) for one in place.get(name))
             if down > 0 and across > 0:
                 return across / down if turn.degrees % 180 else down / across
     return 1.0

@@ -20,14 +20,15 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
-from dicom_bridge.pixels.greys import Array, eighth, looked_up, stretched, windowed
+from dicom_bridge.pixels.greys import Array, by_table, eighth, looked_up, stretch, windowed
 from dicom_bridge.pixels.greys import window as window_of
 from dicom_bridge.pixels.presentation import State
 from dicom_bridge.pixels.presenting import presented
 from dicom_bridge.pixels.sizing import sized
-from dicom_bridge.pixels.wanted import FORMATS, Wanted, Window
+from dicom_bridge.pixels.wanted import FORMATS, Described, Wanted, Window
 
 FRAME_MILLISECONDS: Final = 100
+TRANSFORMATION: Final = "PixelValueTransformationSequence"
 
 
 class Rendered(NamedTuple):
@@ -39,7 +40,7 @@ class Rendered(NamedTuple):
 
 def rendered(
     frames: Sequence[Array],
-    ds: Dataset,
+    ds: Described,
     first: int,
     wanted: Wanted,
     states: Sequence[State | None] = (),
@@ -78,7 +79,7 @@ def rendered(
     return Rendered(out.getvalue(), sorted(set(missing)))
 
 
-def _picture(frame: Array, ds: Dataset, number: int, window: Window | None) -> Image.Image:
+def _picture(frame: Array, ds: Described, number: int, window: Window | None) -> Image.Image:
     coloured = _coloured(frame, ds)
     if coloured is not None:
         return Image.fromarray(coloured)
@@ -90,35 +91,51 @@ def _picture(frame: Array, ds: Dataset, number: int, window: Window | None) -> I
     return Image.fromarray(grey)
 
 
-def _coloured(frame: Array, ds: Dataset) -> Array | None:
+def _coloured(frame: Array, ds: Described) -> Array | None:
     """Give the colours of a frame; None: it is grey."""
-    if ds.get("PhotometricInterpretation") == "PALETTE COLOR":
+    if isinstance(ds, Dataset) and ds.get("PhotometricInterpretation") == "PALETTE COLOR":
         return _eight_bits(apply_color_lut(frame, ds), 16)
     return _eight_bits(frame, int(ds.get("BitsStored") or 8)) if frame.ndim == 3 else None
 
 
-def _grey(frame: Array, ds: Dataset, number: int, window: Window | None) -> Array:
+def _grey(frame: Array, ds: Described, number: int, window: Window | None) -> Array:
     groups = _groups(ds, number)
-    values = _modality(frame, ds, groups).astype(numpy.float32)
-    if window is None:
-        window = window_of(ds, groups)
-    if window is not None:
-        return windowed(values, window)
-    if ds.get("VOILUTSequence"):
-        return eighth(looked_up(values, ds.VOILUTSequence[0]))
-    shown = values[frame != ds.PixelPaddingValue] if "PixelPaddingValue" in ds else values
-    return stretched(values, shown if shown.size else values)
+    window = window or window_of(ds, groups)
+    luts: Sequence[Dataset] = () if window else ds.get("VOILUTSequence") or ()
+    if not window and not luts:
+        padding = ds.get("PixelPaddingValue")
+        shown = frame if padding is None else frame[frame != padding]
+        window = _stretched(shown if shown.size else frame, ds, groups)
+
+    def shades(stored: Array) -> Array:
+        values = _modality(stored, ds, groups)
+        return windowed(values, window) if window else eighth(looked_up(values, luts[0]))
+
+    return by_table(frame, shades)
 
 
-def _modality(frame: Array, ds: Dataset, groups: Sequence[Dataset]) -> Array:
-    for group in groups:
-        for item in group.get("PixelValueTransformationSequence") or ():
-            slope, intercept = float(item.RescaleSlope), float(item.RescaleIntercept)
-            return frame.astype(numpy.float64) * slope + intercept
-    return apply_modality_lut(frame, ds)
+def _stretched(shown: Array, ds: Described, groups: Sequence[Dataset]) -> Window:
+    """Give the window that stored values fill; what is rescaled keeps its ends."""
+    if not ds.get("ModalityLUTSequence"):
+        shown = numpy.array([shown.min(), shown.max()])
+    return stretch(_modality(shown, ds, groups))
 
 
-def _groups(ds: Dataset, number: int) -> list[Dataset]:
+def _modality(stored: Array, ds: Described, groups: Sequence[Dataset]) -> Array:
+    """Take stored values to those of the modality (PS3.3 Section C.11.1)."""
+    values = stored
+    items = [item for group in groups for item in group.get(TRANSFORMATION) or ()]
+    if items:
+        slope, intercept = float(items[0].RescaleSlope), float(items[0].RescaleIntercept)
+        values = stored.astype(numpy.float64) * slope + intercept
+    elif isinstance(ds, Dataset):
+        values = apply_modality_lut(stored, ds)
+    elif None not in (slope := ds.get("RescaleSlope"), intercept := ds.get("RescaleIntercept")):
+        values = stored.astype(numpy.float64) * slope + intercept
+    return values.astype(numpy.float32)
+
+
+def _groups(ds: Described, number: int) -> list[Dataset]:
     """Give the functional groups of a frame: its own, then those of all frames."""
     own = ds.get("PerFrameFunctionalGroupsSequence") or ()
     shared = ds.get("SharedFunctionalGroupsSequence") or ()

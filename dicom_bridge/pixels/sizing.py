@@ -9,10 +9,9 @@ References
 from typing import Final
 
 from PIL import Image
-from pydicom.dataset import Dataset
 
 from dicom_bridge.pixels.presentation import Turn
-from dicom_bridge.pixels.wanted import MOST_SIDE, Viewport
+from dicom_bridge.pixels.wanted import MOST_SIDE, Described, Viewport
 from resources.errors import Invalid
 
 TURNS: Final = {
@@ -23,7 +22,7 @@ TURNS: Final = {
 """Degrees clockwise, and what Pillow calls that."""
 
 
-def sized(picture: Image.Image, ds: Dataset, viewport: Viewport | None) -> Image.Image:
+def sized(picture: Image.Image, ds: Described, viewport: Viewport | None) -> Image.Image:
     """Cut out what is wanted, make its pixels square, and fit it into the size that is wanted."""
     if viewport is not None and viewport.columns is not None and viewport.rows is not None:
         picture = _cut_out(picture, viewport, viewport.columns, viewport.rows)

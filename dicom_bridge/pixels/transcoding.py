@@ -27,7 +27,7 @@ from pydicom.uid import UID
 from dicom_bridge import frames
 from dicom_bridge.frames import Layout
 from dicom_bridge.pixels import syntaxes
-from dicom_bridge.pixels.decoding import MOST_SAMPLES
+from dicom_bridge.pixels.limits import MOST_SAMPLES
 from resources.errors import Unsupported
 
 PIXEL_DATA: Final = 0x7FE00010

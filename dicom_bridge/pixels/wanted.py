@@ -6,13 +6,21 @@ References
 * PS3.3 Section C.11.2.1.3 (VOI LUT Function)
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 LINEAR, LINEAR_EXACT, SIGMOID = "LINEAR", "LINEAR_EXACT", "SIGMOID"
 FUNCTIONS: Final = (LINEAR, LINEAR_EXACT, SIGMOID)
 FORMATS: Final = {"image/jpeg": "JPEG", "image/png": "PNG", "image/gif": "GIF"}
 MOST_SIDE: Final = 8192
 """Pixels of one side of a picture."""
+
+
+class Described(Protocol):
+    """What describes an image: a data set, or what is as good as one."""
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """Say what an attribute is, by keyword."""
+        ...
 
 
 class Window(NamedTuple):
