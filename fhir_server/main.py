@@ -28,6 +28,7 @@ from dicom_bridge.counting import Counting
 from dicom_bridge.dicomweb import router as dicomweb
 from dicom_bridge.dicomweb import ups_subscribers
 from dicom_bridge.dimse import scp
+from dicom_bridge.prefetch.work import Prefetch
 from fhir_server import health, jobs, notifying, own_parameters, scraping
 from fhir_server.access.limits import Limits
 from fhir_server.access.token import Keys, TokenChecker
@@ -44,6 +45,7 @@ from fhir_server.rest.door import ROOT
 from fhir_server.seat import Seat, share
 from fhir_server.settings import Settings
 from fhir_server.traffic import Traffic
+from resources import priors
 from smart_apps import pages
 from smart_apps.admin.routes import Admin
 from smart_apps.authorization.key_sets import KeySets
@@ -264,7 +266,10 @@ def worker(settings: Settings, database_url: str, seat: Seat) -> None:
             matching = asyncio.create_task(Matcher(core.database, settings.fhir_base).run())
             delivering = asyncio.create_task(notifying.delivery(core, meter.count).run())
             withdrawing = asyncio.create_task(withdrawals.heed(core.database, core.store))
+            rules = priors.read(Path(settings.priors)) if settings.priors else priors.DEFAULT
+            ahead = asyncio.create_task(Prefetch(core.bridge, settings.fhir_base, rules).run())
             await jobs.work(jobs.application(database_url, due), due, seat.ready)
+            ahead.cancel()
             withdrawing.cancel()
             matching.cancel()
             delivering.cancel()

@@ -143,10 +143,27 @@ class Options(BaseSettings):
         ge=0,
         le=36500,
     )
+    repeat_days: int = Field(
+        90,
+        description="How many days back a study counts when a request is checked for procedures "
+        "that were done already. 0: nothing is checked.",
+        ge=0,
+        le=3650,
+    )
+    repeats: Literal["reason", "warn"] = Field(
+        "reason",
+        description="What becomes of a request for a procedure that was done or asked for already: "
+        "`reason`, it is placed only if it says why; `warn`, it is placed.",
+    )
     acknowledgement: str = Field(
         "",
         description="File of deadlines by which reports are acknowledged, in minutes, as "
         "`resources/acknowledgement.json` has them. Empty: that file.",
+    )
+    priors: str = Field(
+        "",
+        description="File of rules that say which older studies matter to what is scheduled, as "
+        "`resources/priors.json` has them (`resources/priors.README.md`). Empty: that file.",
     )
     subscription_hosts: str = Field(
         "",

@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError, field_validator
 from fhir_server import address
 from fhir_server.address import Address as Address
 from fhir_server.options import PREFIX, Options
-from resources import acknowledgement
+from resources import acknowledgement, priors
 from resources.errors import Invalid
 
 
@@ -72,6 +72,16 @@ class Settings(Options):
         if value:
             try:
                 acknowledgement.read(Path(value))
+            except Invalid as error:
+                raise ValueError(str(error)) from error
+        return value
+
+    @field_validator("priors")
+    @classmethod
+    def _has_rules(cls, value: str) -> str:
+        if value:
+            try:
+                priors.read(Path(value))
             except Invalid as error:
                 raise ValueError(str(error)) from error
         return value

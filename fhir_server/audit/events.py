@@ -87,6 +87,7 @@ _ROWS: Final = (
     Event("QIDO-RS",          QUERY,       None,                   "E", True),
     Event("C-GET",            TRANSFERRED, None,                   "R", False),
     Event("C-MOVE",           TRANSFERRED, None,                   "R", False),
+    Event("prefetch",         TRANSFERRED, None,                   "R", False),
     Event("MPPS",             PROCEDURE,   None,                   "U", True),
     Event("UPS",              PROCEDURE,   None,                   "U", True),
     Event("UPS C-FIND",       QUERY,       None,                   "E", True),
