@@ -104,7 +104,7 @@ class Caller:
             It cannot be reached, or cannot answer.
         """
         context = [build_context(FIND, PLAIN)]
-        found = await self._at(peer, context, lambda association: _find(association, identifier))
+        found = await self._at(peer, context, lambda association: answers(association, identifier))
         await self._note(who, "C-FIND", peer, identifier, len(found))
         return found
 
@@ -153,7 +153,7 @@ class Caller:
         patience_seconds: int = ANSWER_SECONDS,
     ) -> Answer:
         def call() -> Answer:
-            with _associated(self._ae, peer, contexts, patience_seconds) as association:
+            with associated(self._ae, peer, contexts, patience_seconds) as association:
                 return work(association)
 
         return await asyncio.to_thread(call)
@@ -181,7 +181,7 @@ def entity(bridge: Bridge) -> reactor.ApplicationEntity:
 
 
 @contextmanager
-def _associated(
+def associated(
     ae: reactor.ApplicationEntity,
     peer: Peer,
     contexts: Sequence[PresentationContext],
@@ -207,13 +207,20 @@ def _echo(association: Any) -> int:
     return int(association.send_c_echo().get("Status", 0xFFFF))
 
 
-def _find(association: Any, identifier: Dataset) -> list[Dataset]:
+def answers(association: Any, identifier: Dataset, most: int = MOST_ANSWERS) -> list[Dataset]:
+    """Ask on an association, and listen to so many answers.
+
+    Raises
+    ------
+    Exhausted
+        The peer cannot answer.
+    """
     found: list[Dataset] = []
     status = Dataset()
     for status, answer in association.send_c_find(identifier, FIND, msg_id=MESSAGE):
         if status.get("Status") in PENDING and answer is not None:
             found.append(answer)
-            if len(found) == MOST_ANSWERS:
+            if len(found) == most:
                 association.send_c_cancel(MESSAGE, query_model=FIND)
     if "Status" not in status:
         raise Exhausted("The peer ended the association without an answer")
