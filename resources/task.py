@@ -42,6 +42,7 @@ _FIGURE: Final[Mapping[str, Mapping[str, tuple[Party, ...]]]] = {
         "rejected": ("owner",),
         "ready": ("owner", "system"),
         "in-progress": ("owner",),
+        "on-hold": ("system",),
         "completed": ("owner", "system"),
         "failed": ("owner",),
         "cancelled": ("requester", "system"),
@@ -52,6 +53,7 @@ _FIGURE: Final[Mapping[str, Mapping[str, tuple[Party, ...]]]] = {
         "rejected": ("owner",),
         "ready": ("owner", "system"),
         "in-progress": ("owner",),
+        "on-hold": ("system",),
         "completed": ("owner", "system"),
         "failed": ("owner",),
         "cancelled": ("requester", "system"),
@@ -61,6 +63,7 @@ _FIGURE: Final[Mapping[str, Mapping[str, tuple[Party, ...]]]] = {
         "rejected": ("owner",),
         "ready": ("owner", "system"),
         "in-progress": ("owner",),
+        "on-hold": ("system",),
         "completed": ("owner", "system"),
         "failed": ("owner",),
         "cancelled": ("requester", "system"),
@@ -70,14 +73,14 @@ _FIGURE: Final[Mapping[str, Mapping[str, tuple[Party, ...]]]] = {
         "requested": ("system",),
         "rejected": ("owner",),
         "in-progress": ("owner",),
-        "on-hold": ("owner",),
+        "on-hold": ("owner", "system"),
         "completed": ("owner", "system"),
         "failed": ("owner",),
         "cancelled": ("requester", "system"),
         "entered-in-error": ("requester", "system"),
     },
     "in-progress": {
-        "ready": ("owner",),
+        "ready": ("owner", "system"),
         "on-hold": ("owner", "requester"),
         "completed": ("owner", "system"),
         "failed": ("owner",),
@@ -85,6 +88,7 @@ _FIGURE: Final[Mapping[str, Mapping[str, tuple[Party, ...]]]] = {
         "entered-in-error": ("requester", "system"),
     },
     "on-hold": {
+        "requested": ("system",),
         "in-progress": ("owner", "requester"),
         "completed": ("owner", "system"),
         "failed": ("owner",),
@@ -102,7 +106,8 @@ MOVES: Final[Mapping[str, Mapping[str, frozenset[Party]]]] = {
     source: {target: frozenset(parties) for target, parties in targets.items()}
     for source, targets in _FIGURE.items()
 }
-"""FHIR R4 Task, "Task State Machine"; a slot that is lost takes a step back from ready."""
+"""FHIR R4 Task, "Task State Machine"; a slot that is lost takes a step back from ready, and what
+another organisation does for the lead is on hold until it is done, or comes back."""
 
 PERFORMERS: Final[Mapping[str, frozenset[str]]] = {
     "justify": frozenset({"practitioner", "application"}),
@@ -110,6 +115,7 @@ PERFORMERS: Final[Mapping[str, frozenset[str]]] = {
     "post-process": frozenset({"operator", "device", "application"}),
     "report": frozenset({"reporter", "application"}),
     "addendum": frozenset({"reporter", "application"}),
+    "monitor": frozenset({"coordinator", "practitioner", "reporter", "application"}),
     "acknowledge": frozenset(
         {
             "referrer",
@@ -123,8 +129,19 @@ PERFORMERS: Final[Mapping[str, frozenset[str]]] = {
 }
 """Who does which step: the actors of IR(ME)R; an application acts for its organisation."""
 
-AUTHORITY: Final[Mapping[str, frozenset[str]]] = {"justify": frozenset({"authorised"})}
+AUTHORITY: Final[Mapping[str, frozenset[str]]] = {
+    "justify": frozenset({"authorised"}),
+    "monitor": frozenset({"accepted"}),
+}
 """Steps that are completed with an authority, or not at all (IR(ME)R 2000, justification)."""
+
+BY_PERSONS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
+    "monitor": {"ready": frozenset({"completed", "in-progress"})},
+}
+"""Steps of which people make these moves alone: a report that is back is accepted or sent back."""
+
+RETURNED: Final = frozenset({codes.RETURNED.code})
+"""Step specific statuses that say why."""
 
 FIXED: Final = ("code", "focus", "basedOn", "for", "groupIdentifier")
 """What a step is about does not change while it is done (docs/representation.md, "Steps")."""
@@ -198,6 +215,11 @@ def check_parties(
         return
     if not parties:
         raise Forbidden("the Task belongs to another organisation", "Task.owner", "relationship")
+    step = step_of(after) or ""
+    if business_status(before) == codes.OUTSOURCED.code and source == "on-hold":
+        raise Conflict("another organisation does this: take the request back first", "Task.status")
+    if step in BY_PERSONS and target not in BY_PERSONS[step].get(source, ()):
+        raise Conflict(f"nobody takes {step} from {source} to {target}", "Task.status")
     allowed = MOVES.get(source, {}).get(target, frozenset())
     if not allowed:
         check_move(source, target, by=min(parties))
@@ -206,7 +228,6 @@ def check_parties(
         raise Forbidden(
             f"only its {others} takes a Task to {target}", "Task.status", "relationship"
         )
-    step = step_of(after) or ""
     if "requester" not in allowed and not named and role not in PERFORMERS.get(step, {role}):
         raise Forbidden(f"the step {step} is not for the role {role}", "Task.status", "role")
 
@@ -242,5 +263,7 @@ def rule(
         raise Unprocessable(
             f"{step} is completed with businessStatus {expected} only", at="Task.businessStatus"
         )
+    if business_status(after) in RETURNED and not after.get("statusReason"):
+        raise Unprocessable("what is sent back names the reason", at="Task.statusReason")
     if status == "rejected" and not after.get("statusReason"):
         raise Unprocessable("a rejection names its reason", at="Task.statusReason")
