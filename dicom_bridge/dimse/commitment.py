@@ -16,6 +16,7 @@ from dicom_bridge.bridge import Bridge
 from dicom_bridge.commitments import PATIENCE, Item, Report
 from dicom_bridge.dimse.find import failed
 from dicom_bridge.dimse.portal import Portal
+from dicom_bridge.dimse.said import said
 from dicom_bridge.instance import require_uid
 from dicom_bridge.mapping.matching import text
 from resources.errors import Invalid, Refusal
@@ -45,7 +46,7 @@ def handle_action(event: Any, bridge: Bridge, portal: Portal) -> tuple[int | Dat
     association = event.assoc
     try:
         context = association.sender.context("storage-commitment")
-        transaction_uid, items = read(event.action_information)
+        transaction_uid, items = read(said(event, "action_information"))
         due = context.instant + PATIENCE
         ae = association.sender.peer.ae
         kept = portal.call(

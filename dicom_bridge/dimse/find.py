@@ -17,6 +17,7 @@ from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse import models
 from dicom_bridge.dimse.models import STUDY_ROOT, Model
 from dicom_bridge.dimse.portal import Portal
+from dicom_bridge.dimse.said import said
 from dicom_bridge.mapping import attributes, return_keys
 from dicom_bridge.mapping.matching import NOT_MATCHED, text, vr_of
 from dicom_bridge.mapping.return_keys import character_set_for
@@ -59,7 +60,7 @@ def worklist(event: Any, what: str, look: Callable[[Dataset], Iterable[Dataset]]
         Finds the items that match the identifier.
     """
     try:
-        keys = event.identifier
+        keys = said(event, "identifier")
         for item in look(keys):
             if event.is_cancelled:
                 yield CANCELLED, None
@@ -76,7 +77,7 @@ def handle_find(event: Any, bridge: Bridge, portal: Portal) -> Answers:
     """Answer a C-FIND request, row by row, until there are no more or the peer cancels."""
     try:
         context = event.assoc.sender.context("C-FIND")
-        identifier = event.identifier
+        identifier = said(event, "identifier")
         asked = read(identifier, models.of(event))
         status = PENDING if asked.is_supported else PENDING_UNSUPPORTED
         for row in _rows(rows_of(bridge, context, asked), portal):
@@ -102,6 +103,8 @@ def read(identifier: Dataset, model: Model = STUDY_ROOT) -> Asked:
     level = models.level_of(identifier, model)
     above = model.unique[level][:-1]
     keys = dict(_keys(identifier))
+    if any("\0" in key for key in keys.values()):
+        raise Invalid("A key contains a NUL character")
     for keyword in above:
         if not keys.get(keyword) or any(mark in keys[keyword] for mark in "\\*?"):
             raise Invalid(f"{keyword} must have one value at this level", keyword)

@@ -18,6 +18,7 @@ from dicom_bridge import failures
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse import find
 from dicom_bridge.dimse.portal import Portal
+from dicom_bridge.dimse.said import said
 from dicom_bridge.dimse.ups import picked
 from dicom_bridge.general_purpose import performed, scheduled, statuses
 from dicom_bridge.instance import require_uid
@@ -67,7 +68,7 @@ def handle_action(event: Any, bridge: Bridge, portal: Portal) -> Answer:
     def work(context: RequestContext) -> Coroutine[Any, Any, None]:
         information = Dataset()
         if event.request.ActionInformation is not None:
-            information = event.action_information
+            information = said(event, "action_information")
         return scheduled.act(bridge, context, uid, information)
 
     return _answered(event, portal, work), None
@@ -84,7 +85,7 @@ def handle_create(event: Any, bridge: Bridge, portal: Portal) -> Answer:
 
     def work(context: RequestContext) -> Coroutine[Any, Any, None]:
         checked = require_uid(str(uid), "SOPInstanceUID")
-        return performed.begin(bridge, context, checked, event.attribute_list)
+        return performed.begin(bridge, context, checked, said(event, "attribute_list"))
 
     return _answered(event, portal, work), named
 
@@ -97,7 +98,7 @@ def handle_set(event: Any, bridge: Bridge, portal: Portal) -> Answer:
     return _answered(
         event,
         portal,
-        lambda context: performed.change(bridge, context, uid, event.modification_list),
+        lambda context: performed.change(bridge, context, uid, said(event, "modification_list")),
     ), None
 
 

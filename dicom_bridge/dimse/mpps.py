@@ -15,6 +15,7 @@ from pydicom.uid import generate_uid
 from dicom_bridge import failures, performed
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse.portal import Portal
+from dicom_bridge.dimse.said import said
 from dicom_bridge.instance import require_uid
 from dicom_bridge.performed import HasEnded
 from fhir_server.context import RequestContext
@@ -47,7 +48,7 @@ def handle_create(event: Any, bridge: Bridge, portal: Portal) -> Answer:
         named.AffectedSOPInstanceUID = uid
     return _answered(
         event, portal, named, lambda context: performed.begin(
-            bridge, context, require_uid(str(uid), "SOPInstanceUID"), event.attribute_list
+            bridge, context, require_uid(str(uid), "SOPInstanceUID"), said(event, "attribute_list")
         )
     )  # fmt: skip
 
@@ -59,7 +60,7 @@ def handle_set(event: Any, bridge: Bridge, portal: Portal) -> Answer:
         event,
         portal,
         None,
-        lambda context: performed.change(bridge, context, uid, event.modification_list),
+        lambda context: performed.change(bridge, context, uid, said(event, "modification_list")),
     )
 
 

@@ -27,6 +27,7 @@ from dicom_bridge.dimse.messages import StoredInstance
 from dicom_bridge.dimse.models import STUDY_ROOT, Model
 from dicom_bridge.dimse.peers import Peer
 from dicom_bridge.dimse.portal import Portal
+from dicom_bridge.dimse.said import said
 from dicom_bridge.instance import require_uid
 from dicom_bridge.mapping.matching import text
 from dicom_bridge.retrieval import Retrieved
@@ -175,7 +176,7 @@ async def _of_all(
 async def _of_one(bridge: Bridge, context: RequestContext, event: Any) -> list[Retrieved]:
     """Find what somebody may have; what they may not know of is as if it were not there."""
     model = models.of(event)
-    wanted: Wanted = read(event.identifier, model)
+    wanted: Wanted = read(said(event, "identifier"), model)
     if model is models.PATIENT_ROOT:
         wanted = [uids for keys in wanted for uids in await _of_patient(bridge, context, keys)]
     found = []

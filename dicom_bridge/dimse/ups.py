@@ -16,6 +16,7 @@ from pydicom.uid import generate_uid
 from dicom_bridge import failures
 from dicom_bridge.bridge import Bridge
 from dicom_bridge.dimse.portal import Portal
+from dicom_bridge.dimse.said import said
 from dicom_bridge.instance import require_uid
 from dicom_bridge.mapping.return_keys import character_set_for
 from dicom_bridge.mapping.ups import PUSH
@@ -69,7 +70,7 @@ def handle_create(event: Any, bridge: Bridge, portal: Portal) -> Answer:
 
     def work(context: RequestContext) -> Coroutine[Any, Any, Warned]:
         checked = require_uid(str(uid), "SOPInstanceUID")
-        return creating.create(bridge, context, checked, event.attribute_list)
+        return creating.create(bridge, context, checked, said(event, "attribute_list"))
 
     status = _answered(event, portal, work)
     if named is not None and status == statuses.MODIFIED.status:
@@ -85,7 +86,7 @@ def handle_set(event: Any, bridge: Bridge, portal: Portal) -> Answer:
     return _answered(
         event,
         portal,
-        lambda context: performing.change(bridge, context, uid, event.modification_list),
+        lambda context: performing.change(bridge, context, uid, said(event, "modification_list")),
     ), None
 
 
@@ -101,7 +102,7 @@ def handle_action(event: Any, bridge: Bridge, portal: Portal) -> Answer:
     def work(context: RequestContext) -> Coroutine[Any, Any, Warned]:
         information = Dataset()
         if event.request.ActionInformation is not None:
-            information = event.action_information
+            information = said(event, "action_information")
         doing = {
             CHANGE_STATE: performing.move,
             REQUEST_CANCEL: performing.cancel,
