@@ -1,7 +1,7 @@
 """Check: blobs, instance rows and ImagingStudies agree.
 
-What is found is told, nothing is mended: a blob without a row is swept by its own duty, anything
-else is for a person to look at.
+What is found is told, nothing is mended: a blob without a row is swept by its own duty, a damaged
+corrected copy is made again when it is scrubbed, anything else is for a person to look at.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from typing import Final
 
+from dicom_bridge import following
 from dicom_bridge.blobs import GRACE_SECONDS, Blobs
 from dicom_bridge.bridge import Bridge
 from fhir_server.access.principal import Principal
@@ -86,9 +87,11 @@ async def sweep(database: Database, blobs: Blobs, grace_seconds: float = GRACE_S
 
 async def _missing(database: Database, blobs: Blobs, deep: bool) -> AsyncIterator[str]:
     async for rows in _pages(database, ROWS):
-        for problem in await asyncio.to_thread(_of_rows, rows, blobs, deep):
-            yield problem
-    for problem in await asyncio.to_thread(_of_rows, await database.run(BESIDE), blobs, deep):
+        for sop_uid, problem in await asyncio.to_thread(_of_rows, rows, blobs, deep):
+            is_mended = await following.is_mendable(database, blobs, sop_uid)
+            yield f"{problem}; the copy is made again of what came" if is_mended else problem
+    beside = await database.run(BESIDE)
+    for _, problem in await asyncio.to_thread(_of_rows, beside, blobs, deep):
         yield problem
 
 
@@ -118,11 +121,11 @@ def _next_page(keys: Iterator[str]) -> list[str]:
     return list(islice(keys, PAGE))
 
 
-def _of_rows(rows: list[Row], blobs: Blobs, deep: bool) -> list[str]:
+def _of_rows(rows: list[Row], blobs: Blobs, deep: bool) -> list[tuple[str, str]]:
     found = []
     for sop_uid, blob, offset, transfer_syntax in rows:
         if not blobs.exists(blob):
-            found.append(f"the bytes of instance {sop_uid} are gone")
+            found.append((sop_uid, f"the bytes of instance {sop_uid} are gone"))
         elif deep and not blobs.is_sound(blob, offset, transfer_syntax):
-            found.append(f"the bytes of instance {sop_uid} have changed")
+            found.append((sop_uid, f"the bytes of instance {sop_uid} have changed"))
     return found

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
@@ -24,9 +24,10 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
-from dicom_bridge import frames, instance, storage
+from dicom_bridge import frames, instance, references, storage
 from dicom_bridge.blobs import Blobs
 from dicom_bridge.instance import PIXELS, Instance
+from dicom_bridge.references import Moved
 from dicom_bridge.spool import Spool
 from resources.errors import NotDicom
 
@@ -37,25 +38,25 @@ COERCE: Final = "COERCE"
 MOST_LO: Final = 64
 
 
-def coerced(
-    blobs: Blobs,
-    one: tuple[Path, int, str],
-    values: Mapping[str, str],
-    source: str,
-    instant: int,
-) -> Instance:
+class Change(NamedTuple):
+    """What is corrected in an object: identifiers, and the studies that it names others of."""
+
+    values: Mapping[str, str]
+    """Keyword to value; an empty one removes the element."""
+    moved: Moved
+    source: str
+    """Who gave the previous values."""
+    instant: int
+    """When it is corrected, in microseconds since 1970 UTC."""
+
+
+def coerced(blobs: Blobs, one: tuple[Path, int, str], change: Change) -> Instance:
     """Keep the corrected object as a blob of its own; computes and waits: call it in a thread.
 
     Parameters
     ----------
     one
         File of the object as it is, where the data set begins in it, and its transfer syntax.
-    values
-        Keyword to value; an empty one removes the element.
-    source
-        Who gave the previous values.
-    instant
-        When it is corrected, in microseconds since 1970 UTC.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def coerced(
     try:
         with place.open("rb") as file:
             spool.write(file.read(offset))
-            _write(spool, file, transfer_syntax, values, (source, instant))
+            _write(spool, file, transfer_syntax, change)
         made = instance.read(spool)
         blobs.put(spool)
         return made
@@ -79,30 +80,22 @@ def coerced(
         spool.discard()
 
 
-def _write(
-    spool: Spool,
-    file: BinaryIO,
-    transfer_syntax: str,
-    values: Mapping[str, str],
-    said: tuple[str, int],
-) -> None:
+def _write(spool: Spool, file: BinaryIO, transfer_syntax: str, change: Change) -> None:
     if transfer_syntax in storage.DEFLATED:
         offset = file.tell()
         plain = frames.inflated(file, offset)
         plain.seek(offset)
-        head, rest = _head(plain, transfer_syntax, values, said), plain.read()
+        head, rest = _head(plain, transfer_syntax, change), plain.read()
         squeezed = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         data = squeezed.compress(head + rest) + squeezed.flush()
         spool.write(data + bytes(len(data) % 2))
         return
-    spool.write(_head(file, transfer_syntax, values, said))
+    spool.write(_head(file, transfer_syntax, change))
     while piece := file.read(CHUNK):
         spool.write(piece)
 
 
-def _head(
-    file: BinaryIO, transfer_syntax: str, values: Mapping[str, str], said: tuple[str, int]
-) -> bytes:
+def _head(file: BinaryIO, transfer_syntax: str, change: Change) -> bytes:
     """The corrected data set up to its pixels; the file is left where they begin."""
     ds = read_dataset(
         file,
@@ -110,7 +103,7 @@ def _head(
         transfer_syntax not in storage.BIG_ENDIAN,
         stop_when=lambda tag, _vr, _length: tag in PIXELS,
     )
-    correct(ds, values, *said)
+    correct(ds, change)
     buffer = DicomBytesIO()
     buffer.is_implicit_VR = transfer_syntax in storage.IMPLICIT_VR
     buffer.is_little_endian = transfer_syntax not in storage.BIG_ENDIAN
@@ -118,10 +111,12 @@ def _head(
     return buffer.getvalue()
 
 
-def correct(ds: Dataset, values: Mapping[str, str], source: str, instant: int) -> None:
-    """Set values in a data set, and say in it what they were."""
+def correct(ds: Dataset, change: Change) -> None:
+    """Set values in a data set, name instances by their studies, and say in it what was there."""
     before = Dataset()
-    for keyword, value in values.items():
+    for keyword, element in references.follow(ds, change.moved).items():
+        before[keyword] = element
+    for keyword, value in change.values.items():
         if keyword in ds:
             before[keyword] = deepcopy(ds[keyword])
             del ds[keyword]
@@ -131,10 +126,10 @@ def correct(ds: Dataset, values: Mapping[str, str], source: str, instant: int) -
             setattr(ds, keyword, value)
     item = Dataset()
     item.ModifiedAttributesSequence = Sequence([before])
-    when = datetime.fromtimestamp(instant / 1_000_000, UTC)
+    when = datetime.fromtimestamp(change.instant / 1_000_000, UTC)
     item.AttributeModificationDateTime = f"{when:%Y%m%d%H%M%S.%f}+0000"
     item.ModifyingSystem = SYSTEM
-    item.SourceOfPreviousValues = source.encode("ascii", "replace").decode()[:MOST_LO]
+    item.SourceOfPreviousValues = change.source.encode("ascii", "replace").decode()[:MOST_LO]
     item.ReasonForTheAttributeModification = COERCE
     held = list(ds.get("OriginalAttributesSequence") or ())
     ds.OriginalAttributesSequence = Sequence([*held, item])

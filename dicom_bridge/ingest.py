@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from psycopg.errors import UniqueViolation
 
-from dicom_bridge import folding, instance
+from dicom_bridge import folding, following, instance
 from dicom_bridge.arrivals import Arrival
 from dicom_bridge.blobs import Blobs
 from dicom_bridge.bridge import Bridge
@@ -201,9 +201,13 @@ async def _make_json(bridge: Bridge, study_uid: str) -> None:
     """Make the DICOM JSON of new instances (PS3.18 Annex F) before anybody asks for it."""
     rows = await bridge.database.run(WITHOUT_JSON, (study_uid,))
     loop = asyncio.get_running_loop()
+    followed: set[str] = set()
     for at in range(0, len(rows), CHUNK):
         chunk = await _at_hand(bridge.blobs, rows[at : at + CHUNK])
         made: list[Any] = await loop.run_in_executor(bridge.executor, dicom_json.metadata, chunk)
+        names = following.named(study_uid, [(one.sop_uid, one.json) for one in made])
+        followed |= await following.follow(bridge, names)
+        made = [one for one in made if one.sop_uid not in followed]
         read = {one.sop_uid: one for one in chunk}
         of = [read[one.sop_uid] for one in made]
         await bridge.database.run(
@@ -216,6 +220,9 @@ async def _make_json(bridge: Bridge, study_uid: str) -> None:
                 database.Integers([one.dataset_offset for one in of]),
             ),
         )
+        followed |= await following.follow(bridge, names)  # what was re-parented meanwhile
+    if followed:
+        await _make_json(bridge, study_uid)
 
 
 async def _at_hand(blobs: Blobs, rows: Sequence[database.Row]) -> list[dicom_json.Stored]:

@@ -20,12 +20,14 @@ import orjson
 
 from dicom_bridge import coercing, orders
 from dicom_bridge.bridge import Bridge
+from dicom_bridge.coercing import Change
 from dicom_bridge.instance import Instance
 from dicom_bridge.orders import Belonging, Sender
 from fhir_server.access.principal import Principal
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Blobs, Integers, Texts
+from fhir_server.search import query
 from fhir_server.store.unit_of_work import Work
 from resources import content
 from resources.errors import NotDicom
@@ -48,6 +50,7 @@ FOLLOWING: Final = """
 SELECT DISTINCT s.study_uid, s.imaging_study, s.patient
 FROM original o JOIN instance i ON i.sop_uid = o.sop_uid JOIN study s ON s.study_uid = i.study_uid
 WHERE o.study_uid = $1 AND o.patient_id = $2 AND o.issuer = $3 AND o.organization = $4
+  AND i.study_uid <> o.study_uid
 """
 """Where went what came before of the same study, patient and sender."""
 BELONGS: Final = """
@@ -82,6 +85,22 @@ INSERT INTO unsettled (study_uid, mark, folded, since, organization)
 VALUES ($1, 1, 0, $2, $3)
 ON CONFLICT (study_uid) DO UPDATE SET mark = unsettled.mark + 1, since = excluded.since
 """
+UNMAKE: Final = """
+WITH unmade AS (
+  UPDATE instance i SET json = NULL, layout = NULL
+  FROM study s
+  WHERE i.study_uid = s.study_uid AND s.imaging_study = ANY($1) AND i.study_uid <> $2
+    AND (i.json IS NULL OR position($3::bytea in i.json) > 0)
+    AND (i.frames = 0 OR i.study_uid = $4)
+  RETURNING i.study_uid, i.organization
+)
+INSERT INTO unsettled (study_uid, mark, folded, since, organization)
+SELECT study_uid, 1, 1, $5, min(organization) FROM unmade GROUP BY study_uid ORDER BY study_uid
+ON CONFLICT (study_uid) DO UPDATE SET mark = unsettled.mark + 1, since = excluded.since
+"""
+"""What names the study that is given up, in the one that is joined and in documents of others of
+the patient: when these are settled it names the other one (`following`). What is being read at
+this moment is looked at again then."""
 FOLDED: Final = "UPDATE unsettled SET folded = greatest(folded, $2) WHERE study_uid = $1"
 
 
@@ -155,15 +174,16 @@ async def move(
     if not rows:
         return True  # another process has moved them
     first = orjson.loads((await bridge.database.run(FIRST, (there.study_uid,)))[0][0])
+    moved = {(study_uid, str(row[0])): there.study_uid for row in rows}
+    moved[study_uid, ""] = there.study_uid
     made: list[Instance] = []
     for _, blob, offset, syntax, header, _ in rows:
-        values = changes(orjson.loads(header), first)
+        change = Change(changes(orjson.loads(header), first), moved, source, context.instant)
         file = await bridge.blobs.own(blob)
         try:
             one = await asyncio.to_thread(
-                coercing.coerced, bridge.blobs, (file, offset, syntax), values, source,
-                context.instant,
-            )  # fmt: skip
+                coercing.coerced, bridge.blobs, (file, offset, syntax), change
+            )
         except NotDicom:
             return False
         made.append(one)
@@ -174,6 +194,9 @@ async def move(
         work.add(KEEP, (study_uid, uids, context.instant))
         work.add(MOVE, (study_uid, there.study_uid, *_columns(made)))
         work.add(MARK, (there.study_uid, context.instant, str(rows[0][5])))
+        others = Texts(await _studies(work, there))
+        given_up = (others, study_uid, study_uid.encode(), there.study_uid, context.instant)
+        work.add(UNMAKE, given_up)
         work.add(FOLDED, (study_uid, mark))
         work.add(ledger.INSERT, ledger.arrays([_entry(context, study_uid, there, len(made))]))
     return True
@@ -200,6 +223,13 @@ def changes(own: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, str]:
         if own.get("IssuerOfPatientIDQualifiersSequence"):
             wanted["IssuerOfPatientIDQualifiersSequence"] = ""
     return wanted
+
+
+async def _studies(work: Work, there: Place) -> list[str]:
+    """The ImagingStudies of a patient, as many as are looked through."""
+    asked = [("patient", f"Patient/{there.patient}"), ("_count", "200"), ("_total", "none")]
+    found = await work.search(query.parse("ImagingStudy", asked, strict=True))
+    return list(dict.fromkeys([there.imaging_study, *(one.id for one in found)]))
 
 
 async def _also_for(work: Work, study: str, request: str) -> None:

@@ -6,7 +6,7 @@ forget; a round is one minute longer than whole days, so that a server which is 
 time every day does not miss the same slice every time.
 
 A damaged blob is set aside and the organisation that sent it finds a Task: it can send the
-instance again, and then it is whole.
+instance again, and then it is whole. A corrected copy is made again of what came, if that is whole.
 
 References
 ----------
@@ -18,6 +18,7 @@ import logging
 from collections import defaultdict
 from typing import Final
 
+from dicom_bridge import following
 from dicom_bridge.blobs import Blobs
 from dicom_bridge.bridge import Bridge
 from fhir_server.access.principal import Principal
@@ -33,12 +34,15 @@ MINUTE: Final = 60_000_000
 OURSELVES: Final = Principal.system("scrub")
 
 ROWS: Final = """
-SELECT f.blob, f.dataset_offset, f.transfer_syntax, f.sop_uid, s.imaging_study, f.organization
+SELECT f.blob, f.dataset_offset, f.transfer_syntax, f.sop_uid, s.imaging_study, f.organization,
+  f.is_made
 FROM (
-  SELECT blob, dataset_offset, transfer_syntax, sop_uid, study_uid, organization
-  FROM instance WHERE blob > $1 AND blob < $2
+  SELECT i.blob, i.dataset_offset, i.transfer_syntax, i.sop_uid, i.study_uid, i.organization,
+    o.sop_uid IS NOT NULL AS is_made
+  FROM instance i LEFT JOIN original o USING (sop_uid) WHERE i.blob > $1 AND i.blob < $2
   UNION ALL
-  SELECT o.blob, o.dataset_offset, i.transfer_syntax, o.sop_uid, i.study_uid, o.organization
+  SELECT o.blob, o.dataset_offset, i.transfer_syntax, o.sop_uid, i.study_uid, o.organization,
+    false
   FROM original o JOIN instance i USING (sop_uid) WHERE o.blob > $1 AND o.blob < $2
 ) f LEFT JOIN study s USING (study_uid)
 ORDER BY f.blob LIMIT $3
@@ -62,9 +66,10 @@ async def scrub(bridge: Bridge, minute: int, days: int) -> int:
         return 0
     slices = days * 24 * 60 + 1
     turn = minute % slices
-    damaged = await _read(bridge, _name(turn, slices), _name(turn + 1, slices))
+    read = await _read(bridge, _name(turn, slices), _name(turn + 1, slices))
+    damaged = [row for row in read if not await following.mend(bridge, row[3], row[0])]
     told: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for *_, sop_uid, imaging_study, organization in damaged:
+    for _, _, _, sop_uid, imaging_study, organization, _ in damaged:
         _log.error("the bytes of instance %s have changed", sop_uid)
         told[imaging_study or "", organization].append(sop_uid)
     for (imaging_study, organization), uids in told.items():
@@ -83,12 +88,17 @@ async def _read(bridge: Bridge, after: str, before: str) -> list[Row]:
 def _set_aside(blobs: Blobs, rows: list[Row]) -> list[Row]:
     """Set aside what is damaged; which of it is lost for now.
 
-    What is not there at all is for `check` to tell.
+    What is not there at all is for `check` to tell, unless it is a corrected copy: that is made
+    again of what came.
     """
     found = []
     for row in rows:
         key, offset, transfer_syntax = row[:3]
-        if not blobs.is_sound(key, offset, transfer_syntax) and blobs.exists(key):
+        if blobs.is_sound(key, offset, transfer_syntax):
+            continue
+        if not blobs.exists(key):
+            found += [row] if row[6] else []
+        else:
             blobs.set_aside(key, offset, transfer_syntax)
             if blobs.exists(key):
                 _log.warning("the bytes of instance %s had changed and are mended", row[3])
