@@ -11,6 +11,7 @@ References
 
 import asyncio
 import os
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -31,6 +32,7 @@ from resources.errors import NotFound
 CHUNK: Final = 1 << 20
 NOTHING: Final = "There is no such study, series or instance"
 REMEMBERED_INSTANCES: Final = 4096
+REMEMBERED_SECONDS: Final = 10.0
 REMEMBERED: Final = 256
 """ImagingStudy versions whose list of instances is kept at hand."""
 
@@ -58,11 +60,12 @@ async def instances(
         Nothing, or nothing the asker may know of.
     """
     key = (study_uid, series_uid, sop_uid)
-    known = _held.pop(key, None)
-    if known is not None and bridge.blobs.is_at_hand(known.blob, known.length):
+    known, until = _held.pop(key, (None, 0.0))
+    is_known = known is not None and time.monotonic() < until
+    if known is not None and is_known and bridge.blobs.is_at_hand(known.blob, known.length):
         permit, listed = await _read(bridge, context, known.imaging_study)
         if known.sop_uid in listed:
-            _held[key] = known
+            _held[key] = known, until
             return Retrieved((known,), permit, known.patient)
     held = await holdings.instances(bridge.database, study_uid, series_uid, sop_uid)
     if not held:
@@ -72,7 +75,7 @@ async def instances(
     if not visible:
         raise await _nothing(bridge, context, study_uid)
     if sop_uid is not None:
-        _held[key] = visible[0]
+        _held[key] = visible[0], time.monotonic() + REMEMBERED_SECONDS
         if len(_held) > REMEMBERED_INSTANCES:
             _held.popitem(last=False)
     return Retrieved(visible, permit, held[0].patient)
@@ -145,9 +148,10 @@ async def _nothing(bridge: Bridge, context: RequestContext, study_uid: str) -> N
     return NotFound(NOTHING)
 
 
-_held: OrderedDict[tuple[str, str | None, str | None], Held] = OrderedDict()
-"""Single instances asked for lately: frame after frame of one needs no second look, as long as its
-file is what the row speaks of; whether it is listed is asked every time."""
+_held: OrderedDict[tuple[str, str | None, str | None], tuple[Held, float]] = OrderedDict()
+"""Single instances asked for lately: frame after frame of one needs no second look for a while, as
+long as its file is what the row speaks of; whether it is listed is asked every time. A row is
+changed when its object is corrected."""
 _listed: OrderedDict[tuple[str, int], frozenset[str]] = OrderedDict()
 
 

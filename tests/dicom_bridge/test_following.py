@@ -230,6 +230,26 @@ async def test_a_document_of_another_study_of_the_patient_follows_too(
     assert copy.StudyInstanceUID == prior.StudyInstanceUID
 
 
+async def test_who_has_asked_for_an_object_before_it_was_corrected_gets_the_corrected_one_soon(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrieval, "REMEMBERED_SECONDS", 0.0)
+    await order(bridge)
+    first, second = an_instance(**PERSON), an_instance(**PERSON, series_number=2)
+    there = str(first.StudyInstanceUID)
+    document = key_images(
+        str(second.StudyInstanceUID), [second], **PERSON, study_uid=there, series_number=7
+    )
+    uids = there, None, str(document.SOPInstanceUID)
+    await bring(bridge, first, document)
+    (before,) = (await retrieval.instances(bridge, SYSTEM, *uids)).instances
+    await bring(bridge, second)
+
+    (after,) = (await retrieval.instances(bridge, SYSTEM, *uids)).instances
+
+    assert after.blob != before.blob
+
+
 @pytest.mark.standard("threats T1")
 async def test_nobody_learns_from_a_document_where_another_patient_s_images_went(
     bridge: Bridge,
