@@ -233,6 +233,8 @@ class Planner:
 
     async def _enqueue(self, work: Work, task: Json) -> int:
         """Take up a Task that a person has made, or made again of one that failed."""
+        if await work.rows(queue.THERE, (task["id"],)):
+            return 0
         type_, id = split(elements.references(task.get("owner"))[0])
         found = await peers.destinations(self._bridge.database, [id])
         if task.get("status") != "requested" or type_ != "Organization" or not found:

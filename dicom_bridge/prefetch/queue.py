@@ -34,6 +34,7 @@ WHERE task = (
 ) RETURNING task, peer, attempts, deadline
 """
 RENEW: Final = "UPDATE prefetch SET lease_until = $2 WHERE task = $1 AND attempts = $3"
+THERE: Final = "SELECT FROM prefetch WHERE task = $1"
 DONE: Final = "DELETE FROM prefetch WHERE task = $1"
 AGAIN: Final = """
 UPDATE prefetch SET due = $2, lease_until = NULL WHERE task = $1 AND attempts = $3
