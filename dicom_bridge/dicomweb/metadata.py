@@ -61,10 +61,18 @@ class Pieces:
     ----------
     folder
         Where bulk data waits until the request is complete, in a file without a name.
+
+    Raises
+    ------
+    Exhausted
+        The disk is full.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 closed by `close`
+        try:
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 `close` does
+        except OSError as error:
+            raise Exhausted(NO_ROOM) from error
         self._metadata = bytearray()
         self._parts: dict[str, Bulk] = {}
         self._open: tuple[str, MediaRange, int] | None = None
@@ -114,8 +122,9 @@ class Pieces:
             self._parts[location] = Bulk(media, start, self._at - start)
 
     def close(self) -> None:
-        """Let the bulk data go."""
-        self._file.close()
+        """Let the bulk data go, also what a full disk has not taken of it."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def objects(self) -> list[Mapping[str, Any]]:
         """Read the metadata.
@@ -257,6 +266,8 @@ def _as_invalid() -> Iterator[None]:
     except Refusal:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise Exhausted(NO_ROOM) from error
         raise Invalid("The metadata is no DICOM JSON object") from error
 
 
