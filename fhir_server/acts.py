@@ -29,6 +29,9 @@ REMEMBERED: Final = 10_000
 
 ENDS: Final = frozenset({"completed", "rejected", "failed"})
 
+Authority = dict[str, tuple[list[str], list[str]]]
+"""``ImagingStudy/id`` -> the policies on which it is acquired, and the acts that gave authority."""
+
 
 class Recorder:
     """Writes the Provenance of acts.
@@ -69,6 +72,7 @@ class Recorder:
         written: Sequence[Write],
         studies: Mapping[str, Held],
         after: Sequence[Stored],
+        authority: Authority | None = None,
     ) -> None:
         """Write the Provenance of each act, and one for all that followed from them."""
         agent = await self._agent(work)
@@ -80,6 +84,8 @@ class Recorder:
                 continue  # a duty that changes a step tells of it itself
             made = self._act(write, agent, instant, studies, acquirers)
             if made is not None:
+                if made["activity"] == codes.ACQUIRE.concept and authority:
+                    _authorised(made, *authority.get(write.stored.reference, ([], [])))
                 await work.create(content.made(made))
         if after:
             followed = provenance.act(
@@ -190,6 +196,13 @@ async def _is_there(work: Work, reference: str) -> bool:
     except NotFound:
         return False
     return True
+
+
+def _authorised(made: dict[str, Any], policies: list[str], steps: list[str]) -> None:
+    """Say by whose authority images were acquired, where who acquired them did not justify."""
+    if policies:
+        made["policy"] = policies
+        made["entity"] = [*made.get("entity", ()), *map(provenance.source, steps)]
 
 
 def _is_acknowledgement(task: Json) -> bool:

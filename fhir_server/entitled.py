@@ -16,8 +16,8 @@ from fhir_server.naming import local
 from fhir_server.request_gathering import BASED_ON
 from fhir_server.store.drafts import Write
 from fhir_server.store.unit_of_work import Work
-from resources import elements, service_request, task
-from resources.errors import Conflict
+from resources import elements, onward_request, service_request, task
+from resources.errors import Conflict, Unprocessable
 from resources.request_state import begins
 
 Json = Mapping[str, Any]
@@ -36,6 +36,12 @@ async def check(work: Work, write: Write, base: str) -> None:
         ) or await delegation.is_or_acts_for(work, requester, base)
         if placed:
             service_request.check_change(said, after, by_referrer=by_referrer)
+            if onward_request.is_onward(said):
+                onward_request.check_change(said, after, by_lead=by_referrer)
+            elif onward_request.is_onward(after):
+                raise Unprocessable(
+                    "work is handed out by a request of its own", "ServiceRequest.category"
+                )
         else:
             service_request.check_made(by_referrer=by_referrer)
     elif before is None:

@@ -17,6 +17,7 @@ from fhir_server.search.stored import Stored
 from fhir_server.store.drafts import Write
 from fhir_server.store.unit_of_work import Work
 from resources import acknowledgement, codes, elements, organization
+from resources.onward_request import is_onward
 from resources.request_state import RequestState, begins
 
 Json = Mapping[str, Any]
@@ -42,12 +43,13 @@ async def state(
     found = await others(work, stored.reference, written, base)
     held = tuple(pin(one, base) for one in found.values())
     gathered = RequestState(request, held, policy=policy)
-    lead = gathered.lead
-    if lead and not any(
+    performer = gathered.performer
+    is_numbered = any(
         codes.has(one.get("type"), codes.ACCESSION_NUMBER_TYPE)
         for one in request.json.get("identifier", ())
-    ):
-        ods = organization.ods(await recipients.read(work, lead))
+    )
+    if performer and (is_onward(request.json) or not is_numbered):
+        ods = organization.ods(await recipients.read(work, performer))
         gathered = replace(gathered, lead_ods=ods)
     issued = await recipients.of_reports(work, gathered, written, base)
     return replace(gathered, recipients=issued), {stored.reference: stored, **found}

@@ -18,14 +18,16 @@ from typing import Any
 
 from fhir_server import (
     entitled,
+    onward,
     own_parameters,
     reporting,
+    request_family,
     request_gathering,
     study_reports,
     unrequested,
 )
 from fhir_server.access import withdrawn
-from fhir_server.acts import Recorder
+from fhir_server.acts import Authority, Recorder
 from fhir_server.context import RequestContext
 from fhir_server.naming import held as pin
 from fhir_server.naming import normal, split
@@ -47,7 +49,6 @@ from resources import (
     task,
 )
 from resources.content import Content, written_instant
-from resources.request_state import begins, kind
 from subscriptions import registration
 from subscriptions.addresses import Addresses
 from subscriptions.registration import CheckEndpoint, Registration
@@ -113,6 +114,7 @@ class Workflow:
 
     async def complete_report(self, work: Work, content: Content) -> Content:
         """Put into an issued radiology report what the server adds (`fhir_server.reporting`)."""
+        content = await onward.completed(work, content, self._pathways, self._policy, self._base)
         return await reporting.completed(work, content, self._base)
 
     async def follow(self, work: Work) -> None:
@@ -137,10 +139,7 @@ class Workflow:
         reports = [write for write in written if study_reports.reports_a_study(write)]
         if not (requests or reports or roots or any(map(unrequested.is_issued, written))):
             return
-        asked = [
-            await work.read("ServiceRequest", id, lock=not work.is_new(f"ServiceRequest/{id}"))
-            for id in sorted(requests)
-        ]
+        asked = await request_family.locked(work, written, requests, base)
         reissued = [await study_reports.reissue(work, root) for root in roots]
         known = [write for write in work.writes if not write.stored.deleted]
         reports = [write for write in known if study_reports.reports_a_study(write)]
@@ -151,34 +150,33 @@ class Workflow:
         for write in reports:
             study_reports.check_studies(write, held, base)
         after: list[Stored] = [*reissued]
+        authority: Authority = {}
         for stored in asked:
-            after += await self._reconcile(work, stored, known)
+            after += await self._reconcile(work, stored, known, authority)
         for write in filter(unrequested.is_issued, known):
             after += await self._ask_alone(work, write, known)
         for study in held.values():
             await study_reports.mark_reported(work, study, reports, base)
-        await self._recorder.record(work, written, held, after)
+        await self._recorder.record(work, written, held, after, authority)
 
     async def _reconcile(
-        self, work: Work, stored: Stored, written: Sequence[Write]
+        self, work: Work, stored: Stored, written: Sequence[Write], authority: Authority
     ) -> list[Stored]:
-        """Bring one request to rest; what was written for it."""
-        request = normal(stored, self._base)
-        actions = self._pathways.get(kind(request))
-        if actions is None or not begins(request):
-            return []
-        state, known = await request_gathering.state(
-            work, stored, written, self._policy, self._base
+        """Bring a request and those that serve it to rest; what was written for them."""
+        cases, known = await request_family.gathered(
+            work, stored, written, self._pathways, self._policy, self._base
         )
         instant = written_instant(work.context.instant)
-        terms = agreement.read(state.lead or "", (), instant)
-        if work.context.principal.role != "system":
+        for case in cases:
+            own = {held.reference for held in case.state.others}
+            authority.update(request_family.authority(case, self._base))
+            if work.context.principal.role == "system":
+                continue
             for write in written:
-                if write.before is None and write.stored.reference in known:
-                    pathway.check_made(actions, terms, state, write.after)
+                if write.before is None and write.stored.reference in own:
+                    pathway.check_made(*case, write.after)
         return [
-            await self._write(work, one, known)
-            for one in pathway.reconcile(actions, terms, state, instant)
+            await self._write(work, one, known) for one in pathway.reconcile_all(cases, instant)
         ]
 
     async def _ask_alone(self, work: Work, write: Write, written: Sequence[Write]) -> list[Stored]:

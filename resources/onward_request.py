@@ -11,11 +11,12 @@ References
 * docs/representation.md, "Onward requests"
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from resources import agreement, elements, plan
+from resources.conditions import asked, found
 from resources.errors import Conflict, Forbidden, Unprocessable
 from resources.request_state import Held, RequestState, kind
 from resources.task import step_of
@@ -23,13 +24,26 @@ from resources.task import step_of
 Json = Mapping[str, Any]
 
 INTENT: Final = "filler-order"
-SAME: Final = ("subject", "requisition", "code")
-"""What an onward request has from the one that it serves."""
+SAME: Final[Mapping[str, Callable[[Json], Any]]] = {
+    "subject": lambda request: elements.references(request.get("subject")),
+    "requisition": lambda request: request.get("requisition", {}).get("value"),
+    "code": lambda request: request.get("code", {}).get("coding"),
+}
+"""What an onward request has from the one that it serves, and what is compared of it."""
 
 FIXED: Final = ("category", "code", "basedOn", "performer", "requester")
 """What an agreement was found for does not change."""
 
 ENDS: Final = frozenset({"revoked", "entered-in-error"})
+
+
+MAKES: Final[Mapping[str, str]] = {"DiagnosticReport": "reporting", "ImagingStudy": "acquiring"}
+"""Resource type -> the part of the work that makes it."""
+
+
+def parts(kind: str) -> tuple[str, ...]:
+    """The parts of the work that a kind of request hands over; none of a kind that is not known."""
+    return plan.parts(kind) if kind in plan.every() else ()
 
 
 def is_onward(request: Json) -> bool:
@@ -40,7 +54,7 @@ def is_onward(request: Json) -> bool:
     >>> is_onward({"category": []})
     False
     """
-    return bool(plan.parts(kind(request))) if kind(request) in plan.every() else False
+    return bool(parts(kind(request)))
 
 
 def parent_of(request: Json) -> str:
@@ -66,8 +80,8 @@ def family(root: RequestState, onward: Sequence[RequestState]) -> tuple[RequestS
 
 def partners(lead: str, request: Json, affiliations: Iterable[Held], at: str) -> tuple[Held, ...]:
     """The agreements in force by which a provider does the parts that a request hands over."""
-    wanted = set(plan.parts(kind(request)))
-    found = []
+    wanted = set(parts(kind(request)))
+    agreeing = []
     for held in sorted(affiliations, key=lambda one: one.reference):
         agreed = agreement.read(lead, [held.json], at).partners
         performers = elements.references(request.get("performer"))
@@ -76,8 +90,8 @@ def partners(lead: str, request: Json, affiliations: Iterable[Held], at: str) ->
             for part in wanted
             for partner in agreed.get(part, ())
         ):
-            found.append(held)
-    return tuple(found)
+            agreeing.append(held)
+    return tuple(agreeing)
 
 
 def check_made(
@@ -112,8 +126,8 @@ def check_made(
         )
     if parent.request.json.get("status") != "active":
         raise Conflict("The request that it serves is not active.", "ServiceRequest.basedOn")
-    for element in SAME:
-        if request.get(element) != parent.request.json.get(element):
+    for element, compared in SAME.items():
+        if compared(request) != compared(parent.request.json):
             raise Unprocessable(
                 f"{element} is that of the request that it serves.", f"ServiceRequest.{element}"
             )
@@ -122,8 +136,8 @@ def check_made(
         raise Unprocessable(
             "Under which agreement it is, the server says.", "ServiceRequest.supportingInfo"
         )
-    asked = elements.references(request.get("performer"))
-    if len(asked) != 1 or state.performer is None or state.performer == parent.performer:
+    performers = elements.references(request.get("performer"))
+    if len(performers) != 1 or state.performer is None or state.performer == parent.performer:
         raise Unprocessable(
             "An onward request asks one other organisation.", "ServiceRequest.performer"
         )
@@ -135,14 +149,14 @@ def _check_parts(
 ) -> None:
     request = state.request.json
     known = agreement.read(parent.performer or "", [one.json for one in agreed], at).partners
-    for part in plan.parts(kind(request)):
+    for part in parts(kind(request)):
         if not any(one.organization == state.performer for one in known.get(part, ())):
             raise Unprocessable(
                 f"There is no agreement in force by which it is {part} for the lead.",
                 "ServiceRequest.performer",
             )
     for other in parent.of_type("ServiceRequest", "onward"):
-        shared = set(plan.parts(kind(other.json))) & set(plan.parts(kind(request)))
+        shared = set(parts(kind(other.json))) & set(parts(kind(request)))
         if (
             other.reference != state.request.reference
             and other.json["status"] == "active"
@@ -158,6 +172,40 @@ def _check_parts(
         status = task.json.get("status")
         if step_of(task.json) in steps and status in ("in-progress", "completed"):
             raise Conflict(f"{step_of(task.json)} is {status} at the lead.")
+
+
+def check_work(request: Json, made: Json, author: str, *, is_new: bool) -> None:
+    """Refuse what is made for a request by somebody whom it does not ask, or when it has ended.
+
+    Raises
+    ------
+    Forbidden
+        It asks another organisation, or for something else.
+    Conflict
+        It was taken back before there was a result.
+    """
+    at = f"{made['resourceType']}.basedOn"
+    if author not in elements.references(request.get("performer")):
+        raise Forbidden("the request asks another organisation", at, "relationship")
+    if MAKES[made["resourceType"]] not in parts(kind(request)):
+        raise Forbidden("the request does not ask for that", at, "relationship")
+    if is_new and request.get("status") in ENDS:
+        raise Conflict("The request was taken back; nothing is made for it any more.", at)
+
+
+def authority(state: RequestState) -> tuple[list[str], list[str]]:
+    """On whose authority images are acquired, where the acquiring organisation does not justify.
+
+    Returns
+    -------
+    :
+        Versioned references: the agreements that delegate it, and what the lead's practitioner did.
+    """
+    term = asked("OrganizationAffiliation?term=delegated-justification")
+    justified = asked("parent.Task?code=justify&status=completed")
+    agreed = [one.versioned for one in found(term, state)]
+    steps = [one.versioned for one in found(justified, state)]
+    return (agreed, steps) if agreed else ([], [])
 
 
 def check_change(before: Json, after: Json, *, by_lead: bool) -> None:

@@ -157,6 +157,22 @@ def check_made(
         raise Forbidden("a step begins as requested", "Task.status", "relationship")
 
 
+def stamped(case: Case, json: Json) -> Json:
+    """What a pathway makes of something that is about to be written for its request."""
+    new = Held({"id": "", **json}, 0)
+    state = case.state.having(new)
+    for action in case.pathway:
+        if action.step or action.grant or not is_about_matches(action):
+            continue
+        for match in _matches(action, state):
+            if match.reference != new.reference:
+                continue
+            for one in changes(action, Scene(state, case.agreement, "", match)):
+                new = Held(one.json, 0)
+                state = state.having(new)
+    return {name: value for name, value in new.json.items() if name != "id" or "id" in json}
+
+
 def _is_called_off(step: str | None) -> bool:
     """Whether a step ends with its request: a report that was issued is still to be answered."""
     return step not in (None, codes.ACKNOWLEDGE.code)
