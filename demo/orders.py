@@ -23,10 +23,15 @@ CONCLUSION: Final = (
 )
 
 
+AGAIN: Final = "The demonstration is played again"
+"""Why the request is placed although the patient had the same before."""
+
+
 def requested_procedure(isr: str, code: str, display: str) -> Json:
     """One requested procedure of an imaging service request."""
     return {
         "resourceType": "ServiceRequest",
+        "extension": [{"url": codes.OVERRIDE_REASON, "valueString": AGAIN}],
         "requisition": {"system": codes.ISR, "value": isr},
         "status": "active",
         "intent": "original-order",

@@ -12,6 +12,7 @@ References
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from fhir_server import repeating
 from fhir_server.context import RequestContext
 from fhir_server.naming import local, normal, split, versioned
 from fhir_server.search.stored import Stored
@@ -111,7 +112,10 @@ class Recorder:
         status = json.get("status")
         was = (write.before or {}).get("status")
         if write.stored.type == "ServiceRequest" and write.before is None and begins(json):
-            return provenance.act([target], instant, codes.CREATED.concept, agent, codes.AUTHOR)
+            why = repeating.reason(json)
+            return provenance.act(
+                [target], instant, codes.CREATED.concept, agent, codes.AUTHOR, reason=why
+            )
         if write.stored.type == "Task" and status in ENDS and status != was:
             return self._step_ended(json, target, agent, instant)
         if write.stored.type == "Task" and _is_handed_on(write):

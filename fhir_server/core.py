@@ -15,7 +15,7 @@ from dicom_bridge.bridge import Bridge
 from dicom_bridge.bucket import Bucket
 from dicom_bridge.remote import RemoteBlobs
 from dicom_bridge.tls import Files
-from fhir_server import conformance, own_parameters
+from fhir_server import conformance, own_parameters, repeating
 from fhir_server.audit.ledger import Ledger
 from fhir_server.export.exports import Exports
 from fhir_server.postgres.database import Database
@@ -53,6 +53,7 @@ class Core:
             addresses_of(settings).check,
             settings.subscription_limit,
             sends_mail=settings.smtp_address is not None,
+            repeats=repeats_of(settings),
         )
         hooks = workflow.hooks()._replace(keeps=KEEPS)
         store = Store(
@@ -89,6 +90,11 @@ def policy_of(settings: Settings) -> Policy:
     """By when reports are acknowledged here: the operator's file, or what we bring."""
     place = settings.acknowledgement
     return acknowledgement.read(Path(place)) if place else acknowledgement.DEFAULT
+
+
+def repeats_of(settings: Settings) -> repeating.Policy:
+    """What becomes of requests that repeat others here."""
+    return repeating.Policy(settings.repeat_days, settings.repeats == "reason")
 
 
 def addresses_of(settings: Settings) -> Addresses:

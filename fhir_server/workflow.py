@@ -20,6 +20,7 @@ from fhir_server import (
     entitled,
     onward,
     own_parameters,
+    repeating,
     reporting,
     request_family,
     request_gathering,
@@ -71,6 +72,8 @@ class Workflow:
         Of one organisation.
     sends_mail
         There is a mail server for subscriptions by e-mail.
+    repeats
+        What becomes of a request that repeats another.
     """
 
     def __init__(
@@ -81,8 +84,10 @@ class Workflow:
         most_subscriptions: int = registration.MOST,
         *,
         sends_mail: bool = True,
+        repeats: repeating.Policy = repeating.DEFAULT,
     ) -> None:
         self._base = fhir_base
+        self._repeats = repeats
         self._policy = policy
         self._pathways = plan.every()
         self._recorder = Recorder(fhir_base)
@@ -107,6 +112,7 @@ class Workflow:
             completions={
                 "DiagnosticReport": self.complete_report,
                 "SearchParameter": own_parameters.completed,
+                "ServiceRequest": self.complete_request,
                 "Subscription": self._registration.completed,
             },
             follow=self.follow,
@@ -116,6 +122,10 @@ class Workflow:
         """Put into an issued radiology report what the server adds (`fhir_server.reporting`)."""
         content = await onward.completed(work, content, self._pathways, self._policy, self._base)
         return await reporting.completed(work, content, self._base)
+
+    async def complete_request(self, work: Work, content: Content) -> Content:
+        """Let nobody place a request unawares that repeats another (`fhir_server.repeating`)."""
+        return await repeating.completed(work, content, self._repeats, self._base)
 
     async def follow(self, work: Work) -> None:
         """Write what the work's writes make necessary, and the Provenance of every act."""

@@ -70,8 +70,12 @@ def a_role(
 
 
 def a_request(id: str | None = "sr1", **members: Any) -> Json:
-    """A requested procedure of an imaging service request, addressed to the lead provider."""
+    """A requested procedure of an imaging service request, addressed to the lead provider.
+
+    It may repeat another, and says why: most tests ask for the same of one patient many times.
+    """
     return _resource("ServiceRequest", id, members, {
+        "extension": [{"url": codes.OVERRIDE_REASON, "valueString": "Asked for once more"}],
         "status": "active",
         "intent": "original-order",
         "requisition": {"system": codes.ISR, "value": "ISR-1"},
