@@ -1,15 +1,16 @@
 """Taking back the documents that were made of a report that others may not see any more.
 
 Who may read the images may read what is in their study. So a report that is labelled for its
-writers alone, or deleted, has no documents: those that were made are taken out of the study. The
-versions of the report are the evidence, not its copies.
+writers alone, or deleted, has no documents: those that were made are taken out of the study. So are
+those in a study that was found to be of another patient than the report. The versions of the report
+are the evidence, not its copies.
 
 References
 ----------
 * docs/representation.md, "Reports for DICOM workstations"
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from dicom_bridge import ingest
@@ -37,11 +38,18 @@ ON CONFLICT (study_uid) DO UPDATE SET mark = unsettled.mark + 1
 """
 
 
-async def hide(bridge: Bridge, report: str) -> int:
-    """Take the documents of a report out of their studies; say how many there were."""
+async def hide(bridge: Bridge, report: str, kept: Collection[str] = ()) -> int:
+    """Take the documents of a report out of their studies; say how many there were.
+
+    Parameters
+    ----------
+    kept
+        Ids of the ImagingStudies in which they stay.
+    """
     studies: dict[tuple[str, str], set[str]] = {}
     for sop_uid, study_uid, id in await bridge.database.run(MADE, (report,)):
-        studies.setdefault((study_uid, id), set()).add(sop_uid)
+        if id not in kept:
+            studies.setdefault((study_uid, id), set()).add(sop_uid)
     for (study_uid, id), gone in studies.items():
         context = RequestContext(Principal.system("reports"), "settle", origin="worker")
         async with bridge.store.begin(context) as work:
@@ -55,6 +63,11 @@ async def hide(bridge: Bridge, report: str) -> int:
             work.add(MARK, (study_uid, work.context.instant))
         await ingest.settle(bridge, study_uid)
     return sum(map(len, studies.values()))
+
+
+async def shown_in(bridge: Bridge, report: str) -> set[str]:
+    """The ImagingStudies (ids) that have documents of a report."""
+    return {str(id) for _, _, id in await bridge.database.run(MADE, (report,))}
 
 
 def without(study: Mapping[str, Any], gone: set[str]) -> dict[str, Any]:

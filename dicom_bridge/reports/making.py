@@ -58,6 +58,14 @@ INSERT INTO follower (name, log, xid, key) VALUES ($1, $2, $3, $4)
 ON CONFLICT (name) DO UPDATE SET log = $2, xid = $3, key = $4
 """
 STUDIES: Final = "SELECT study_uid, imaging_study FROM study WHERE imaging_study = ANY($1)"
+SHOWN: Final = """
+SELECT DISTINCT r.report FROM report_object r JOIN study s ON s.study_uid = r.study_uid
+WHERE s.imaging_study = ANY($1) AND r.kind IN ('sr', 'pdf')
+"""
+WHOSE: Final = """
+UPDATE study SET patient = n.patient FROM unnest($1::text[], $2::text[]) AS n(id, patient)
+WHERE study.imaging_study = n.id AND study.patient <> n.patient
+"""
 FIRST: Final = """
 SELECT header, organization FROM instance WHERE study_uid = $1 ORDER BY received, sop_uid LIMIT 1
 """
@@ -139,7 +147,22 @@ class Making:
             query = parse("DiagnosticReport", asked, strict=True, own_base=self._base)
             page = await self._bridge.store.search(context, query)
             ids += [stored.id for stored in page.matches]
+        await self._note_patients(studies)
+        ids += [id for (id,) in await self._bridge.database.run(SHOWN, (Texts(studies),))]
         return list(dict.fromkeys(ids))
+
+    async def _note_patients(self, studies: Sequence[str]) -> None:
+        """Note of which patient studies are now: somebody may have corrected it."""
+        context = RequestContext(OURSELVES, "read", "worker")
+        found = await self._bridge.store.many(context, [f"ImagingStudy/{id}" for id in studies])
+        subjects = {
+            stored.id: local(one, self._base)
+            for stored in found.values()
+            for one in elements.references(stored.json.get("subject"))
+        }
+        pairs = {id: split(one)[1] for id, one in subjects.items() if one.startswith("Patient/")}
+        if pairs:
+            await self._bridge.database.run(WHOSE, (Texts(pairs), Texts(pairs.values())))
 
     async def _try(self, id: str) -> int:
         try:
@@ -159,6 +182,12 @@ class Making:
         if is_restricted(issued.stored.json) or issued.stored.deleted:
             await hiding.hide(self._bridge, id)
             return 0
+        shown = await hiding.shown_in(self._bridge, id)
+        whose = elements.references(issued.stored.json.get("subject"))
+        strangers = {one for one in shown if not await self._is_of(one, whose)}
+        if strangers:
+            _log.warning("documents of report %s are of another patient than their study", id)
+            await hiding.hide(self._bridge, id, shown - strangers)
         rows = await self._bridge.database.run(STUDIES, (Texts(issued.studies),))
         return sum([await self._of_study(issued, str(study_uid)) for study_uid, _ in rows])
 
@@ -181,6 +210,18 @@ class Making:
             by = await self._author(work, stored)
             studies = await self._studies(work, resource)
         return Issued(stored, said(resource), by, studies)
+
+    async def _is_of(self, study: str, whose: Sequence[str]) -> bool:
+        """Whether an ImagingStudy is of that patient."""
+        context = RequestContext(OURSELVES, "read", "worker")
+        try:
+            subject = (await self._bridge.store.read(context, "ImagingStudy", study)).json[
+                "subject"
+            ]
+        except (NotFound, Gone):
+            return True
+        own = [local(one, self._base) for one in elements.references(subject)]
+        return own == [local(one, self._base) for one in whose]
 
     async def _studies(self, work: Work, resource: Mapping[str, Any]) -> list[str]:
         """The studies of its own patient that a report is about: none says what another has."""

@@ -214,6 +214,51 @@ async def test_a_report_of_another_patient_has_no_document_in_the_study(bridge: 
     assert (made, await documents_of(bridge, image.StudyInstanceUID)) == (0, [])
 
 
+@pytest.mark.requirement("R018.3")
+async def test_documents_leave_a_study_that_is_found_to_be_of_another_patient(
+    bridge: Bridge,
+) -> None:
+    study, image = await a_study_of(bridge)
+    await write(bridge, build.a_patient("p2"))
+    await issue(bridge, study)
+    assert await make(bridge) == 2
+
+    await _move(bridge, study["id"], "p2")
+    await make(bridge)
+
+    assert await documents_of(bridge, image.StudyInstanceUID) == []
+    (moved,) = await found(bridge, "ImagingStudy", _id=study["id"])
+    assert moved["numberOfInstances"] == 1
+    assert await bridge.database.run("SELECT patient FROM study") == [("p2",)]
+
+
+@pytest.mark.requirement("R002.1")
+async def test_documents_follow_a_report_and_its_study_to_the_right_patient(
+    bridge: Bridge,
+) -> None:
+    study, image = await a_study_of(bridge)
+    await write(bridge, build.a_patient("p2"))
+    report = build.a_report("dr1", study=study["id"])
+    await write(bridge, report)
+    assert await make(bridge) == 2
+    await _move(bridge, study["id"], "p2")
+    await make(bridge)
+
+    await write(bridge, {**report, "subject": {"reference": "Patient/p2"}})
+    assert await make(bridge) == 2
+
+    documents = await documents_of(bridge, image.StudyInstanceUID)
+    assert {ds.Modality for ds in documents} == {"SR", "DOC"}
+    assert all("PredecessorDocumentsSequence" not in ds for ds in documents)
+
+
+async def _move(bridge: Bridge, study: str, patient: str) -> None:
+    """Correct whose a study is, as its organisation does by FHIR."""
+    (known,) = await found(bridge, "ImagingStudy", _id=study)
+    rest = {name: value for name, value in known.items() if name != "meta"}
+    await write(bridge, {**rest, "subject": {"reference": f"Patient/{patient}"}})
+
+
 async def test_a_draft_is_nothing_yet(bridge: Bridge) -> None:
     study, image = await a_study_of(bridge)
     await issue(bridge, study, status="preliminary")
