@@ -224,6 +224,8 @@ def _check(json: dict[str, Any], depth: int) -> None:
                 if not isinstance(item, dict):
                     raise Invalid("An item of a sequence is no data set", str(Tag(tag)))
                 _check(item, depth - 1)
+        elif attribute["vr"] != "PN" and any(isinstance(one, dict | list) for one in values):
+            raise Invalid("A value is an object", str(Tag(tag)))
 
 
 def identifier(keys: dict[str, str]) -> Dataset:
