@@ -164,7 +164,7 @@ def delivered(versioned: str, manifest: Manifest) -> dict[str, Any]:
 def progress(task: Json, percent: int, words: str) -> list[Any]:
     """The extensions of a Task with how far it is."""
     parts = [
-        {"url": "percent", "valueDecimal": percent},
+        {"url": "percent", "valueString": str(percent)},
         {"url": "description", "valueString": words},
     ]
     changed = elements.with_extension(task, codes.STEP_PROGRESS, {"extension": parts})

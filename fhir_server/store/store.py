@@ -20,7 +20,7 @@ from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database
 from fhir_server.postgres.gathering import Gathering
-from fhir_server.reports import counting, measures
+from fhir_server.reports import availability, counting, measures
 from fhir_server.search import find, terms
 from fhir_server.search.find import Page
 from fhir_server.search.query import Query
@@ -224,6 +224,10 @@ class Store:
     async def labels(self, context: RequestContext, types: Sequence[str]) -> list[Label]:
         """List the labels on what the asker sees of some types; who asks writes the audit row."""
         return await labels.labels(self._database, context, types)
+
+    async def first_available(self, ids: Sequence[str]) -> dict[str, int]:
+        """Say since when studies that the asker has found have had images, microseconds UTC."""
+        return await availability.first(self._database, ids)
 
     async def count(self, context: RequestContext, asked: measures.Asked) -> list[measures.Line]:
         """Count what was done, as far as the asker may see; who asks writes the audit row."""

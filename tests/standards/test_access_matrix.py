@@ -235,6 +235,8 @@ OPERATIONS: dict[str, list[Probe]] = {
             {"name": "task", "valueReference": {"reference": "Task/hidden"}}]}, shows=False),
     ],
     "acknowledgement-status": [Probe("GET", "Task/$acknowledgement-status", shows=False)],
+    "retry": [Probe("POST", "Task/hidden/$retry", shows=False)],
+    "availability-report": [Probe("GET", "Task/$availability-report", shows=False)],
     "status": [
         Probe("GET", "Subscription/hidden/$status", shows=False),
         Probe("GET", "Subscription/$status?id=hidden", shows=False),
