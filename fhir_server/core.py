@@ -22,7 +22,7 @@ from fhir_server.postgres.database import Database
 from fhir_server.settings import Settings
 from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
-from resources import acknowledgement
+from resources import acknowledgement, priors
 from resources.acknowledgement import Policy
 from subscriptions.addresses import Addresses
 
@@ -94,7 +94,8 @@ def policy_of(settings: Settings) -> Policy:
 
 def repeats_of(settings: Settings) -> repeating.Policy:
     """What becomes of requests that repeat others here."""
-    return repeating.Policy(settings.repeat_days, settings.repeats == "reason")
+    rules = priors.read(Path(settings.priors)) if settings.priors else priors.DEFAULT
+    return repeating.Policy(settings.repeat_days, settings.repeats == "reason", rules)
 
 
 def addresses_of(settings: Settings) -> Addresses:

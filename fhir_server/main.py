@@ -35,7 +35,7 @@ from fhir_server.access.token import Keys, TokenChecker
 from fhir_server.access.withdrawn import Withdrawn
 from fhir_server.audit import anchor, syslog
 from fhir_server.audit.syslog import Receiver
-from fhir_server.core import Core, key_addresses_of, opened
+from fhir_server.core import Core, key_addresses_of, opened, repeats_of
 from fhir_server.identities import Identities
 from fhir_server.logs import Access
 from fhir_server.metrics import Meter
@@ -55,6 +55,8 @@ from smart_apps.authorization.server import SmartServer
 from smart_apps.authorization.signing_in import SignInDesk
 from smart_apps.authorization.tokens import Issuer
 from smart_apps.authorization.upstream import Upstream
+from smart_apps.decision_support import routes as decision_support
+from smart_apps.decision_support.routes import DecisionSupport
 from smart_apps.origins import CrossOrigin, Origins
 from subscriptions import withdrawals
 from subscriptions.channels import websocket
@@ -138,7 +140,11 @@ def build_http(
         Subscriptions(core.database, core.store, settings.fhir_base),
         base_url=settings.fhir_base,
         body_limit=settings.max_body_bytes,
+        repeats=repeats_of(settings),
     )
+    advice = DecisionSupport(
+        core.store, checker, core.ledger, repeats_of(settings), settings.fhir_base
+    ).routes()
     web = dicomweb.routes(
         core.bridge, checker, base_url=settings.url, body_limit=settings.max_stow_bytes
     )
@@ -159,6 +165,7 @@ def build_http(
         *authorization,
         *fhir,
         *web,
+        *advice,
         *admin.routes(),
         *health.routes(core.database),
         scraping.route(settings.data_dir, settings.metrics_token.get_secret_value()),
@@ -173,6 +180,7 @@ def build_http(
         SMART_CONFIGURATION: auth,
         OPENID_CONFIGURATION: auth,
         dicomweb.ROOT: Router(web, redirect_slashes=False),
+        decision_support.ROOT: Router(advice, redirect_slashes=False),
     }
     origins = Origins(core.database)
     sockets = notifying.sockets(core, withdrawn, origins.include, count)

@@ -111,6 +111,7 @@ REPORTING_STATUS: Final = f"{BASE}/CodeSystem/reporting-status"
 REPORT_URGENCY: Final = f"{BASE}/CodeSystem/report-urgency"
 REQUEST_CHECK: Final = f"{BASE}/CodeSystem/request-check"
 REQUEST_KIND: Final = f"{BASE}/CodeSystem/request-kind"
+REQUEST_OVERRIDE: Final = f"{BASE}/CodeSystem/request-override"
 STEP_BUSINESS_STATUS: Final = f"{BASE}/CodeSystem/step-business-status"
 STEP_IO: Final = f"{BASE}/CodeSystem/step-io"
 

@@ -13,6 +13,7 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 
+from fhir_server import repeating
 from fhir_server.access.token import Keys, TokenChecker, mint
 from fhir_server.audit.ledger import Ledger
 from fhir_server.export.exports import Exports
@@ -20,6 +21,7 @@ from fhir_server.postgres.database import Database
 from fhir_server.rest import router
 from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
+from smart_apps.decision_support.routes import DecisionSupport
 from subscriptions.subscriptions import Subscriptions
 
 BODY_LIMIT = 1024 * 1024
@@ -134,6 +136,7 @@ def _application(url: str, address: str, keys: Keys, folder: Path) -> Starlette:
     routes = router.routes(
         store, checker, ledger, exports, subscriptions, base_url=base_url, body_limit=BODY_LIMIT
     )
+    routes += DecisionSupport(store, checker, ledger, repeating.DEFAULT, base_url).routes()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

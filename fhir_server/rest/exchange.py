@@ -14,6 +14,7 @@ from fhir_server.access.token import TokenChecker
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
 from fhir_server.export.exports import Exports
+from fhir_server.repeating import Policy
 from fhir_server.store.store import Store
 from resources.content import Content
 from resources.errors import Invalid
@@ -167,6 +168,8 @@ class Server:
         The way to bulk exports.
     subscriptions
         The way to subscriptions and their events.
+    repeats
+        What counts as repeated where a request is checked.
     """
 
     store: Store
@@ -179,3 +182,4 @@ class Server:
     dispatch: Callable[["Server", Request, str], Awaitable[Answer]]
     exports: Exports
     subscriptions: Subscriptions
+    repeats: Policy

@@ -5,6 +5,7 @@ from typing import Final, NoReturn
 
 from starlette.routing import Route
 
+from fhir_server import repeating
 from fhir_server.access.token import TokenChecker
 from fhir_server.audit.ledger import Ledger
 from fhir_server.export.exports import Exports
@@ -69,6 +70,7 @@ def routes(
     *,
     base_url: str,
     body_limit: int = 16 * 1024 * 1024,
+    repeats: repeating.Policy = repeating.DEFAULT,
 ) -> list[Route]:
     """Make the routes of the FHIR base, to be put into the application as they are.
 
@@ -78,6 +80,8 @@ def routes(
         The public address of the base, such as ``https://records.example/fhir``.
     body_limit
         Octets that the body of one request may have.
+    repeats
+        What counts as repeated where a request is checked.
     """
     base_url = base_url.rstrip("/")
     # It reads every search parameter, which is better done now than later.
@@ -93,6 +97,7 @@ def routes(
         dispatch,
         orders,
         subscriptions,
+        repeats,
     )
     door = Door(server)
     return [Route(ROOT, endpoint=door), Route(f"{ROOT}/{{address:path}}", endpoint=door)]

@@ -211,6 +211,26 @@ FHIR: dict[str, list[Probe]] = {
 }  # fmt: skip
 """Interaction of `router.INTERACTIONS` -> what is asked."""
 
+ABOUT_HIDDEN: dict[str, Any] = {
+    "resourceType": "ServiceRequest", "id": "draft", "status": "draft", "intent": "order",
+    "subject": {"reference": "Patient/hidden"}, "code": {"text": "CT of head"},
+}  # fmt: skip
+
+ADVICE: dict[str, list[Probe]] = {
+    "/cds-services": [],
+    "/cds-services/{service}": [
+        Probe("POST", "/cds-services/imaging-repeats-sign", {
+            "hook": "order-sign", "context": {"userId": "Practitioner/x", "patientId": "hidden",
+            "draftOrders": {"resourceType": "Bundle", "type": "collection",
+                            "entry": [{"resource": ABOUT_HIDDEN}]}}}, shows=False),
+    ],
+    "/cds-services/{service}/feedback": [
+        Probe("POST", "/cds-services/imaging-repeats-sign/feedback", {"feedback": []},
+              shows=False),
+    ],
+}  # fmt: skip
+"""Route of `decision_support.routes` -> what is asked; discovery knows no record."""
+
 OPERATIONS: dict[str, list[Probe]] = {
     "meta": [Probe("GET", f"{type}/hidden/$meta", shows=False) for type in TYPES],
     "validate": [
@@ -229,6 +249,11 @@ OPERATIONS: dict[str, list[Probe]] = {
         for by in ("person", "creator", "modality", "period")
     ],
     "evidence": [Probe("GET", "DiagnosticReport/hidden/$evidence", shows=False)],
+    "check": [
+        Probe("GET", "ServiceRequest/hidden/$check", shows=False),
+        Probe("POST", "ServiceRequest/$check", ABOUT_HIDDEN, shows=False),
+    ],
+    "history": [Probe("GET", "Task/hidden/$history")],
     "worklists": [Probe("GET", "List/$worklists?patient=hidden", shows=False)],
     "acknowledge": [
         Probe("POST", "Task/$acknowledge", {"resourceType": "Parameters", "parameter": [
@@ -358,7 +383,7 @@ def leaks(client: httpx.Client, probes: Iterable[Probe], *, whole: bool) -> list
 
 
 def fhir_probes() -> Iterator[Probe]:
-    for probes in (*FHIR.values(), *OPERATIONS.values()):
+    for probes in (*FHIR.values(), *OPERATIONS.values(), *ADVICE.values()):
         yield from probes
 
 
@@ -381,7 +406,7 @@ def test_every_way_in_has_its_probes(world: World) -> None:
         and "/.well-known/" not in route.path
     }
     assert {row.name for row in table.OPERATIONS} - {"export"} == set(OPERATIONS)
-    assert served == {"/fhir", "/fhir/{address:path}", *OPERATORS}
+    assert served == {"/fhir", "/fhir/{address:path}", *OPERATORS, *ADVICE}
     services = {uid for row in scp.SERVICES for uid in row.sop_classes} - set(storage.SOP_CLASSES)
     assert services - {COMMITMENT, PERFORMED} == {
         scp.VERIFICATION, worklist.MODALITY_WORKLIST, STUDY_ROOT, STUDY_ROOT_GET, STUDY_ROOT_MOVE,

@@ -1,0 +1,1 @@
+"""Decision support for whoever is about to ask for imaging, as CDS Hooks has it."""
