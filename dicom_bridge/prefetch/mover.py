@@ -92,10 +92,11 @@ class Mover:
                 hopeless = hopeless and manifest.only_refused(failures, lacking)
         if not told:
             await self._ending.completed(one, outputs)
-        elif hopeless or not await queue.again(self._bridge.database, one, now()):
+        elif hopeless or one.is_last:
             await self._ending.failed(one, outputs, told)
         else:
             await self._ending.waits(one, told)
+            await queue.again(self._bridge.database, one, now())
 
     async def _bring(
         self, one: Due, peer: Peer, share: Share, place: tuple[int, int]

@@ -84,8 +84,10 @@ class Planner:
         What was scheduled before there was any destination is not planned.
         """
         database = self._bridge.database
+        if not (await database.run(ANY))[0][0]:
+            return 0
         rows = await database.run(PLACE, (FOLLOWER,))
-        if not rows or not (await database.run(ANY))[0][0]:
+        if not rows:
             await database.run(KEEP, (FOLLOWER, *await changes.horizon(database)))
             return 0
         place, planned = Cursor._make(rows[0]), 0

@@ -52,6 +52,11 @@ class Due(NamedTuple):
     attempts: int
     deadline: int
 
+    @property
+    def is_last(self) -> bool:
+        """Whether it is not tried again after this."""
+        return self.attempts > len(AGAIN_SECONDS)
+
 
 async def take(database: Database, now: int, busy: Sequence[str] = ()) -> Due | None:
     """Take the most urgent Task for another peer than the busy ones; nobody else has it then.
@@ -73,10 +78,7 @@ async def next_due(database: Database, busy: Sequence[str] = ()) -> int | None:
     return None if due is None else int(due)
 
 
-async def again(database: Database, one: Due, now: int) -> bool:
-    """Say when a Task is tried again; False if it is not."""
-    if one.attempts > len(AGAIN_SECONDS):
-        return False
+async def again(database: Database, one: Due, now: int) -> None:
+    """Say when a Task is tried again, and let go of it."""
     due = now + AGAIN_SECONDS[one.attempts - 1] * SECOND
     await database.run(AGAIN, (one.task, due, one.attempts))
-    return True
