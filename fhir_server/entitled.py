@@ -11,7 +11,7 @@ References
 from collections.abc import Mapping
 from typing import Any
 
-from fhir_server import delegation, recipients
+from fhir_server import delegation, onward, recipients
 from fhir_server.naming import local
 from fhir_server.request_gathering import BASED_ON
 from fhir_server.store.drafts import Write
@@ -45,7 +45,8 @@ async def check(work: Work, write: Write, base: str) -> None:
         else:
             service_request.check_made(by_referrer=by_referrer)
     elif before is None:
-        return
+        if write.stored.type in onward_request.MAKES:
+            await onward.check(work, after, base)
     elif write.stored.type == "Task" and task.step_of(before):
         if all(before.get(name) == after.get(name) for name in ("status", "owner")):
             return

@@ -30,23 +30,14 @@ async def completed(
     policy: acknowledgement.Policy,
     base: str,
 ) -> Content:
-    """The report with what the server adds.
-
-    Raises
-    ------
-    Conflict
-        It is for a request that was taken back.
-    Forbidden
-        It is for a request that asks somebody else, or does not ask for a report.
-    """
+    """The report with what the server adds to what somebody else writes."""
+    if work.is_by_server:
+        return given
     with work.as_server():
         served = await _served(work, given.json, base)
         if served is None:
             return given
         request, parent = served
-        if work.context.principal.role != "system":
-            author = f"Organization/{work.context.principal.organization}"
-            onward_request.check_work(request, given.json, author, is_new="id" not in given.json)
         names = [f"ServiceRequest/{request['id']}", parent]
         known = [local(one, base) for one in elements.references(given.json.get("basedOn"))]
         more = [{"reference": one} for one in names if one and one not in known]
@@ -64,6 +55,24 @@ async def completed(
         changed = pathway.stamped(case, given.json) if case else given.json
     members = {name: one for name, one in changed.items() if given.json.get(name) != one}
     return content.replaced(given, members) if members else given
+
+
+async def check(work: Work, made: Json, base: str) -> None:
+    """Refuse a new report for a request of somebody whom it does not ask, or when it has ended.
+
+    Raises
+    ------
+    Conflict
+        It was taken back.
+    Forbidden
+        It asks somebody else, or does not ask for a report.
+    """
+    author = f"Organization/{work.context.principal.organization}"
+    for reference in elements.references(made.get("basedOn")):
+        name = local(reference, base)
+        request = await recipients.read(work, name) if name.startswith("ServiceRequest/") else {}
+        if request and onward_request.is_onward(request):
+            onward_request.check_work(request, made, author)
 
 
 async def _served(work: Work, given: Json, base: str) -> tuple[Json, str] | None:

@@ -2,12 +2,12 @@
 
 An active Consent about privacy that denies keeps what other organisations recorded of the patient
 from those it names, or from all. One that permits lets the organisations it names see the patient
-for a time. Both are kept whole: a provision that is narrowed in ways this server does not keep
-apart is refused, because to keep a part of it would be to break it.
+for a time, or read some resources of this server alone. Both are kept whole: a provision that is
+narrowed in other ways is refused, because to keep a part of it would be to break it.
 
 References
 ----------
-* FHIR R4 Consent: scope (patient-privacy), provision.type, provision.actor, provision.period
+* FHIR R4 Consent: scope (patient-privacy), provision.type, .actor, .period, .data
 """
 
 from collections.abc import Mapping
@@ -46,12 +46,15 @@ class Provision(NamedTuple):
         Ids of those it names; empty for all.
     start, end
         FHIR dateTimes; empty where there is none.
+    data
+        References to what it permits to read; empty for the whole record.
     """
 
     denies: bool
     organizations: tuple[str, ...]
     start: str
     end: str
+    data: tuple[str, ...] = ()
 
 
 def provision(json: Json, base_url: str = "") -> Provision | None:
@@ -75,7 +78,11 @@ def provision(json: Json, base_url: str = "") -> Provision | None:
     found = Provision(kind == "deny", named, period.get("start", ""), period.get("end", ""))
     if found.denies:
         return found if len(named) == len(actors) else found._replace(organizations=())
-    return found if named and found.end and not _narrowed(said) else None
+    if _narrowed(said) or not named:
+        return None
+    if said.get("data"):
+        return found._replace(data=_data(said)) if all(map(_instance, said["data"])) else None
+    return found if found.end else None
 
 
 def rule(before: Json | None, after: Json, context: Asker) -> None:
@@ -93,7 +100,7 @@ def rule(before: Json | None, after: Json, context: Asker) -> None:
         return
     if narrowed := _narrowed(said):
         raise Unprocessable(
-            "This server keeps a provision for the whole record, not for a part of it.",
+            "This server keeps a provision for the whole record, or for single resources of it.",
             f"Consent.provision.{narrowed[0]}",
         )
     actors = said.get("actor", ())
@@ -102,7 +109,15 @@ def rule(before: Json | None, after: Json, context: Asker) -> None:
         raise Unprocessable("A provision names organisations.", "Consent.provision.actor")
     if said["type"] == "deny":
         return
-    if not named or not said.get("period", {}).get("end"):
+    if not all(map(_instance, said.get("data", ()))):
+        raise Unprocessable(
+            "A permit for a part of the record names its resources as instances.",
+            "Consent.provision.data",
+        )
+    has_end = said.get("period", {}).get("end") or (
+        context.principal.role == "system" and said.get("data")
+    )
+    if not named or not has_end:
         raise Unprocessable(
             "A permit names whom it lets see the patient, and until when.", "Consent.provision"
         )
@@ -111,7 +126,21 @@ def rule(before: Json | None, after: Json, context: Asker) -> None:
 
 
 def _narrowed(said: Json) -> list[str]:
-    return [name for name in NARROWING if said.get(name)]
+    """The elements that narrow a provision; that a permit names resources is kept."""
+    kept = ("data",) if said.get("type") == "permit" else ()
+    return [name for name in NARROWING if said.get(name) and name not in kept]
+
+
+def _instance(data: Json) -> str:
+    """The reference of what is meant itself, not what has to do with it; empty if it is none."""
+    said = {name for name in data if name not in ("id", "meaning", "reference")}
+    if said or data.get("meaning") != "instance":
+        return ""
+    return str(data.get("reference", {}).get("reference", ""))
+
+
+def _data(said: Json) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_instance, said["data"])))
 
 
 def _organization(actor: Json, base_url: str) -> str:

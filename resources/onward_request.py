@@ -174,7 +174,7 @@ def _check_parts(
             raise Conflict(f"{step_of(task.json)} is {status} at the lead.")
 
 
-def check_work(request: Json, made: Json, author: str, *, is_new: bool) -> None:
+def check_work(request: Json, made: Json, author: str) -> None:
     """Refuse what is made for a request by somebody whom it does not ask, or when it has ended.
 
     Raises
@@ -189,7 +189,7 @@ def check_work(request: Json, made: Json, author: str, *, is_new: bool) -> None:
         raise Forbidden("the request asks another organisation", at, "relationship")
     if MAKES[made["resourceType"]] not in parts(kind(request)):
         raise Forbidden("the request does not ask for that", at, "relationship")
-    if is_new and request.get("status") in ENDS:
+    if request.get("status") in ENDS:
         raise Conflict("The request was taken back; nothing is made for it any more.", at)
 
 

@@ -89,6 +89,7 @@ _FIGURE: Final[Mapping[str, Mapping[str, tuple[Party, ...]]]] = {
     },
     "on-hold": {
         "requested": ("system",),
+        "ready": ("system",),
         "in-progress": ("owner", "requester"),
         "completed": ("owner", "system"),
         "failed": ("owner",),

@@ -78,7 +78,7 @@ ROLES: Final[Mapping[str, Mapping[str, str]]] = {
         ("DiagnosticReport", CRSU), ("ImagingStudy", RSU), ("Composition", CRSU), ("List", CRSU)),
     "delegate": _clinician(
         (CLINICAL_NOTES, "rs"), ("Communication", CRSU), ("Appointment", CRSU), ("List", CRSU)),
-    "coordinator": _clinician((MEETING, CRSU), ("ServiceRequest", RSU)),
+    "coordinator": _clinician((MEETING, CRSU), ("ServiceRequest", CRSU)),
     "auditor": _row(
         (DIRECTORY | DEFINITIONS, "rs"), (frozenset({"AuditEvent", "Provenance"}), "rs"),
         ("Task", RSU), ("MeasureReport", CRSU), default=""),

@@ -178,6 +178,11 @@ class Asking:
         finally:
             self._acting, self._drafts.targets = acting, targets
 
+    @property
+    def is_by_server(self) -> bool:
+        """Whether the server asks or writes by itself now (`as_server`)."""
+        return self._acting.principal is PATHWAY
+
     def _permit(self, letter: str, target: Target) -> None:
         """Ask the gate about something that exists; what is not seen is not found."""
         gate.reach(self._acting, letter, target.type)

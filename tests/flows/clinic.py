@@ -22,6 +22,8 @@ from tests.server import Server
 
 Json = dict[str, Any]
 
+WHY: Json = {"url": codes.EVENT_STATUS_REASON, "valueCodeableConcept": {"text": "Wrong side."}}
+
 
 class Clinic:
     """What people do, as requests; every answer is checked to be a success unless asked for."""
@@ -79,6 +81,9 @@ class Clinic:
         )
 
     def change(self, login: str, resource: Json, **members: Any) -> Json:
+        """Update it; a report that is corrected says why, if the test does not."""
+        if members.get("status") == "corrected":
+            members = {"extension": [*resource.get("extension", ()), WHY], **members}
         answer = self.put(login, {**resource, **members})
         assert answer.status_code == 200, answer.text
         changed: Json = answer.json()
@@ -151,14 +156,20 @@ class Clinic:
         )
         return self.post("coordinator", slot)
 
-    def images_arrive(self, request: Json, images: int = 3, uid: str = "", **members: Any) -> Json:
+    def images_arrive(
+        self,
+        request: Json,
+        images: int = 3,
+        uid: str = "",
+        by: str = "Organization/northmoor",
+        **members: Any,
+    ) -> Json:
         """What settling a burst of instances does: fold them into the study of the request."""
         uid = uid or f"2.25.{uuid.uuid4().int}"
         based_on = f"ImagingStudy?basedon=ServiceRequest/{request['id']}"
         arrived = a_study(id=None, images=images, uid=uid, **members)
         arrived["subject"] = request["subject"]
-        actor = {"reference": "Organization/northmoor"}
-        arrived["series"][0]["performer"] = [{"actor": actor}]
+        arrived["series"][0]["performer"] = [{"actor": {"reference": by}}]
         arrived["basedOn"] = [{"reference": f"ServiceRequest/{request['id']}"}]
 
         async def settle(store: Store) -> None:
@@ -181,6 +192,18 @@ class Clinic:
 
         asyncio.run(self._with_store(settle_until_done))
         return self.search("coordinator", f"{based_on}&status=available")[0]
+
+    def review(self, study: Json, login: str = "gp2", **members: Any) -> Json:
+        """Ask for a formal review of a study at the second trust."""
+        return self.refer(
+            {
+                "category": [codes.KIND_REVIEW_FORMAL.concept],
+                "requester": {"reference": f"PractitionerRole/{login}"},
+                "supportingInfo": [{"reference": f"ImagingStudy/{study['id']}"}],
+                **members,
+            },
+            login=login,
+        )[0]
 
     def report(self, request: Json, study: Json, **members: Any) -> Json:
         report = a_report(
