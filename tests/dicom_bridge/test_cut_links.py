@@ -22,9 +22,11 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_bridge.dimse import peers
+from dicom_bridge.dimse.association import AcceptedAssociation
 from dicom_bridge.dimse.peers import Peer
 from dicom_bridge.dimse.sending import OutgoingSocket
 from dicom_bridge.dimse.transport import BufferedSocket
+from dicom_bridge.dimse.upper_layer import UpperLayer
 from tests.dicom_bridge.build import a_series, data_set_of, part10
 from tests.dicom_bridge.conftest import Archive
 from tests.dicom_bridge.dicomweb.conftest import STOW, Service, body
@@ -113,8 +115,8 @@ def cuts(most: int, *edges: int) -> list[int]:
 
 
 def in_use(archive: Archive) -> bool:
-    names = [thread.name for thread in threading.enumerate() if thread.is_alive()]
-    return bool(archive.server.active_associations) or any("AcceptorThread" in n for n in names)
+    ours = [t for t in threading.enumerate() if isinstance(t, AcceptedAssociation | UpperLayer)]
+    return bool(archive.server.active_associations) or any(thread.is_alive() for thread in ours)
 
 
 def open_ends() -> list[Any]:
