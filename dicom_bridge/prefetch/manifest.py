@@ -39,7 +39,11 @@ SENT: Final = """
 SELECT s.sop_uid FROM prefetch_sent s JOIN unnest($2::text[], $3::text[]) AS u(uid, blob)
   ON s.sop_uid = u.uid AND s.blob = u.blob WHERE s.peer = $1
 """
-FROM: Final = "SELECT sop_uid FROM instance WHERE sop_uid = ANY($1::text[]) AND peer = $2"
+FROM: Final = """
+SELECT i.sop_uid FROM instance i WHERE i.sop_uid = ANY($1::text[])
+  AND (i.peer = $2 OR i.organization = $3)
+  AND NOT EXISTS (SELECT FROM original o WHERE o.sop_uid = i.sop_uid)
+"""
 NOTE: Final = """
 INSERT INTO prefetch_sent (peer, sop_uid, blob)
 SELECT $1, u.uid, u.blob FROM unnest($2::text[], $3::text[]) AS u(uid, blob)
@@ -91,13 +95,14 @@ async def share(bridge: Bridge, context: RequestContext, id: str) -> Share:
 async def to_send(bridge: Bridge, one: Share, peer: Peer, held: Collection[str]) -> list[Held]:
     """What a peer lacks: what it does not hold, and what it was not sent in its present state.
 
-    What came from it and is still there does not go back.
+    What came from it, or from its organisation, and is still there does not go back, unless it was
+    corrected since.
     """
     instances = [each for each in one.found.instances if each.sop_uid in one.listed]
     uids = Texts([each.sop_uid for each in instances])
     blobs = Texts([each.blob for each in instances])
     sent = await bridge.database.run(SENT, (peer.ae, uids, blobs))
-    came = await bridge.database.run(FROM, (uids, peer.principal.subject))
+    came = await bridge.database.run(FROM, (uids, peer.principal.subject, peer.organization))
     there = {str(uid) for (uid,) in (*sent, *came)} & set(held)
     return [each for each in instances if each.sop_uid not in there]
 

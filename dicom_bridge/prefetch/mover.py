@@ -24,7 +24,7 @@ from dicom_bridge.prefetch.manifest import Share
 from dicom_bridge.prefetch.queue import Due
 from fhir_server.context import RequestContext, now
 from resources import prefetch
-from resources.errors import NotFound, Refusal
+from resources.errors import Forbidden, NotFound, Refusal
 
 LOOK_SECONDS: Final = 5.0
 """How often it is looked for Tasks that another process has left."""
@@ -76,13 +76,13 @@ class Mover:
         hopeless = True
         ids = prefetch.studies(task)
         for number, id in enumerate(ids):
-            context = RequestContext(peer.principal, "prefetch", origin=peer.host)
             try:
-                share = await manifest.share(self._bridge, context, id)
-            except NotFound:
+                share = await manifest.share(self._bridge, _reading(peer), id)
+            except (NotFound, Forbidden):
                 told.append(f"ImagingStudy/{id} is not there for the recipient any more")
                 continue
             lacking, failures = await self._bring(one, peer, share, (number, len(ids)))
+            context = RequestContext(peer.principal, "prefetch", origin=peer.host)
             await self._ending.note(context, peer, share, lacking)
             if not lacking and not failures:
                 versioned = f"ImagingStudy/{id}/_history/{share.study.version}"
@@ -90,6 +90,8 @@ class Mover:
             else:
                 told += manifest.reasons(share, lacking, failures)
                 hopeless = hopeless and manifest.only_refused(failures, lacking)
+        if not ids:
+            told.append("no study is named")
         if not told:
             await self._ending.completed(one, outputs)
         elif hopeless or one.is_last:
@@ -122,6 +124,9 @@ class Mover:
         except Refusal as refusal:
             _log.warning("%s is not sent a study: %s", peer.ae, refusal.reason)
             return share.listed, {**failures, "": manifest.BROKEN}
+        except Exception:  # whatever a peer does, the Task says that it did not end well
+            _log.exception("%s is not sent a study", peer.ae)
+            return share.listed, {**failures, "": manifest.BROKEN}
         finally:
             if link is not None:
                 link.close()
@@ -148,6 +153,10 @@ class Mover:
         if link is not None:
             return await self._calls.call(over_http.store, link, peer, stored)
         return await self._calls.call(over_dimse.store, self._ae, peer, stored)
+
+
+def _reading(peer: Peer) -> RequestContext:
+    return RequestContext(peer.principal, "read", origin="worker")
 
 
 def _is_wrong(status: int) -> bool:

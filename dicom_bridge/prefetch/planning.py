@@ -1,9 +1,10 @@
 """Planning: what is scheduled becomes a Task that brings its studies to where they are needed.
 
 A follower of the change log: a step or an appointment that appears, moves or ends, and a study that
-gets more objects while somebody waits for it. Which Task covers which state of a study is kept
-beside the Task, so whoever begins again after a crash makes what is missing and nothing twice, and
-objects that come late make the next Task, or join one that has not begun.
+gets more objects, or may be seen by more, while somebody waits for it. Which Task covers which
+state of a study is kept beside the Task, so whoever begins again after a crash makes what is
+missing and nothing twice, and objects that come late make the next Task, or join one that has not
+begun.
 
 References
 ----------
@@ -37,6 +38,9 @@ FOLLOWER: Final = "prefetch"
 AT_ONCE: Final = 500
 ATTEMPTS: Final = 5
 """How often something is planned that others change meanwhile."""
+OF_A_PATIENT: Final[Mapping[str, str]] = {"ImagingStudy": "subject", "Consent": "patient"}
+"""What has all planned again that is open for a patient: images, and who may see them."""
+CONCERN: Final = ("Task", "Appointment", *OF_A_PATIENT)
 LATE: Final = 2**62
 """The deadline of what has none."""
 
@@ -115,16 +119,16 @@ class Planner:
 
     async def _concerned(self, lines: Sequence[Change]) -> list[str]:
         """What is scheduled that changes are about, each once."""
-        types = ("Task", "Appointment", "ImagingStudy")
-        keys = [one.key for one in lines if one.type in types]
+        keys = [one.key for one in lines if one.type in CONCERN]
         found: dict[str, None] = {}
         patients: dict[str, None] = {}
         for stored in (await changes.versions(self._bridge.database, keys)).values():
             if stored.deleted:
                 continue
             json = normal(stored, self._base)
-            if stored.type == "ImagingStudy":
-                patients |= dict.fromkeys(elements.references(json.get("subject")))
+            if stored.type in OF_A_PATIENT:
+                named = json.get(OF_A_PATIENT[stored.type])
+                patients |= dict.fromkeys(elements.references(named))
             elif prefetch.is_trigger(json) or _is_asked_for(json):
                 found[stored.reference] = None
         for patient in patients:

@@ -59,14 +59,14 @@ async def organizations(work: Work, trigger: Json, base: str) -> list[str]:
     """Ids of the organisations where something is done."""
     found: list[str] = []
     for reference in prefetch.places(trigger):
-        type_, id = split(local(reference, base))
+        name = local(reference, base)
+        type_, _ = split(name)
         if type_ in ACTS_FOR or type_ == "CareTeam":
-            json = await read(work, f"{type_}/{id}", base)
-            named = elements.references(json.get(ACTS_FOR.get(type_, "managingOrganization")))
-            type_, id = split(named[0]) if named else ("", "")
-        if type_ == "Organization":
-            found.append(id)
-    return list(dict.fromkeys(found))
+            json = await read(work, name, base)
+            found += elements.references(json.get(ACTS_FOR.get(type_, "managingOrganization")))
+        found.append(name)
+    ids = (split(elements.unversioned(one)) for one in found)
+    return list(dict.fromkeys(id for type_, id in ids if type_ == "Organization"))
 
 
 async def requests(work: Work, trigger: Json, base: str) -> list[Json]:

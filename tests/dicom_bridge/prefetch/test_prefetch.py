@@ -417,3 +417,110 @@ async def test_an_object_that_is_not_settled_yet_is_not_spoken_of(
 
     (task,) = await prefetches(bridge)
     assert manifests(task)[f"ImagingStudy/{new['id']}"] == (1, digest(uids(study[:1])))
+
+
+async def test_what_may_be_seen_later_is_brought_then(
+    bridge: Bridge, planner: Planner, pacs: Pacs
+) -> None:
+    new = await held(bridge, *a_series(1))
+    await a_report_step(bridge, new)
+    await bridge.database.run("UPDATE relation SET until = 0 WHERE organization = 'other'")
+    assert await planner.work() == 0
+    await bridge.database.run(f"UPDATE relation SET until = {2**62} WHERE organization = 'other'")
+    consent = {
+        "resourceType": "Consent",
+        "id": "c1",
+        "status": "active",
+        "scope": {"coding": [{"code": "patient-privacy"}]},
+        "category": [{"coding": [{"code": "59284-0"}]}],
+        "patient": new["subject"],
+        "policyRule": {"text": "told"},
+        "organization": [{"reference": "Organization/lead"}],
+    }
+    await write(bridge, consent)
+
+    assert await planner.work() == 1
+
+
+async def test_a_team_of_several_organisations_is_where_the_work_is(
+    bridge: Bridge, planner: Planner, pacs: Pacs
+) -> None:
+    new = await held(bridge, *a_series(1))
+    team = {
+        "resourceType": "CareTeam",
+        "id": "mdt",
+        "managingOrganization": [
+            {"reference": "Organization/lead"},
+            {"reference": "Organization/other"},
+        ],
+    }
+    await write(bridge, team)
+    await a_report_step(
+        bridge,
+        new,
+        code=codes.STEPS["mdt-review"].concept,
+        owner={"reference": "CareTeam/mdt"},
+        requester={"reference": "Organization/other"},
+    )
+
+    assert await planner.work() == 1
+    (task,) = await prefetches(bridge)
+    assert task["owner"]["reference"] == "Organization/other"
+
+
+async def test_a_prefetch_that_names_no_study_has_failed(
+    bridge: Bridge, planner: Planner, pacs: Pacs
+) -> None:
+    new = await held(bridge, *a_series(1))
+    step = build.a_step(
+        "prefetch",
+        focus=new["subject"],
+        basedOn=None,
+        requester={"reference": "Organization/lead"},
+        owner={"reference": "Organization/other"},
+        **{"for": new["subject"]},
+    )
+    await write(bridge, step)
+    await planner.work()
+    await moved(bridge)
+
+    (task,) = await prefetches(bridge)
+    assert task["status"] == "failed"
+    assert "no study" in task["statusReason"]["text"]
+
+
+async def test_a_destination_that_is_taken_off_the_list_makes_it_fail(
+    bridge: Bridge, planner: Planner, pacs: Pacs
+) -> None:
+    new = await held(bridge, *a_series(1))
+    await a_report_step(bridge, new)
+    await planner.work()
+    await peers.remove(bridge.database, "PACS2")
+    await moved(bridge)
+
+    (task,) = await prefetches(bridge)
+    assert task["status"] == "failed"
+    assert not pacs.stored
+
+
+async def test_an_object_that_was_corrected_since_is_sent_again(
+    bridge: Bridge, planner: Planner, pacs: Pacs
+) -> None:
+    study = a_series(2)
+    new = await held(bridge, *study)
+    await a_report_step(bridge, new)
+    await planner.work()
+    await moved(bridge)
+    # As `reparenting` leaves an instance: its row leads to other bytes.
+    first, second = (str(ds.SOPInstanceUID) for ds in study)
+    await bridge.database.run(
+        "UPDATE instance SET blob = (SELECT blob FROM instance WHERE sop_uid = $2) "
+        "WHERE sop_uid = $1", (first, second),
+    )  # fmt: skip
+    await write(bridge, {**new, "note": [{"text": "corrected"}]})
+
+    assert await planner.work() == 1
+    await moved(bridge)
+
+    assert pacs.stored.count(first) == 2
+    assert pacs.stored.count(second) == 1
