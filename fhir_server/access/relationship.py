@@ -78,6 +78,15 @@ PARTIES: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 """FHIR R4: the elements that name organisations, or people and things that act for one."""
 
+ASKED: Final[Mapping[str, tuple[frozenset[str], tuple[str, ...]]]] = {
+    "ServiceRequest": (frozenset({"filler-order"}), ("performer",)),
+    "Task":           (frozenset({"filler-order", "proposal"}), ("owner", "restriction")),
+}  # fmt: skip
+"""FHIR R4 request-intent of what asks for a part of the work or for advice, and who is asked.
+
+docs/representation.md, "Onward requests" and "Informal reviews".
+"""
+
 ENDED: Final[Mapping[str, frozenset[str]]] = {
     "Appointment":      frozenset({"fulfilled", "cancelled", "noshow"}),
     "DiagnosticReport": frozenset({"final", "amended", "corrected", "appended", "cancelled"}),
@@ -143,6 +152,26 @@ def relates(json: Mapping[str, Any]) -> bool:
     sent what it may see already.
     """
     return json["resourceType"] in RELATING and not is_review(json) and not is_prefetch(json)
+
+
+def asked(json: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give as much of a resource as names who is asked for a part of the work, or for advice.
+
+    They have to do with the patient only so far: they add to the record, and see what is their own,
+    what names them and what they are granted.
+
+    Examples
+    --------
+    >>> advice = {"resourceType": "Task", "intent": "proposal",
+    ...           "requester": {"reference": "Organization/a"},
+    ...           "owner": {"reference": "Organization/b"}}
+    >>> asked(advice)
+    {'resourceType': 'Task', 'owner': {'reference': 'Organization/b'}}
+    """
+    intents, elements = ASKED.get(json["resourceType"], (frozenset(), ()))
+    if json.get("intent") not in intents:
+        return {}
+    return {name: json[name] for name in ("resourceType", *elements) if name in json}
 
 
 def until(json: Mapping[str, Any], instant: int, keep_days: int) -> int:

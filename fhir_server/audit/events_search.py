@@ -135,7 +135,7 @@ def seen(reach: Reach, context: RequestContext, params: Parameters, holder: str 
     condition = (
         f"(a.organization = {organization} or exists (select from relation as r"
         f" where r.organization = {organization} and r.patient = a.patient"
-        f" and r.until > {instant})"
+        f" and r.until > {instant} and not r.limited)"
         f" or {sharing.overseen('a', organization)})"
     )
     if holder and reach.organization == holder and context.principal.role in CARETAKERS:

@@ -11,7 +11,7 @@ References
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-from fhir_server.access import sharing, withheld
+from fhir_server.access import granted, sharing, withheld
 from fhir_server.access.gate import Reach
 from fhir_server.search import reference, token
 from fhir_server.search.escaping import split
@@ -118,9 +118,10 @@ def _related(extent: Extent, alias: str, name: str, place: Place, about: str | N
         ways.append(
             f"exists (select from relation r where r.organization = {organization}"
             f" and r.patient = {about or alias + '.patient'}"
-            f" and r.until > {place(name + 'instant')}::bigint)"
+            f" and r.until > {place(name + 'instant')}::bigint and not r.limited)"
         )
         ways.append(sharing.seen(alias, organization, f"{place(name + 'instant')}::bigint"))
+        ways.append(granted.seen(alias, organization, f"{place(name + 'instant')}::bigint"))
     if extent.open:
         ways.append(f"{alias}.patient is null")
     return f"({' or '.join(ways)})" if ways else "false"

@@ -1,20 +1,25 @@
 """Admission: the gate, asked about everything that a unit of work writes or changes.
 
 What the gate allows relates its writer to the patient, so that a referral and what comes with it
-may be written in one go, whatever their order.
+may be written in one go, whatever their order. Who has a limited relation adds to the record, and
+lets neither themselves nor anybody else in any further.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from fhir_server.access import gate
 from fhir_server.access.relationship import RELATING
 from fhir_server.context import RequestContext
 from fhir_server.search.terms import index
 from fhir_server.store.draft import Draft
+from fhir_server.store.standing import AS_BEFORE, FULL, LIMITED
 from fhir_server.store.targets import Target
 from fhir_server.store.withholding import is_restricted
 from resources.errors import Forbidden
+
+MADE_FOR_ANYBODY: Final = frozenset({"DiagnosticReport", "ImagingStudy", "Task"})
+"""What the server makes for organisations of either kind: it lets none of them in further."""
 
 
 class Admission:
@@ -23,22 +28,34 @@ class Admission:
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
         self._related: set[tuple[str | None, str | None]] = set()
+        self._adds_to: set[tuple[str | None, str | None]] = set()
+        self._bound: set[tuple[str | None, str | None]] = set()
 
     def learn(self, context: RequestContext, target: Target) -> None:
         """Remember that the asker has to do with the patient of a target."""
+        patient = target.id if target.type == "Patient" else target.patient
+        who = context.principal.organization, patient
         if target.related:
-            patient = target.id if target.type == "Patient" else target.patient
-            self._related.add((context.principal.organization, patient))
+            self._related.add(who)
+        if target.added_to:
+            self._adds_to.add(who)
+        if target.bound:
+            self._bound.add(who)
 
     def is_related(self, context: RequestContext, patient: str | None) -> bool:
-        """Whether the asker is known to have to do with a patient."""
+        """Whether the asker is known to have to do with a patient, and not only so far."""
         return (context.principal.organization, patient) in self._related
+
+    def adds_to(self, context: RequestContext, patient: str | None) -> bool:
+        """Whether the asker is known to have to do with a patient, however far."""
+        who = context.principal.organization, patient
+        return who in self._related or who in self._adds_to
 
     def permit(self, context: RequestContext, letter: str, target: Target) -> None:
         """Ask the gate about a resource that exists."""
         _require_shown(context, target)
         related = target.related or self.is_related(context, target.patient)
-        related = related or (letter == "r" and target.shared)
+        related = related or (letter == "r" and target.is_let_in)
         stored = target.stored
         json = stored.json if stored is not None and not stored.deleted else {}
         self._ask(
@@ -89,9 +106,22 @@ class Admission:
                 raise Forbidden(f"this {type} is not moved to that patient", step="relationship")
             _keep_parties(draft, before)
         json = draft.write.before if draft.write.stored.deleted else draft.content.json
-        self._ask(context, letter, type, id, patient, parties, related, json or {})
+        allowed = related or (letter == "c" and self.adds_to(context, patient))
+        self._ask(context, letter, type, id, patient, parties, allowed, json or {})
+        draft.relates = self._relates(draft, letter, related)
         if type in RELATING and patient is not None:
-            self._related.add((context.principal.organization, patient))
+            own = context.principal.organization
+            is_full = related or (draft.relates == FULL and own not in draft.standing.limited)
+            (self._related if is_full else self._adds_to).add((own, patient))
+
+    def _relates(self, draft: Draft, letter: str, related: bool) -> int:
+        """How far a draft relates those whom it is the first to name."""
+        principal, type = draft.context.principal, draft.key[0]
+        if principal.role == "system":
+            return AS_BEFORE if type in MADE_FOR_ANYBODY else FULL
+        if related or (letter == "c" and type in gate.ESTABLISHES.get(principal.role, ())):
+            return FULL
+        return LIMITED if (principal.organization, draft.standing.patient) in self._bound else FULL
 
     def _ask(
         self,

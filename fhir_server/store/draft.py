@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from fhir_server.context import RequestContext
 from fhir_server.search.stored import Stored
-from fhir_server.store.standing import Standing
+from fhir_server.store.standing import FULL, Standing
 from fhir_server.store.targets import Target
 from resources.content import Content
 
@@ -37,6 +37,8 @@ class Draft:
         Where in the request it stands.
     creator
         The organisation that created the resource; empty for the system.
+    relates
+        How far it relates those whom it is the first to name.
     """
 
     write: Write
@@ -46,6 +48,7 @@ class Draft:
     at: str
     creator: str = ""
     standing: Standing = NOBODYS
+    relates: int = FULL
 
     @property
     def key(self) -> Key:

@@ -20,12 +20,12 @@ from fhir_server.access import gate
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Statement, Transaction
 from fhir_server.search.terms import Terms
-from fhir_server.store import meetings, standing
+from fhir_server.store import granting, meetings, standing
 from fhir_server.store.admission import Admission
 from fhir_server.store.citations import Citations, indexed
 from fhir_server.store.draft import Draft, Key
 from fhir_server.store.draft import Write as Write
-from fhir_server.store.standing import Known, Standing
+from fhir_server.store.standing import Known, Relation, Standing
 from fhir_server.store.targets import Target, Targets, Wanted
 from fhir_server.store.versions import Row
 from resources.content import Content
@@ -134,7 +134,8 @@ class Drafts:
         if issues:
             raise Unprocessable(issues=issues)
         for draft in drafts:
-            meetings.check(draft, self.targets, self.last, self.admission, self._base_url)
+            for check in (meetings.check, granting.check):
+                check(draft, self.targets, self.last, self.admission, self._base_url)
 
     def require_references(
         self, content: Content, key: Key, context: RequestContext, at: str
@@ -163,7 +164,7 @@ class Drafts:
         """What is to be run when the rows are written."""
         return meetings.statements(self.all, context, self._base_url, self._keep_days)
 
-    def _relations(self, draft: Draft) -> list[tuple[str, str, int]]:
+    def _relations(self, draft: Draft) -> list[Relation]:
         return standing.relations(
             draft.target,
             draft.standing,
@@ -172,6 +173,7 @@ class Drafts:
             draft.write.stored.instant,
             self._keep_days,
             deleted=draft.write.stored.deleted,
+            writer=draft.relates,
         )
 
     def _terms(self, draft: Draft) -> Terms:
@@ -193,7 +195,9 @@ class Drafts:
                 self._base_url,
                 draft.context,
             )
-        self._known[draft.key] = Known(draft.content.json, draft.standing.patient)
+        self._known[draft.key] = Known(
+            draft.content.json, draft.standing.patient, draft.standing.limited
+        )
 
     def _dangling(
         self, content: Content, key: Key, context: RequestContext, at: str

@@ -75,8 +75,10 @@ with agenda as materialized (
   insert into relation(organization, patient, type, id, until)
   select organization, patient, 'List', id, {FOREVER} from wanted as w
   where $6::text is null or exists (select from relation as r where r.organization = $6::text
-                                    and r.patient = w.patient and r.until > $4::bigint)
-  on conflict (organization, patient, type, id) do update set until = excluded.until
+                                    and r.patient = w.patient and r.until > $4::bigint
+                                    and not r.limited)
+  on conflict (organization, patient, type, id) do update set
+    until = excluded.until, limited = false
 ), ended as (
   update relation as r set until = least(until, case
       when exists (select from wanted as w where w.id = r.id) then $4::bigint

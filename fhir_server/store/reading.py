@@ -12,7 +12,7 @@ References
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from fhir_server.access import sharing, withheld
+from fhir_server.access import granted, sharing, withheld
 from fhir_server.access.gate import Reach
 from fhir_server.audit import ledger
 from fhir_server.audit.ledger import Entry
@@ -76,8 +76,9 @@ with q as materialized (
               or (q.organization = any(c.organizations) or c.patient is null and q.open = 1
                   or exists (select from relation as r
                              where r.organization = q.organization and r.patient = c.patient
-                               and r.until > e.instant)
-                  or {sharing.seen("c", "q.organization", "e.instant")})
+                               and r.until > e.instant and not r.limited)
+                  or {sharing.seen("c", "q.organization", "e.instant")}
+                  or {granted.seen("c", "q.organization", "e.instant")})
                  and {withheld.seen("c", "q.organization", "e.instant")}),
       false) and c.key is not null as seen
   from q join e on e.n = q.n

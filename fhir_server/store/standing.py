@@ -22,6 +22,12 @@ FOLLOWS: Final[Mapping[str, str]] = {"Binary": "securityContext", "Provenance": 
 """Types that are about the patient of another resource, and the element that names it."""
 
 
+FULL: Final = 0
+LIMITED: Final = 1
+AS_BEFORE: Final = 2
+"""How far a relation reaches: the last as far as the organisation's other relations do."""
+
+
 class Standing(NamedTuple):
     """Who may see a resource.
 
@@ -31,10 +37,22 @@ class Standing(NamedTuple):
         Id of the Patient it is about.
     parties
         Ids of the organisations it names.
+    limited
+        Ids of those that have to do with the patient only as far as what they are asked to do.
     """
 
     patient: str | None
     parties: frozenset[str]
+    limited: frozenset[str] = frozenset()
+
+
+class Relation(NamedTuple):
+    """An organisation has to do with a patient until an instant, `FULL` or `LIMITED`."""
+
+    organization: str
+    patient: str
+    until: int
+    limited: int
 
 
 class Known(NamedTuple):
@@ -42,6 +60,7 @@ class Known(NamedTuple):
 
     json: Mapping[str, Any]
     patient: str | None
+    limited: frozenset[str] = frozenset()
 
 
 def standing(
@@ -72,31 +91,65 @@ def standing(
                 acts_for[named] = organization
     # An Organization is a party to itself, and so needs its id, which the sender may not know.
     parties = frozenset(relationship.parties({**json, "id": id}, acts_for, base_url))
-    return Standing(_patient(id, json, targets, own, base_url, context), parties)
+    limited = _limited(json, acts_for, targets, own, base_url)
+    return Standing(_patient(id, json, targets, own, base_url, context), parties, limited)
 
 
 def relations(
     before: Target | None, after: Standing, creator: str, json: Mapping[str, Any],
-    instant: int, keep_days: int, *, deleted: bool = False,
-) -> list[tuple[str, str, int]]:  # fmt: skip
+    instant: int, keep_days: int, *, deleted: bool = False, writer: int = FULL,
+) -> list[Relation]:  # fmt: skip
     """Say which organisation is related to which patient by this version, and until when.
 
     Who is no longer named keeps the relation as if the work had ended now, so that what they
     did can still be looked at; but when the resource turns out to be about another patient, they
     never had to do with the first. What is deleted relates nobody any more.
+
+    Parameters
+    ----------
+    writer
+        How far the relation of whoever writes it reaches: they let nobody in further.
     """
     if not relationship.relates(json):
         return []
     until = instant if deleted else relationship.until(json, instant, keep_days)
     organizations = (after.parties | {creator}) - {""}
     related: dict[tuple[str, str], int] = {}
+    same = before is not None and before.patient == after.patient
+    known = before.parties if before is not None and same else frozenset()
     if before is not None and before.patient is not None:
-        same = before.patient == after.patient
         ended = min(until, instant + keep_days * DAY) if same else instant
         related = {(organization, before.patient): ended for organization in before.parties}
     if after.patient is not None:
         related |= {(organization, after.patient): until for organization in organizations}
-    return [(organization, patient, until) for (organization, patient), until in related.items()]
+    return [
+        Relation(
+            organization,
+            patient,
+            until,
+            LIMITED if organization in after.limited else FULL if organization in known else writer,
+        )
+        for (organization, patient), until in related.items()
+    ]
+
+
+def _limited(
+    json: Mapping[str, Any],
+    acts_for: Mapping[str, str],
+    targets: Mapping[tuple[str, str], Target],
+    own: Mapping[tuple[str, str], Known],
+    base_url: str,
+) -> frozenset[str]:
+    """The organisations that are asked to do a part of the work, or for advice, and no more."""
+    asked = relationship.asked(json)
+    found = relationship.parties(asked, acts_for, base_url) if asked else set()
+    if json["resourceType"] in relationship.RELATING:
+        for target in _targets(json.get("basedOn", []), base_url):
+            if target in own:
+                found |= own[target].limited
+            elif target in targets:
+                found |= targets[target].limited
+    return frozenset(found)
 
 
 def _patient(

@@ -266,7 +266,7 @@ class Store:
             type,
             patient=target.patient,
             organizations=target.parties,
-            related=target.related or target.shared,
+            related=target.related or target.is_let_in,
             id=id,
             terms=terms.index(target.stored.json, self._base_url).terms,
         )

@@ -7,8 +7,9 @@ date_term   periods of the current state, for date parameters
 string_term folded texts of the current state, for string parameters
 value_term  numbers, quantities, composites and places of the current state
 index_built which rules and which parameters of clients the index was made by
-relation    which organisation is party to which resource about which patient
+relation    which organisation is party to which resource about which patient, and how far
 withheld    what a patient's dissent, or a label, keeps from other organisations
+granted     which organisation may read which resource, because a Consent says so
 sharing     which organisation lets which other read what it creates
 maker       which organisations made the series of an ImagingStudy, in any of its versions
 change      the change log: one line a version, read in order by those who follow it
@@ -167,7 +168,11 @@ class IndexBuilt(SQLModel, table=True):
 
 
 class Relation(SQLModel, table=True):
-    """An organisation is party to a resource about a patient, until an instant."""
+    """An organisation is party to a resource about a patient, until an instant.
+
+    One that is `limited` lets it add to the record, and see no more than its own and what it is
+    granted.
+    """
 
     __tablename__ = "relation"
 
@@ -176,13 +181,15 @@ class Relation(SQLModel, table=True):
     type: str = Field(sa_type=KeyText, primary_key=True)
     id: str = Field(sa_type=KeyText, primary_key=True)
     until: int = Field(sa_type=BigInteger)
+    limited: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
 
 
 class Withheld(SQLModel, table=True):
     """Something about a patient is kept from an organisation, for a time.
 
-    An empty `organization` is all of them, an empty `type` and `id` all there is of the patient;
-    `by_type` and `by_id` are the Consent that says so, or what bears the label.
+    An empty `organization` is all of them, ``*`` says that it is not released yet, an empty `type`
+    and `id` all there is of the patient; `by_type` and `by_id` are the Consent that says so, or
+    what bears the label.
     """
 
     __tablename__ = "withheld"
@@ -194,6 +201,25 @@ class Withheld(SQLModel, table=True):
     by_id: str = Field(sa_type=KeyText, primary_key=True)
     type: str = Field(sa_type=KeyText)
     id: str = Field(sa_type=KeyText, primary_key=True)
+    since: int = Field(sa_type=BigInteger)
+    until: int = Field(sa_type=BigInteger)
+
+
+class Granted(SQLModel, table=True):
+    """An organisation may read one resource about a patient, for a time; by a Consent's id.
+
+    `creator` is the organisation that grants it; empty for the server.
+    """
+
+    __tablename__ = "granted"
+    __table_args__ = (Index("granted_by", "by_id"),)
+
+    organization: str = Field(sa_type=KeyText, primary_key=True)
+    type: str = Field(sa_type=KeyText, primary_key=True)
+    id: str = Field(sa_type=KeyText, primary_key=True)
+    by_id: str = Field(sa_type=KeyText, primary_key=True)
+    patient: str = Field(sa_type=KeyText)
+    creator: str = Field(sa_type=KeyText)
     since: int = Field(sa_type=BigInteger)
     until: int = Field(sa_type=BigInteger)
 

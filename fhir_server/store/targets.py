@@ -12,7 +12,7 @@ References
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from fhir_server.access import gate, sharing, withheld
+from fhir_server.access import gate, granted, sharing, withheld
 from fhir_server.access.relationship import OPEN_TYPES
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database, Integers, Texts, Transaction, unnest
@@ -49,12 +49,20 @@ class Target(NamedTuple):
     related
         The asking organisation has to do with the patient; for a Patient, with that patient,
         even if there is none under this id.
+    bound
+        It is not, but has a limited relation, or had one.
+    added_to
+        It has any relation: it may add to the record of the patient.
     has_version
         The version asked for exists.
     withheld
         It is kept from the asking organisation, whatever its relations.
     shared
         Who created it shares with the asking organisation what they create: it may be read.
+    granted
+        A Consent grants it to the asking organisation: it may be read.
+    limited
+        Ids of the organisations whom a request asks for a part of the work alone.
     """
 
     type: str
@@ -66,9 +74,13 @@ class Target(NamedTuple):
     organizations: tuple[str, ...]
     acts_for: str | None
     related: bool
+    bound: bool
+    added_to: bool
     has_version: bool
     withheld: bool
     shared: bool
+    granted: bool
+    limited: frozenset[str]
     stored: Stored | None
 
     @property
@@ -86,6 +98,11 @@ class Target(NamedTuple):
         """Ids of the organisations that created it or are named in it."""
         return frozenset(self.organizations) - {""}
 
+    @property
+    def is_let_in(self) -> bool:
+        """Whether it may be read, by what others agreed or granted."""
+        return self.shared or self.granted
+
     def is_seen(self, context: RequestContext) -> bool:
         """Whether the asker's relationships, and the patient of the token, let them see it."""
         who = context.principal
@@ -95,9 +112,11 @@ class Target(NamedTuple):
     def is_known(self, context: RequestContext) -> bool:
         """Whether what the asker writes may refer to it: by relationships, not if it is shared.
 
-        Who refers to a request or a study takes part: the server does what follows.
+        Who refers to a request or a study takes part: the server does what follows. What is granted
+        may be referred to by who may add to the record.
         """
-        return self._replace(shared=False).is_seen(context)
+        known = self._replace(shared=False, granted=self.granted and self.added_to)
+        return known.is_seen(context)
 
     def is_reached(self, context: RequestContext, bound: str | None) -> bool:
         """Whether their relationships do, as far as they are bound to a patient (`gate.Reach`)."""
@@ -109,19 +128,23 @@ class Target(NamedTuple):
             return False
         if self.withheld:
             return False
-        if is_open or self.related or self.shared:
+        if is_open or self.related or self.is_let_in:
             return True
         return gate.party(who, self.type) in self.organizations
 
+
+_FULL, _LIMITED, _LIMITED_ONCE = 3, 2, 1
+_RELATED: Final = """relation as r where r.organization = q.organization
+      and r.patient = coalesce(c.patient, case when q.type = 'Patient' then q.id end)"""
 
 LOOK_UP: Final = f"""
 select q.n, c.key, c.version, c.deleted, c.patient, c.organizations,
   case when q.type in ('PractitionerRole', 'HealthcareService', 'Location', 'Device', 'Endpoint')
     then (select split_part(term, '=Organization/', 2) from unnest(c.terms) as term
           where term like '%.organization=Organization/%' limit 1) end,
-  exists (select from relation as r where r.organization = q.organization
-          and r.patient = coalesce(c.patient, case when q.type = 'Patient' then q.id end)
-          and r.until > q.instant),
+  case when exists (select from {_RELATED} and r.until > q.instant and not r.limited) then {_FULL}
+    when exists (select from {_RELATED} and r.until > q.instant) then {_LIMITED}
+    when exists (select from {_RELATED} and r.limited) then {_LIMITED_ONCE} else 0 end,
   q.version is null or q.version = c.version
     or exists (select from version as v
                where v.type = q.type and v.id = q.id and v.version = q.version
@@ -129,6 +152,10 @@ select q.n, c.key, c.version, c.deleted, c.patient, c.organizations,
   c.key is not null and q.organization is not null
     and not {withheld.seen("c", "q.organization", "q.instant")},
   c.key is not null and {sharing.seen("c", "q.organization", "q.instant")},
+  c.key is not null and {granted.seen("c", "q.organization", "q.instant")},
+  case when q.type = 'ServiceRequest' then array(
+    select r.organization from relation as r where r.organization = any(c.organizations)
+    and r.patient = c.patient and r.type = q.type and r.id = q.id and r.limited) end,
   w.instant, w.interaction, w.body
 from {unnest("text[]", "text[]", "bigint[]", "bigint[]", "text[]", "bigint[]")}
   with ordinality as q(type, id, version, whole, organization, instant, n)
@@ -195,8 +222,8 @@ async def look_up(database: Database | Transaction, questions: Sequence[Question
 
 
 def _target(want: Wanted, row: tuple[Any, ...]) -> Target:
-    _, key, version, deleted, patient, organizations, acts_for, related, *more = row
-    has_version, withheld, shared, *whole = more
+    _, key, version, deleted, patient, organizations, acts_for, relation, *more = row
+    has_version, withheld, shared, granted, limited, *whole = more
     instant, interaction, body = whole
     return Target(
         want.type,
@@ -207,10 +234,14 @@ def _target(want: Wanted, row: tuple[Any, ...]) -> Target:
         patient,
         tuple(organizations or ()),
         acts_for,
-        related,
+        relation == _FULL,
+        relation in (_LIMITED, _LIMITED_ONCE),
+        relation in (_FULL, _LIMITED),
         has_version,
         bool(withheld),
         bool(shared),
+        bool(granted),
+        frozenset(limited or ()),
         None
         if instant is None
         else Stored(want.type, want.id, version, instant, interaction, body or b""),
@@ -221,7 +252,7 @@ def _in_emergency(context: RequestContext, target: Target) -> Target:
     """What an emergency access is for is neither unrelated to whoever has it nor withheld."""
     about = target.id if target.type == "Patient" else target.patient
     if about is None or about != context.principal.patient:
-        return target._replace(related=False, shared=False)
+        return target._replace(related=False, shared=False, granted=False)
     return target._replace(related=True, withheld=False)
 
 

@@ -27,7 +27,7 @@ from fhir_server.audit.line import Line
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Statement
 from fhir_server.search.stored import Stored
-from fhir_server.store import agreements, ids, referrers, withholding
+from fhir_server.store import agreements, granting, ids, referrers, withholding
 from fhir_server.store.draft import Draft, Write
 from fhir_server.store.preceding import FINAL as FINAL
 from fhir_server.store.preceding import Preceding, no_version, nothing
@@ -209,6 +209,7 @@ class Work(Preceding):
         for draft in self._drafts.all:
             self._own_rows += withholding.statements(draft, self._around.base_url)
             self._own_rows += agreements.statements(draft, self._around.base_url)
+            self._own_rows += granting.statements(draft, self._around.base_url)
         batch = Batch(self._drafts.rows(), [*self._entries, *written])
         after = self._drafts.follow(self.context)
         if self._transaction is None and not self._own_rows and not after:
@@ -223,6 +224,8 @@ class Work(Preceding):
         """Pass the rule of the type, complete the resource and note it for the end."""
         type = content.type
         was = None if before is None or before.deleted else before.json
+        if self._acting.principal.role != "system":
+            content = withholding.kept(was, content)
         if (rule := self._around.hooks.rules.get(type)) is not None:
             rule(was, content.json, self._acting)
         if (complete := self._around.hooks.completions.get(type)) is not None:

@@ -25,6 +25,7 @@ from fhir_server.search.stored import Stored
 from fhir_server.search.terms import Terms, is_valued
 from fhir_server.store import index_rows
 from fhir_server.store.index_rows import SEPARATOR
+from fhir_server.store.standing import AS_BEFORE, LIMITED, Relation
 
 
 class Row(NamedTuple):
@@ -41,7 +42,7 @@ class Row(NamedTuple):
     organizations
         First the one that created the resource (empty: the system), then the parties.
     relations
-        (organisation, patient, until) that the resource makes, changes or ends.
+        What the resource makes, changes or ends; what was limited by it stays so.
     """
 
     stored: Stored
@@ -49,7 +50,7 @@ class Row(NamedTuple):
     replaced: int | None
     patient: str | None
     organizations: Sequence[str]
-    relations: Sequence[tuple[str, str, int]]
+    relations: Sequence[Relation]
     terms: Terms
 
 
@@ -78,7 +79,7 @@ _VALUE_COLUMNS: Final = (
 )  # fmt: skip
 _RELATION_COLUMNS: Final = (
     ("organization", "text[]"), ("patient", "text[]"), ("type", "text[]"), ("id", "text[]"),
-    ("until", "bigint[]"),
+    ("until", "bigint[]"), ("limited", "bigint[]"), ("instant", "bigint[]"),
 )  # fmt: skip
 
 
@@ -134,9 +135,16 @@ with row as materialized (
   from {_unnested(_STRING_COLUMNS, _STRINGS_AT)} as term({_names(_STRING_COLUMNS)})
   join row on row.n = term."row"
 ), relations as (
-  insert into relation(organization, patient, type, id, until)
-  select * from {_unnested(_RELATION_COLUMNS, _RELATIONS_AT)}
-  on conflict (organization, patient, type, id) do update set until = excluded.until
+  insert into relation(organization, patient, type, id, until, limited)
+  select organization, patient, type, id, until, case limited when {AS_BEFORE} then
+      exists (select from relation as o where o.organization = given.organization
+              and o.patient = given.patient and o.limited)
+      and not exists (select from relation as o where o.organization = given.organization
+                      and o.patient = given.patient and not o.limited and o.until > given.instant)
+    else limited = {LIMITED} end
+  from {_unnested(_RELATION_COLUMNS, _RELATIONS_AT)} as given({_names(_RELATION_COLUMNS)})
+  on conflict (organization, patient, type, id) do update set
+    until = excluded.until, limited = relation.limited or excluded.limited
 )"""
 _VALUES: Final = f""", values_gone as (
   delete from value_term where key in (select replaced from row where replaced is not null)
@@ -235,16 +243,18 @@ def _value_arrays(rows: Sequence[Row]) -> list[Any]:
 
 
 def _relation_arrays(rows: Sequence[Row]) -> list[Any]:
-    until = {
-        (organization, patient, row.stored.type, row.stored.id): until
+    found = {
+        (one.organization, one.patient, row.stored.type, row.stored.id): (one, row.stored.instant)
         for row in rows
-        for organization, patient, until in row.relations
+        for one in row.relations
     }
-    keys = sorted(until)
+    keys = sorted(found)
     return [
         Texts([organization for organization, _, _, _ in keys]),
         Texts([patient for _, patient, _, _ in keys]),
         Texts([type for _, _, type, _ in keys]),
         Texts([id for _, _, _, id in keys]),
-        Integers([until[key] for key in keys]),
+        Integers([found[key][0].until for key in keys]),
+        Integers([found[key][0].limited for key in keys]),
+        Integers([found[key][1] for key in keys]),
     ]
