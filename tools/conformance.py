@@ -30,7 +30,7 @@ STATEMENT = (Path(__file__).with_suffix(".md")).read_text()
 
 USED = (
     (scu.VERIFICATION, "C-ECHO", "`isocentre peer echo`"),
-    (scu.FIND, "C-FIND", "`isocentre peer find`"),
+    (scu.FIND, "C-FIND", "`isocentre peer find`; what a destination of prefetch holds"),
     (scu.MOVE, "C-MOVE", "`isocentre peer retrieve`"),
     ("1.2.840.10008.1.20.1", "N-EVENT-REPORT", "the report of a storage commitment"),
     ("1.2.840.10008.5.1.4.34.6.4", "N-EVENT-REPORT", "events of Unified Procedure Steps"),
@@ -78,7 +78,7 @@ def statement() -> str:
             (UID(uid).name, uid, services, when)
             for uid, services, when in (
                 *USED,
-                ("", "C-STORE", "sub-operations of C-MOVE, and `isocentre peer send`"),
+                ("", "C-STORE", "sub-operations of C-MOVE, prefetch, and `isocentre peer send`"),
             )
         ),
         refusals=_rows(
