@@ -11,7 +11,7 @@ References
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from pydicom.uid import UID
@@ -30,10 +30,14 @@ from resources.imaging_study import Manifest
 
 REFUSED: Final = 0x0122
 """PS3.7 Annex C, SOP Class not supported: there is no presentation context for it."""
+DUPLICATE: Final = 0x0111
 BROKEN: Final = 0x0110
 """The association ended, or the HTTP request failed."""
 UNREADABLE: Final = -1
 """We could not read it ourselves."""
+AT_ONCE: Final = 50
+MOST_BYTES: Final = 256 * 1024 * 1024
+"""Of one association or one request, unless one object alone is larger."""
 
 SENT: Final = """
 SELECT s.sop_uid FROM prefetch_sent s JOIN unnest($2::text[], $3::text[]) AS u(uid, blob)
@@ -44,6 +48,7 @@ SELECT i.sop_uid FROM instance i WHERE i.sop_uid = ANY($1::text[])
   AND (i.peer = $2 OR i.organization = $3)
   AND NOT EXISTS (SELECT FROM original o WHERE o.sop_uid = i.sop_uid)
 """
+CORRECTED: Final = "SELECT sop_uid FROM original WHERE sop_uid = ANY($1::text[])"
 NOTE: Final = """
 INSERT INTO prefetch_sent (peer, sop_uid, blob)
 SELECT $1, u.uid, u.blob FROM unnest($2::text[], $3::text[]) AS u(uid, blob)
@@ -113,6 +118,31 @@ async def note(bridge: Bridge, peer: Peer, taken: Sequence[Held]) -> None:
     await bridge.database.run(NOTE, (peer.ae, uids, Texts([one.blob for one in taken])))
 
 
+def parts(instances: Sequence[Held]) -> Iterator[list[Held]]:
+    """Cut what is to be sent into what goes on one association or in one request."""
+    part: list[Held] = []
+    for one in instances:
+        if part and (len(part) == AT_ONCE or sum(map(_size, (*part, one))) > MOST_BYTES):
+            yield part
+            part = []
+        part.append(one)
+    if part:
+        yield part
+
+
+async def still_wrong(
+    bridge: Bridge, failures: Mapping[str, int], held: Collection[str]
+) -> dict[str, int]:
+    """What went wrong, without the objects that a peer has had before and so refuses.
+
+    An object that was corrected here is not the one that it has.
+    """
+    twice = [uid for uid, status in failures.items() if status == DUPLICATE and uid in held]
+    rows = await bridge.database.run(CORRECTED, (Texts(twice),)) if twice else []
+    corrected = {str(uid) for (uid,) in rows}
+    return {uid: status for uid, status in failures.items() if uid not in twice or uid in corrected}
+
+
 def missing(one: Share, held: Collection[str]) -> frozenset[str]:
     """What of a study has not arrived."""
     return one.listed - frozenset(held)
@@ -133,7 +163,7 @@ def reasons(one: Share, lacking: Collection[str], failures: Mapping[str, int]) -
         SOP Instance UID -> status of the last attempt.
     """
     classes = {each.sop_uid: each.sop_class for each in one.found.instances}
-    refused = Counter(_name(classes[uid]) for uid in failures if _is(failures, uid, REFUSED))
+    refused = Counter(_name(classes[uid]) for uid in failures if failures[uid] == REFUSED)
     told = [f"{len(lacking)} of {len(one.listed)} objects of ImagingStudy/{one.study.id} missing"]
     told += [f"{count} {name} not taken" for name, count in sorted(refused.items())]
     known = (REFUSED, BROKEN, UNREADABLE)
@@ -148,8 +178,8 @@ def reasons(one: Share, lacking: Collection[str], failures: Mapping[str, int]) -
     return told
 
 
-def _is(failures: Mapping[str, int], uid: str, status: int) -> bool:
-    return failures[uid] == status
+def _size(one: Held) -> int:
+    return one.size
 
 
 def _name(sop_class: str) -> str:

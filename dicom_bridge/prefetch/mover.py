@@ -28,8 +28,6 @@ from resources.errors import Forbidden, NotFound, Refusal
 
 LOOK_SECONDS: Final = 5.0
 """How often it is looked for Tasks that another process has left."""
-AT_ONCE: Final = 50
-"""Objects of one association or one request; then it is said how far it is."""
 
 _log = logging.getLogger(__name__)
 
@@ -109,18 +107,20 @@ class Mover:
         try:
             held = await self._held(peer, share, link)
             lacks = await manifest.to_send(self._bridge, share, peer, held)
-            for at in range(0, len(lacks), AT_ONCE):
-                part = lacks[at : at + AT_ONCE]
+            sent = 0
+            for part in manifest.parts(lacks):
                 statuses = await self._send(peer, share, part, link)
                 pairs = list(zip(part, statuses, strict=True))
                 failures |= {each.sop_uid: status for each, status in pairs if _is_wrong(status)}
                 taken = [each for each, status in pairs if not _is_wrong(status)]
                 await manifest.note(self._bridge, peer, taken)
                 await queue.renew(self._bridge.database, one, now())
-                done = (place[0] + (at + len(part)) / len(lacks)) / place[1]
+                sent += len(part)
+                done = (place[0] + sent / len(lacks)) / place[1]
                 await self._ending.said(one, int(done * 100))
             if lacks:
                 held = await self._held(peer, share, link)
+                failures = await manifest.still_wrong(self._bridge, failures, held)
         except Refusal as refusal:
             _log.warning("%s is not sent a study: %s", peer.ae, refusal.reason)
             return share.listed, {**failures, "": manifest.BROKEN}

@@ -24,7 +24,8 @@ CHUNK: Final = 1 << 20
 PAGE: Final = 1000
 MOST_OBJECTS: Final = 200_000
 JSON: Final = "application/dicom+json"
-PATIENCE: Final = httpx.Timeout(60, connect=10)
+PATIENCE: Final = httpx.Timeout(60, connect=10, read=300)
+"""Seconds: an answer comes when all of a request is stored."""
 
 SOP_UID: Final = "00080018"
 REFERENCED_UID: Final = "00081155"

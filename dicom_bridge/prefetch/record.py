@@ -88,7 +88,8 @@ async def visible(bridge: Bridge, who: Principal, patient: str, base: str) -> li
     asked = [("patient", patient), ("_count", MOST), ("_total", "none")]
     context = RequestContext(who, "search-type", origin="worker")
     page = await bridge.store.search(context, parse("ImagingStudy", asked, strict=True))
-    return [normal(one, base) for one in page.matches]
+    found = [normal(one, base) for one in page.matches]
+    return [one for one in found if one.get("status") not in priors.ABSENT]
 
 
 async def wanted(

@@ -524,3 +524,27 @@ async def test_an_object_that_was_corrected_since_is_sent_again(
 
     assert pacs.stored.count(first) == 2
     assert pacs.stored.count(second) == 1
+
+
+async def test_a_pacs_that_had_an_object_before_and_says_so_has_it(
+    bridge: Bridge, planner: Planner, pacs: Pacs
+) -> None:
+    study = a_series(2)
+    first = str(study[0].SOPInstanceUID)
+    pacs.held[first] = study[0]
+    pacs.answers = lambda uid: 0x0111 if uid == first else 0x0000
+    await a_report_step(bridge, await held(bridge, *study))
+    await planner.work()
+    await moved(bridge)
+
+    assert (await prefetches(bridge))[0]["status"] == "completed"
+
+
+async def test_a_study_that_was_entered_in_error_is_not_brought(
+    bridge: Bridge, planner: Planner, pacs: Pacs
+) -> None:
+    new = await held(bridge, *a_series(1))
+    await write(bridge, {**new, "status": "entered-in-error"})
+    await a_report_step(bridge, new)
+
+    assert await planner.work() == 0
