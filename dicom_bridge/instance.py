@@ -247,7 +247,7 @@ def _value(ds: Dataset, tag: BaseTag, keyword: str, encodings: list[str]) -> Any
             for item in (items if isinstance(items, Sequence) else ())
         ]
     if not isinstance(element, RawDataElement):
-        return str(element.value)
+        return plain.legible(str(element.value))
     return plain.decoded(
         element.value or b"", keyword, vr, encodings, is_little_endian=element.is_little_endian
     )

@@ -11,6 +11,7 @@ References
 """
 
 import functools
+import re
 import struct
 from typing import Any, Final
 
@@ -38,6 +39,8 @@ UNDEFINED: Final = 0xFFFFFFFF
 LIKE_ASCII: Final = ("iso8859", "utf", "latin")
 """Encodings, by how Python names them, in which ASCII without escape sequences is itself."""
 ESCAPE: Final = 0x1B
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
 def header(data: bytes | bytearray, transfer_syntax: str, *, is_all: bool) -> dict[str, Any] | None:
@@ -108,13 +111,26 @@ def decoded(
     if vr == "US":
         return int.from_bytes(raw[:2], "little" if is_little_endian else "big")
     if vr == "UI":
-        return raw.decode("ascii", "replace").rstrip("\0 ")
+        return legible(raw.decode("ascii", "replace").rstrip("\0 "))
     if raw.isascii() and ESCAPE not in raw and encodings[0].lower().startswith(LIKE_ASCII):
-        return raw.decode("ascii").strip("\0 ")
+        return legible(raw.decode("ascii").strip("\0 "))
     delimiters = {0xD, 0xA, 0x9, 0xC} if vr in ("LT", "ST", "UT") else {0xD, 0xA, 0x9, 0xC, 0x5C}
     if vr == "PN":
         delimiters = {0xD, 0xA, 0x9, 0xC, 0x5E, 0x3D}
-    return charset.decode_bytes(raw, encodings, delimiters).strip("\0 ")
+    return legible(charset.decode_bytes(raw, encodings, delimiters).strip("\0 "))
+
+
+def legible(text: str) -> str:
+    """Replace the control characters that no text may have (PS3.5 Section 6.1.3).
+
+    Neither FHIR nor the database has them; if they were left out, one number could become another.
+
+    Examples
+    --------
+    >>> legible("P1" + chr(0) + "2") == "P1" + chr(0xFFFD) + "2"
+    True
+    """
+    return text if text.isprintable() else _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def character_sets(raw: bytes) -> list[str]:
