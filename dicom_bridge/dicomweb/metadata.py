@@ -34,6 +34,8 @@ from dicom_bridge.spool import IMPLEMENTATION_CLASS_UID, NO_ROOM, Spool
 from resources.errors import Exhausted, Invalid, Refusal, TooLarge, Unsupported
 
 METADATA_LIMIT: Final = 32 << 20
+MOST_BRACKETS: Final = 1_000_000
+"""Objects and arrays of the metadata: each takes a hundred times the room of its two octets."""
 MOST_INSTANCES: Final = 10_000
 MOST_VALUE: Final = 256 << 20
 """Octets of one value that is no pixel data: it is in memory while its instance is written."""
@@ -133,7 +135,11 @@ class Pieces:
         ------
         Invalid
             It is no array of DICOM JSON objects.
+        TooLarge
+            It has more objects than we read.
         """
+        if self._metadata.count(b"{") + self._metadata.count(b"[") > MOST_BRACKETS:
+            raise TooLarge(f"The metadata may have {MOST_BRACKETS} objects and arrays")
         try:
             found = orjson.loads(self._metadata)
         except orjson.JSONDecodeError as error:

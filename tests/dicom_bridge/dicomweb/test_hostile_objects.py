@@ -201,13 +201,23 @@ async def test_metadata_that_describes_nothing_is_refused_by_name(service: Servi
     [
         b"[" * 100_000,
         b"[" + b"{}," * 20_000 + b"{}]",
+        b"[" + b"[]," * 1_100_000 + b"[]]",
         b'[{"00080018":' + b'{"Value":[' * 2000,
         b'[{"00080018":{"vr":"UI","Value":[' + b"9" * 100_000 + b"]}}]",
         b'["\\ud800"]',
         b"\xff\xfe",
         b"null",
     ],
-    ids=["deep", "many", "deep objects", "a long number", "half a letter", "noise", "null"],
+    ids=[
+        "deep",
+        "many",
+        "very many",
+        "deep objects",
+        "a long number",
+        "half a letter",
+        "noise",
+        "null",
+    ],
 )
 async def test_a_bomb_of_metadata_is_refused(service: Service, content: bytes) -> None:
     answer = await service.client().post(
