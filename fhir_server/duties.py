@@ -12,6 +12,7 @@ from fhir_server.audit import anchor, seal
 from fhir_server.context import now
 from fhir_server.core import Core, policy_of
 from fhir_server.escalation import Escalation
+from fhir_server.expiry import Expiry
 from fhir_server.export import orders
 from fhir_server.jobs import Duty
 from fhir_server.receipts import Receipts
@@ -100,6 +101,11 @@ async def escalate(core: Core) -> int:
     return await duty.work(now())
 
 
+async def expire(core: Core) -> int:
+    """Give back to the lead what another organisation has not begun in time."""
+    return await Expiry(core.store, core.settings.fhir_base).work(now())
+
+
 async def build_own_parameters(core: Core) -> int:
     """Publish our definitions, and bring the index of search parameters to where it should be."""
     return await own_parameters.build(
@@ -123,6 +129,7 @@ DUTIES: Final = (
     Row(orders.DUTY, "* * * * *", work_exports),
     Row("receipts", "* * * * *", take_receipts),
     Row("escalation", "* * * * *", escalate),
+    Row("expiry", "* * * * *", expire),
     Row("authorizations", "41 3 * * *", sweep_authorizations),
     Row("subscription-events", "17 4 * * *", sweep_events),
     Row("partitions", "7 2 * * *", make_partitions),

@@ -2,7 +2,8 @@
 
 A Task(acquire) is only there because its justification was authorised; the worklist looks at the
 justification all the same, since nobody may be exposed without one (IR(ME)R regulation 11). What
-is not booked has no place on a modality's list.
+is not booked has no place on a modality's list. For who acquires for another organisation it is the
+study of the request that is served, and where the agreement says so its justification.
 
 References
 ----------
@@ -25,6 +26,9 @@ from fhir_server.search import query as queries
 from fhir_server.search.stored import Stored
 from resources import codes
 from resources.errors import Exhausted
+from resources.onward_request import is_onward
+from resources.onward_request import parent_of as served_by
+from resources.service_request import WORDS
 
 MODALITY_WORKLIST: Final = "1.2.840.10008.5.1.4.31"
 
@@ -64,17 +68,24 @@ async def scheduled(bridge: Bridge, context: RequestContext, identifier: Dataset
     tasks, others = await _tasks(bridge, context, identifier)
     own = [task for task in tasks if _performed_by(task, others, context.principal.organization)]
     requests = list(dict.fromkeys(_request_of(task) for task in own))
-    found = await _around(bridge, context, requests)
+    served = {
+        one: served_by(others[one]) if is_onward(others[one]) else ""
+        for one in requests
+        if one in others
+    }
+    others.update(await _read(bridge, context, served.values(), others))
+    found = await _around(bridge, context, [*requests, *filter(None, served.values())])
     steps = []
     for task in own:
         request = _request_of(task)
+        parent = served.get(request, "")
         step = Step(
             task=task,
-            request=others.get(request, NOTHING),
+            request=_told(others.get(request, NOTHING), others.get(parent, NOTHING)),
             patient=others.get(task.get("for", {}).get("reference", ""), NOTHING),
-            justification=found["Task"].get(request, NOTHING),
+            justification=found["Task"].get(request) or found["Task"].get(parent, NOTHING),
             appointment=found["Appointment"].get(request, NOTHING),
-            study=found["ImagingStudy"].get(request, NOTHING),
+            study=found["ImagingStudy"].get(parent) or found["ImagingStudy"].get(request, NOTHING),
             others=others,
         )
         if step.request and step.patient and step.justification and step.appointment:
@@ -179,6 +190,14 @@ def _performed_by(
 def _request_of(task: Mapping[str, Any]) -> str:
     requests = (_unversioned(one) for one in task.get("basedOn", ()))
     return next((one for one in requests if one.startswith("ServiceRequest/")), "")
+
+
+def _told(request: Mapping[str, Any], parent: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An onward request with the words of the referrer, which are in the request that it serves."""
+    if not request or not parent:
+        return request
+    words = {name: parent[name] for name in WORDS if name in parent}
+    return {**words, **request, "requester": parent.get("requester", {})}
 
 
 def _people(step: Step) -> list[str]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from fhir_server.access.principal import Principal
 from fhir_server.audit.ledger import Ledger
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Database
+from fhir_server.search.query import parse
 from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
 from resources import codes, content, imaging_study
@@ -166,44 +168,34 @@ class Clinic:
     ) -> Json:
         """What settling a burst of instances does: fold them into the study of the request."""
         uid = uid or f"2.25.{uuid.uuid4().int}"
-        based_on = f"ImagingStudy?basedon=ServiceRequest/{request['id']}"
+        based_on = f"ServiceRequest/{request['id']}"
         arrived = a_study(id=None, images=images, uid=uid, **members)
         arrived["subject"] = request["subject"]
         arrived["series"][0]["performer"] = [{"actor": {"reference": by}}]
         arrived["basedOn"] = [{"reference": f"ServiceRequest/{request['id']}"}]
 
-        async def settle(store: Store) -> None:
+        async def settle(store: Store) -> Json:
             context = RequestContext(Principal.system("settle"), "update")
-            found = self.search("coordinator", based_on)
             async with store.begin(context) as work:
+                query = parse("ImagingStudy", [("basedon", based_on)], strict=True)
+                found = await work.search(query)
                 if found:
-                    known = await work.read("ImagingStudy", found[0]["id"])
+                    known = await work.read("ImagingStudy", found[0].id)
                     study = content.made(imaging_study.merged(known.json, arrived))
-                    await work.update("ImagingStudy", known.id, study, known.version)
+                    stored = await work.update("ImagingStudy", known.id, study, known.version)
                 else:
-                    await work.create(content.made(imaging_study.merged(None, arrived)))
+                    stored = await work.create(content.made(imaging_study.merged(None, arrived)))
+            return (await store.read(context, "ImagingStudy", stored.id)).json
 
-        async def settle_until_done(store: Store) -> None:
+        async def settle_until_done(store: Store) -> Json:
             while True:
                 try:
                     return await settle(store)
                 except Stale:
                     continue
 
-        asyncio.run(self._with_store(settle_until_done))
-        return self.search("coordinator", f"{based_on}&status=available")[0]
-
-    def review(self, study: Json, login: str = "gp2", **members: Any) -> Json:
-        """Ask for a formal review of a study at the second trust."""
-        return self.refer(
-            {
-                "category": [codes.KIND_REVIEW_FORMAL.concept],
-                "requester": {"reference": f"PractitionerRole/{login}"},
-                "supportingInfo": [{"reference": f"ImagingStudy/{study['id']}"}],
-                **members,
-            },
-            login=login,
-        )[0]
+        study: Json = asyncio.run(self._with_store(settle_until_done))
+        return study
 
     def report(self, request: Json, study: Json, **members: Any) -> Json:
         report = a_report(
@@ -235,11 +227,11 @@ class Clinic:
         study = self.images_arrive(request)
         return request, study, self.report(request, study)
 
-    async def _with_store(self, work: Any) -> None:
+    async def _with_store(self, work: Callable[[Store], Awaitable[Any]]) -> Any:
         database = Database(self._database_url, size=2)
         await database.open()
         try:
             hooks = Workflow(self.server.base).hooks()
-            await work(Store(database, Ledger(database), hooks, self.server.base))
+            return await work(Store(database, Ledger(database), hooks, self.server.base))
         finally:
             await database.close()

@@ -98,6 +98,90 @@ async def test_a_justified_and_booked_step_is_on_the_worklist(archive: Archive) 
     assert item.ScheduledProcedureStepSequence[0].Modality == "CT"
 
 
+async def outsource(bridge: Bridge, *, justified: bool) -> None:
+    """A request of another lead, whose images this organisation acquires and may look at."""
+    subject = {"reference": "Patient/p1"}
+    onward: dict[str, Any] = {
+        "basedOn": [{"reference": "ServiceRequest/sr1"}],
+        "intent": "filler-order",
+        "category": [codes.KIND_OUTSOURCED_ACQUISITION.concept],
+        "requester": {"reference": "Organization/other"},
+        "reasonCode": None,
+    }
+    about: dict[str, Any] = {
+        "basedOn": [{"reference": "ServiceRequest/sr1a"}],
+        "focus": {"reference": "ServiceRequest/sr1a"},
+        "for": subject,
+        "intent": "filler-order",
+        "requester": {"reference": "Organization/other"},
+    }
+    own = {
+        "type": {"coding": [{"system": codes.V2_0203, "code": "ACSN"}]},
+        "system": f"{codes.ACCESSION}/ZZ901",
+        "value": "OURS1",
+    }
+    theirs = {**own, "system": f"{codes.ACCESSION}/ZZ909", "value": "LEAD1"}
+    other = [{"reference": "Organization/other"}]
+    read = ["Patient/p1", "ServiceRequest/sr1", "Task/j1", "ImagingStudy/is1", "Appointment/a1"]
+    done = {"status": "completed", "businessStatus": codes.AUTHORISED.concept}
+    step = {"requester": other[0], "owner": other[0], "for": subject}
+    await write(
+        bridge,
+        build.an_organization("other", "ZZ909"),
+        build.a_practitioner("dr"),
+        build.a_role("gp", organization="other"),
+        build.a_patient("p1"),
+        build.a_request("sr1", subject=subject, performer=other, identifier=[theirs]),
+        build.a_request("sr1a", subject=subject, identifier=[own], **onward),
+        build.a_step("justify", "j1", **done, **step),
+        *([build.a_step("justify", "j1a", **done, **about)] if justified else []),
+        build.a_step("acquire", "t1a", status="ready", **about),
+        build.an_appointment(
+            "a1", "sr1a", participant=[{"actor": subject, "status": "accepted"}]
+        ),
+        build.a_study(
+            "is1", images=0, uid="1.2.3.1", request="sr1", subject=subject, status="registered"
+        ),
+        {
+            "resourceType": "Consent",
+            "id": "granted",
+            "status": "active",
+            "scope": codes.Coding(codes.CONSENT_SCOPE, "patient-privacy").concept,
+            "category": [{"coding": [{"system": codes.CONSENT_SCOPE, "code": "idscl"}]}],
+            "patient": subject,
+            "policyRule": {"text": "Agreed"},
+            "provision": {
+                "type": "permit",
+                "actor": [{
+                    "role": codes.INFORMATION_RECIPIENT.concept,
+                    "reference": {"reference": "Organization/lead"},
+                }],
+                "data": [
+                    {"meaning": "instance", "reference": {"reference": one}} for one in read
+                ],
+            },
+        },
+    )  # fmt: skip
+
+
+@pytest.mark.requirement("W2")
+@pytest.mark.parametrize("justified", [True, False])
+async def test_what_is_acquired_for_another_lead_is_of_its_study(
+    archive: Archive, justified: bool
+) -> None:
+    """The number is ours, the study and the words are those of the request that is served."""
+    await outsource(archive.bridge, justified=justified)
+
+    wanted = keys()
+    wanted.ReasonForTheRequestedProcedure = wanted.ReferringPhysicianName = ""
+
+    (item,) = await archive.call(ask, archive, wanted)
+
+    assert (item.AccessionNumber, item.StudyInstanceUID) == ("OURS1", "1.2.3.1")
+    assert "Headache" in str(item.ReasonForTheRequestedProcedure)
+    assert str(item.ReferringPhysicianName).startswith("Example")
+
+
 @pytest.mark.requirement("R004.1")
 @pytest.mark.parametrize(
     "changes",
