@@ -1,7 +1,9 @@
 """Performed steps: what a workstation does about a step that it has claimed, told as it goes on.
 
 What it says is kept as it says it. When the performed step is COMPLETED, it is what the scheduled
-one has been done by, and only then can that be called COMPLETED.
+one has been done by, and only then can that be called COMPLETED. Each N-SET is a version of the
+Task, written over the one that was looked at: whoever changes it meanwhile, by whichever protocol,
+finds that out and takes nothing away.
 
 References
 ----------
@@ -15,6 +17,7 @@ from psycopg.errors import UniqueViolation
 from pydicom.dataset import Dataset
 
 from dicom_bridge.bridge import Bridge
+from dicom_bridge.general_purpose import performers
 from dicom_bridge.general_purpose.statuses import (
     DUPLICATE,
     ENDED,
@@ -34,12 +37,14 @@ from dicom_bridge.mapping.general_purpose import (
     PERFORMED_STEP,
 )
 from dicom_bridge.mapping.matching import text
-from dicom_bridge.ups import keeping, requirements
+from dicom_bridge.ups import keeping, performing, requirements
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Texts
 from fhir_server.search.stored import Stored
 from fhir_server.store.unit_of_work import Work
+from resources import content
+from resources.content import written_instant
 
 STATUS: Final = "GeneralPurposePerformedProcedureStepStatus"
 REFERENCED: Final = "ReferencedGeneralPurposeScheduledProcedureStepSequence"
@@ -101,8 +106,9 @@ async def change(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset)
     Refused
         There is none of this organisation, it has ended, or what was done has not been said.
     """
-    async with bridge.store.begin(context) as work:
-        status, before = await _find(work, context, uid)
+
+    async def once(work: Work) -> Stored:
+        status, before, _ = await _find(work, context, uid)
         if status in (COMPLETED, DISCONTINUED):
             raise refused(ENDED)
         requirements.check_form(ds)
@@ -116,17 +122,24 @@ async def change(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset)
         after.update(before)
         after.update(_own(ds))
         task, kept = await _scheduled(bridge, work, after)
+        attributes = Dataset()
+        attributes.update(kept.attributes)
         if becomes == COMPLETED:
             for keyword in general_purpose.FINAL:
                 if not after.get(keyword):
                     raise refused(NOT_FINAL, keyword)
-            attributes = Dataset()
-            attributes.update(kept.attributes)
             one = general_purpose.performed_item(after)
             attributes.UnifiedProcedureStepPerformedProcedureSequence = [one]
-            keeping.put(work, kept._replace(attributes=attributes))
+        written = {**task.json, "lastModified": written_instant(work.context.instant)}
+        task = await work.update("Task", task.id, content.made(written), if_match=task.version)
+        keeping.put(work, kept._replace(attributes=attributes, held=task.version))
         work.add(SET, (uid, becomes, keeping.as_json(after)))
-    await _note(bridge, context, task)
+        return task
+
+    async with bridge.store.begin(context) as work:
+        _, _, named = await _find(work, context, uid)
+        who = await performers.holding(work, context, (await work.read("Task", named)).json)
+    await _note(bridge, context, await performing.in_time(bridge, who, once))
 
 
 async def retrieve(bridge: Bridge, context: RequestContext, uid: str) -> Dataset:
@@ -138,7 +151,7 @@ async def retrieve(bridge: Bridge, context: RequestContext, uid: str) -> Dataset
         There is none of this organisation.
     """
     async with bridge.store.begin(context) as work:
-        _, ds = await _find(work, context, uid)
+        _, ds, _ = await _find(work, context, uid)
     for item in ds.get(REFERENCED) or ():
         if TRANSACTION in item:
             del item[TRANSACTION]
@@ -169,12 +182,13 @@ async def _scheduled(bridge: Bridge, work: Work, ds: Dataset) -> tuple[Stored, k
     return task, kept
 
 
-async def _find(work: Work, context: RequestContext, uid: str) -> tuple[str, Dataset]:
+async def _find(work: Work, context: RequestContext, uid: str) -> tuple[str, Dataset, str]:
+    """Find a performed step of this organisation: its status, what it says, and of which Task."""
     rows: list[Any] = list(await work.rows(FIND, (uid,)))
     if not rows or rows[0][1] != context.principal.organization:
         raise refused(NO_SUCH_STEP)
-    _, _, status, json = rows[0]
-    return str(status), keeping.from_json(json)
+    task, _, status, json = rows[0]
+    return str(status), keeping.from_json(json), str(task)
 
 
 async def _note(bridge: Bridge, context: RequestContext, task: Stored) -> None:

@@ -29,6 +29,7 @@ from dicom_bridge.ups import keeping, performing, reading, requirements, statuse
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
 from fhir_server.search.stored import Stored
+from fhir_server.store.unit_of_work import Work
 from resources import content
 from resources.content import written_instant
 
@@ -132,7 +133,8 @@ async def _put(
     bridge: Bridge, who: RequestContext, uid: str, status: str, transaction_uid: str
 ) -> None:
     """Put a step aside, take it up again or give it back, as its holder."""
-    async with bridge.store.begin(who) as work:
+
+    async def once(work: Work) -> None:
         task, kept = await keeping.find(work, uid)
         present = general_purpose.status_of(task.json)
         if present in (COMPLETED, DISCONTINUED):
@@ -156,6 +158,8 @@ async def _put(
         written = await work.update("Task", task.id, content.made(after), if_match=task.version)
         lock = "" if status == SCHEDULED else kept.lock
         keeping.put(work, kept._replace(lock=lock, held=written.version))
+
+    await performing.in_time(bridge, who, once)
 
 
 async def _name(bridge: Bridge, who: RequestContext, uid: str, information: Dataset) -> None:

@@ -63,7 +63,7 @@ async def change(bridge: Bridge, context: RequestContext, uid: str, ds: Dataset)
         is_so = not asked or asked == shown(written.json.get("code", {}))
         return statuses.SUCCESS if is_so else statuses.COERCED
 
-    return await _in_time(bridge, context, once)
+    return await in_time(bridge, context, once)
 
 
 async def move(bridge: Bridge, context: RequestContext, uid: str, information: Dataset) -> Warned:
@@ -104,7 +104,7 @@ async def move(bridge: Bridge, context: RequestContext, uid: str, information: D
         await _write(work, task, after)
         return statuses.SUCCESS
 
-    return await _in_time(bridge, context, once)
+    return await in_time(bridge, context, once)
 
 
 async def cancel(bridge: Bridge, context: RequestContext, uid: str, information: Dataset) -> Warned:
@@ -139,10 +139,10 @@ async def cancel(bridge: Bridge, context: RequestContext, uid: str, information:
         await _write(work, task, after)
         return statuses.SUCCESS
 
-    return await _in_time(bridge, context, once)
+    return await in_time(bridge, context, once)
 
 
-async def _in_time(
+async def in_time(
     bridge: Bridge, context: RequestContext, once: Callable[[Work], Awaitable[Answer]]
 ) -> Answer:
     """Do something in a unit of work; look again where somebody else was quicker."""

@@ -141,8 +141,11 @@ async def post_process(bridge: Bridge, id: str = "t1", **members: Any) -> None:
         build.a_role("gp", organization="lead"),
         build.a_role("radiographer", organization="lead"),
         build.a_patient("p1", name=[{"family": "Testcase", "given": ["Robin"]}]),
-        build.a_request("sr1", status="active", category=[codes.KIND_REVIEW_FORMAL.concept]),
         build.a_study("is1", uid="1.2.3.4"),
+        build.a_request(
+            "sr1", status="active", category=[codes.KIND_REVIEW_FORMAL.concept],
+            supportingInfo=[{"reference": "ImagingStudy/is1"}],
+        ),
         build.a_step(
             "post-process", id, status="ready", focus={"reference": "ImagingStudy/is1"},
             requester={"reference": "Organization/lead"}, **members,

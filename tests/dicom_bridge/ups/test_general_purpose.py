@@ -1,6 +1,7 @@
 """The General Purpose Worklist of older workstations: listed, claimed, performed and ended."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -150,8 +151,11 @@ async def bridge(bridge: Bridge) -> Bridge:
         build.a_role("gp", organization="lead"),
         build.a_role("radiographer", organization="lead"),
         build.a_patient("p1", name=[{"family": "Testcase", "given": ["Robin"]}]),
-        build.a_request("sr1", status="active", category=[codes.KIND_REVIEW_FORMAL.concept]),
         build.a_study("is1", uid="1.2.3.4"),
+        build.a_request(
+            "sr1", status="active", category=[codes.KIND_REVIEW_FORMAL.concept],
+            supportingInfo=[{"reference": "ImagingStudy/is1"}],
+        ),
         build.a_step(
             "report", "t1", status="ready", focus={"reference": "ImagingStudy/is1"},
             identifier=[{"system": codes.DICOM_UID, "value": f"urn:oid:{UID}"}],
@@ -219,6 +223,71 @@ async def test_a_workstation_claims_a_report_performs_and_completes_it(
     assert scheduled.GeneralPurposeScheduledProcedureStepStatus == "COMPLETED"
     events = await found(archive.bridge, "AuditEvent", entity="Task/t1")
     assert any("Peer/CT1" in str(event) or "CT1" in str(event) for event in events)
+
+
+WAITING = """
+select count(*) from pg_stat_activity
+where datname = current_database() and wait_event_type = 'Lock'
+"""
+
+
+async def _at_once(bridge: Bridge, *doing: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Do these when all have looked at the Task and are about to change it."""
+    tasks = []
+    async with bridge.database.transaction() as gate:
+        await gate.run("select 1 from current where type = 'Task' and id = 't1' for update")
+        for number, one in enumerate(doing, start=1):
+            tasks.append(asyncio.ensure_future(one))
+            async with asyncio.timeout(60):
+                while (await bridge.database.run(WAITING))[0][0] < number:
+                    await asyncio.sleep(0.01)
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.requirement("R005.2")
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_what_is_said_of_a_step_at_once_is_all_kept(archive: Archive, is_first: bool) -> None:
+    station = Workstation(archive)
+    assert await station.act(to("IN PROGRESS", performer=a_performer())) == 0x0000
+    assert await station.begin(a_performed_step()) == 0x0000
+    both = [station.tell(performed()), station.act(to("SUSPENDED"))]
+
+    said = await _at_once(archive.bridge, *(both if is_first else reversed(both)))
+
+    assert said == [0x0000, 0x0000]
+    assert (await task_of(archive.bridge))["status"] == "on-hold"
+    assert await station.act(to("IN PROGRESS")) == 0x0000
+    assert await station.act(to("COMPLETED")) == 0x0000
+
+
+@pytest.mark.requirement("R005.2")
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_of_a_step_that_is_performed_and_given_to_another_at_once_one_thing_happens(
+    archive: Archive, is_first: bool
+) -> None:
+    station, bridge = Workstation(archive), archive.bridge
+    assert await station.act(to("IN PROGRESS", performer=a_performer())) == 0x0000
+    assert await station.begin(a_performed_step()) == 0x0000
+    task = await task_of(bridge)
+    version = int(task["meta"]["versionId"])
+
+    async def reassign() -> int:
+        given = {name: value for name, value in task.items() if name != "meta"}
+        given["owner"] = {"reference": "PractitionerRole/alex-role"}
+        async with bridge.store.begin(RequestContext(Principal.system("test"), "update")) as work:
+            await work.update("Task", "t1", content.made(given), if_match=version)
+        return 0x0000
+
+    both = [station.tell(performed()), reassign()]
+    said = await _at_once(bridge, *(both if is_first else reversed(both)))
+    told, given = said if is_first else reversed(said)
+
+    assert (told, given) in ((0x0000, None), (0xA505, 0x0000)) or isinstance(given, Stale)
+    is_given = (await task_of(bridge))["owner"] == {"reference": "PractitionerRole/alex-role"}
+    assert is_given is (given == 0x0000)
+    assert (told == 0x0000) is not is_given
+    ((status,),) = await bridge.database.run("select status from performed_step")
+    assert (status == "COMPLETED") is not is_given
 
 
 @pytest.mark.standard("PS3.3 8.1")
