@@ -11,7 +11,7 @@ References
 import resource
 import sys
 import time
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import orjson
 
@@ -37,6 +37,9 @@ from dicom_bridge.pixels.tasks import Frames, Picture, Task, Whole
 from dicom_bridge.pixels.wanted import Described, Viewport, Wanted, Window
 from resources.errors import Exhausted, Refusal, Unsupported
 
+AT_ONCE: Final = 1 << 20
+"""Octets of an answer that are put together before they are written."""
+
 
 def serve(lines: BinaryIO, answers: BinaryIO) -> None:
     """Answer tasks until there are no more."""
@@ -47,8 +50,10 @@ def serve(lines: BinaryIO, answers: BinaryIO) -> None:
         task = tasks.read(line)
         _be_quick(SECONDS_WHOLE if isinstance(task, Whole) else SECONDS)
         head, pieces = _done(task)
-        head["lengths"] = [len(piece) for piece in pieces]
-        answers.write(orjson.dumps(head) + b"\n")
+        lengths = head["lengths"] = [len(piece) for piece in pieces]
+        pieces.insert(0, orjson.dumps(head) + b"\n")
+        if sum(lengths) <= AT_ONCE:  # so that the parent wakes up once
+            pieces = [b"".join(pieces)]
         answers.writelines(pieces)
         answers.flush()
 

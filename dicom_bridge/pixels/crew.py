@@ -29,6 +29,8 @@ SECONDS_WHOLE: Final = 120.0
 WAITING: Final = 64
 """Tasks that may wait for a child."""
 IDLE_SECONDS: Final = 60.0
+AT_HAND: Final = 1 << 20
+"""Octets of an answer that are read before they are taken."""
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +130,9 @@ class Crew:
 
 async def _begun() -> Process:
     line = [sys.executable, "-m", "dicom_bridge.pixels.child"]
-    return await asyncio.create_subprocess_exec(*line, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
+    return await asyncio.create_subprocess_exec(
+        *line, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, limit=AT_HAND
+    )
 
 
 async def _answer(child: Process, task: Task) -> Done:
