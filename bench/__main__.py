@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import bars, dicom, fhir, processes, reports, subscriptions, worklists
+from bench import bars, dicom, fhir, pathways, processes, reports, subscriptions, worklists
 from bench.client import Client, Measured
 from fhir_server import installation
 from fhir_server.postgres.embedded import running
@@ -143,6 +143,23 @@ def subscriptions_table(options: argparse.Namespace) -> dict[str, float]:
     return found
 
 
+def pathways_table(options: argparse.Namespace) -> dict[str, float]:
+    """Measure what the steps of a request cost, and print it beside the bars."""
+    with tempfile.TemporaryDirectory(prefix="isocentre-bench-") as name:
+        data = Path(name)
+        with serving(data) as server:
+            isocentre(data, "demo", "load")
+            found = asyncio.run(
+                pathways.measure(
+                    server.url, backend_token(data), server.processes, options.requests
+                )
+            )
+    for what, value in found.items():
+        print(f"{what:50}{value:10.2f}")
+    print(f"bars: any step p95 {pathways.STEP_MS} ms, {pathways.PER_SECOND} requests a second")
+    return found
+
+
 def backend_token(data: Path) -> str:
     """Give a token of the demonstration's backend client."""
     return isocentre(data, "token", "--client", "demo-backend",
@@ -156,9 +173,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--patients", type=int, default=200)
     parser.add_argument("--only", default="", help="works, comma-separated")
-    parts = ("fhir", "dicom", "workers", "worklists", "reports", "subscriptions", "all")
+    parts = ("fhir", "dicom", "workers", "worklists", "reports", "subscriptions", "pathways",
+             "all")  # fmt: skip
     parser.add_argument("--part", choices=parts, default="all")
     parser.add_argument("--at", default=worklists.SIZES, help="Tasks of --part worklists")
+    parser.add_argument("--requests", type=int, default=pathways.REQUESTS, help="of pathways")
     parser.add_argument("--explain", action="store_true", help="print the plans of worklists")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
@@ -173,6 +192,10 @@ def main() -> None:
         return
     if options.part == "subscriptions":
         results["subscriptions"] = subscriptions_table(options)
+        _keep(results, options.json)
+        return
+    if options.part == "pathways":
+        results["pathways"] = pathways_table(options)
         _keep(results, options.json)
         return
     if options.part == "workers":
@@ -200,6 +223,7 @@ def main() -> None:
             results["memory_mb"] = memory
     if options.part == "all":
         results["workers"] = workers_table(options)
+        results["pathways"] = pathways_table(options)
     _keep(results, options.json)
 
 

@@ -155,6 +155,12 @@ class Options(BaseSettings):
         description="What becomes of a request for a procedure that was done or asked for already: "
         "`reason`, it is placed only if it says why; `warn`, it is placed.",
     )
+    informal_hours: int = Field(
+        72,
+        description="How many hours an organisation may look that is asked for an informal review.",
+        ge=1,
+        le=2160,
+    )
     acknowledgement: str = Field(
         "",
         description="File of deadlines by which reports are acknowledged, in minutes, as "

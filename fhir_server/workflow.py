@@ -18,6 +18,7 @@ from typing import Any
 
 from fhir_server import (
     entitled,
+    informal_reviews,
     onward,
     own_parameters,
     repeating,
@@ -42,6 +43,7 @@ from resources import (
     consent,
     content,
     emergency_review,
+    informal_review,
     organization,
     pathway,
     patient,
@@ -74,6 +76,8 @@ class Workflow:
         There is a mail server for subscriptions by e-mail.
     repeats
         What becomes of a request that repeats another.
+    informal_hours
+        How long somebody may look who is asked informally.
     """
 
     def __init__(
@@ -85,9 +89,11 @@ class Workflow:
         *,
         sends_mail: bool = True,
         repeats: repeating.Policy = repeating.DEFAULT,
+        informal_hours: int = informal_review.HOURS,
     ) -> None:
         self._base = fhir_base
         self._repeats = repeats
+        self._informal_hours = informal_hours
         self._policy = policy
         self._pathways = plan.every()
         self._recorder = Recorder(fhir_base)
@@ -114,6 +120,7 @@ class Workflow:
                 "SearchParameter": own_parameters.completed,
                 "ServiceRequest": self.complete_request,
                 "Subscription": self._registration.completed,
+                "Task": self.complete_task,
             },
             follow=self.follow,
         )
@@ -126,6 +133,10 @@ class Workflow:
     async def complete_request(self, work: Work, content: Content) -> Content:
         """Let nobody place a request unawares that repeats another (`fhir_server.repeating`)."""
         return await repeating.completed(work, content, self._repeats, self._base)
+
+    async def complete_task(self, work: Work, content: Content) -> Content:
+        """Say until when who is asked informally may look."""
+        return await informal_reviews.completed(work, content, self._informal_hours)
 
     async def follow(self, work: Work) -> None:
         """Write what the work's writes make necessary, and the Provenance of every act."""
@@ -143,11 +154,15 @@ class Workflow:
                 ended = (write.stored.id, work.context.instant)
                 work.add(withdrawn.WITHDRAW_EMERGENCY, ended)
         base = self._base
+        looks = await informal_reviews.follow(
+            work, written, self._informal_hours, self._repeats.rules, base
+        )
         roots = await study_reports.roots(work, written, base)
         requests = {id for write in written for id in request_gathering.touched(write, base)}
         requests |= {id for root in roots for id in request_gathering.asked_for(root.json, base)}
         reports = [write for write in written if study_reports.reports_a_study(write)]
-        if not (requests or reports or roots or any(map(unrequested.is_issued, written))):
+        alone = any(map(unrequested.is_issued, written))
+        if not (requests or reports or roots or looks or alone):
             return
         asked = await request_family.locked(work, written, requests, base)
         reissued = [await study_reports.reissue(work, root) for root in roots]
@@ -159,7 +174,7 @@ class Workflow:
         }
         for write in reports:
             study_reports.check_studies(write, held, base)
-        after: list[Stored] = [*reissued]
+        after: list[Stored] = [*looks, *reissued]
         authority: Authority = {}
         for stored in asked:
             after += await self._reconcile(work, stored, known, authority)
@@ -217,5 +232,6 @@ def _task_rule(
 ) -> None:
     emergency_review.rule(before, after, context)
     task.rule(before, after, context)
+    informal_review.rule(before, after)
     if task.step_of(after) == codes.ACKNOWLEDGE.code:
         acknowledgement.rule(before, after, context)

@@ -246,6 +246,7 @@ OUTSOURCED: Final = Coding(STEP_BUSINESS_STATUS, "outsourced", "Done by another 
 ACCEPTED: Final = Coding(STEP_BUSINESS_STATUS, "accepted", "Accepted")
 RETURNED: Final = Coding(STEP_BUSINESS_STATUS, "returned", "Sent back")
 DECLINED: Final = Coding(STEP_BUSINESS_STATUS, "declined", "Declined")
+CONVERTED: Final = Coding(STEP_BUSINESS_STATUS, "converted", "Became a formal review")
 EXPIRED: Final = Coding(STEP_BUSINESS_STATUS, "expired", "Not begun in time")
 
 # --- step-io: what goes into a Task and comes out of it ----------------------------------------
