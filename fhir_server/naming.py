@@ -41,6 +41,22 @@ def normal(stored: Stored, base: str) -> Mapping[str, Any]:
     return short
 
 
+def short(json: Mapping[str, Any], base: str) -> Mapping[str, Any]:
+    """A resource, with references to our own written short.
+
+    Examples
+    --------
+    >>> short({"focus": {"reference": "https://a.example/fhir/Task/1"}}, "https://a.example/fhir")
+    {'focus': {'reference': 'Task/1'}}
+    """
+    full = f'"{base}/'.encode()
+    text = orjson.dumps(json)
+    if full not in text:
+        return json
+    found: dict[str, Any] = orjson.loads(text.replace(full, b'"'))
+    return found
+
+
 def held(stored: Stored, base: str) -> Held:
     """The resource at its version, with references to our own written short."""
     return Held(normal(stored, base), stored.version)

@@ -143,6 +143,12 @@ class Options(BaseSettings):
         ge=0,
         le=36500,
     )
+    addenda: Literal["newest-first", "oldest-first"] = Field(
+        "newest-first",
+        description="In which order a whole report tells what was added to it: `newest-first`, "
+        "ahead of the report; `oldest-first`, after it, with a notice ahead of it. What is "
+        "rendered already stays as it is until it is issued anew.",
+    )
     repeat_days: int = Field(
         90,
         description="How many days back a study counts when a request is checked for procedures "

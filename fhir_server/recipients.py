@@ -16,7 +16,7 @@ from fhir_server.naming import held, local, split
 from fhir_server.search.query import parse
 from fhir_server.store.drafts import Write
 from fhir_server.store.unit_of_work import Work
-from resources import acknowledgement, codes, elements, report
+from resources import acknowledgement, addenda, codes, elements
 from resources.errors import Gone, NotFound
 from resources.imaging_study import ISSUED
 from resources.pathway_values import referring
@@ -118,13 +118,14 @@ async def _reviewers(
     work: Work, state: RequestState, of: Held, written: Sequence[Write], base: str
 ) -> list[Json]:
     """Who asked for the reviews that the addenda of a report answer."""
-    addenda = [] if work.is_new(of.reference) else await _addenda(work, of.reference)
+    added = [] if work.is_new(of.reference) else await _addenda(work, of.reference)
     for write in written:
-        if of.reference in report.addended(held(write.stored, base).json):
-            addenda.append(held(write.stored, base).json)
+        written_now = held(write.stored, base).json
+        if of.reference in addenda.addended(written_now):
+            added.append(written_now)
     answered = [
         local(reference, base)
-        for addendum in addenda
+        for addendum in added
         for reference in elements.references(addendum.get("basedOn"))
     ]
     return [

@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fhir_server import reporters
-from fhir_server.naming import local, split
+from fhir_server.naming import local, normal, split
 from fhir_server.search.query import parse
 from fhir_server.store.unit_of_work import Work
-from resources import content, elements, report
+from resources import addenda, content, elements, report
+from resources.addenda import Addendum, Order
 from resources.content import Content
 from resources.imaging_study import DRAFTED
-from resources.report import Addendum, Remark, Surroundings
+from resources.report import Remark, Surroundings
 from resources.reporters import check
 from resources.task import step_of
 
@@ -29,7 +30,9 @@ NOTED: Final = {"justify": "Justification", "acquire": "Acquisition"}
 """Steps whose notes belong into the report, and how the note is headed."""
 
 
-async def completed(work: Work, given: Content, fhir_base: str) -> Content:
+async def completed(
+    work: Work, given: Content, fhir_base: str, order: Order = "newest-first"
+) -> Content:
     """The report with what the server adds; a draft is told who writes it, and no more.
 
     Raises
@@ -47,7 +50,7 @@ async def completed(work: Work, given: Content, fhir_base: str) -> Content:
         if also := await reporters.revised_by(work, given.json, fhir_base):
             named = [*given.json.get("resultsInterpreter", ()), *also]
             given = content.replaced(given, {"resultsInterpreter": named})
-        around = await _around(work, given.json, fhir_base)
+        around = await _around(work, given.json, fhir_base, order)
     check(around.reporters)
     return content.replaced(given, report.completed(given.json, around))
 
@@ -63,7 +66,7 @@ def _defaults(work: Work) -> dict[str, Sequence[Json]]:
     return defaults
 
 
-async def _around(work: Work, given: Json, fhir_base: str) -> Surroundings:
+async def _around(work: Work, given: Json, fhir_base: str, order: Order) -> Surroundings:
     defaults = _defaults(work)
     requests: list[tuple[str, Json]] = []
     remarks: list[Remark] = []
@@ -81,20 +84,21 @@ async def _around(work: Work, given: Json, fhir_base: str) -> Surroundings:
         studies=[await _link(work, one, fhir_base) for one in _studies(given, fhir_base)],
         addenda=[
             Addendum(one, await reporters.found(work, one, {}, fhir_base))
-            for one in await _addenda(work, given)
+            for one in await _addenda(work, given, fhir_base)
         ],
+        order=order,
     )
 
 
-async def _addenda(work: Work, given: Json) -> list[Json]:
+async def _addenda(work: Work, given: Json, base: str) -> list[Json]:
     """What was added to a report, own writes included, the newest first; to a new one nothing."""
     if "id" not in given:
         return []
     root = f"DiagnosticReport/{given['id']}"
     query = parse("DiagnosticReport", [("addendum-of", root), ("_count", "1000")], strict=True)
-    found = {stored.reference: stored.json for stored in await work.search(query)}
-    found |= {write.stored.reference: write.after for write in work.writes}
-    added = [one for one in found.values() if root in report.addended(one)]
+    found = {stored.reference: normal(stored, base) for stored in await work.search(query)}
+    found |= {write.stored.reference: normal(write.stored, base) for write in work.writes}
+    added = [one for one in found.values() if root in addenda.addended(one)]
     return sorted(added, key=lambda one: str(one.get("issued", "")), reverse=True)
 
 

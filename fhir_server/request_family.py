@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from fhir_server import recipients, request_gathering
+from fhir_server import recipients, request_gathering, reviews
 from fhir_server.naming import held as pin
 from fhir_server.naming import local, normal, split
 from fhir_server.search.query import parse
@@ -105,6 +105,9 @@ async def gathered(
         known |= theirs | beside
         held = tuple(pin(each, base) for each in beside.values())
         serving.append(replace(state, others=(*state.others, *held)))
+    told = await reviews.acknowledgements(work, top.request.json, top.others, base)
+    if told:
+        top = replace(top, around={**top.around, "reviewed": told})
     states = onward_request.family(top, serving)
     _check_made(work, states, written, instant, base)
     if any(state.request.json["status"] in ("active", "completed") for state in serving):

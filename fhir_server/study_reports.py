@@ -9,13 +9,16 @@ References
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from fhir_server.naming import local, normal, split
+from fhir_server.naming import local, normal, short, split
 from fhir_server.search.query import parse
 from fhir_server.search.stored import Stored
 from fhir_server.store.drafts import Write
 from fhir_server.store.unit_of_work import Work
-from resources import codes, content, elements, imaging_study, report
+from resources import addenda, codes, content, elements, imaging_study, report
+from resources.addenda import Reissue
+from resources.errors import Conflict
 from resources.request_state import Held
 
 
@@ -43,34 +46,69 @@ def check_studies(write: Write, held: Mapping[str, Held], base: str) -> None:
             report.check_study(normal(write.stored, base), study.json)
 
 
-async def roots(work: Work, written: Sequence[Write], base: str) -> list[Stored]:
-    """The issued reports that get or lose an addendum here, and are not written besides.
+class Root(NamedTuple):
+    """A report that gets, changes or loses an addendum, and as what it is issued anew."""
+
+    stored: Stored
+    how: Reissue
+
+
+async def roots(work: Work, written: Sequence[Write], base: str) -> list[Root]:
+    """The reports whose addenda are written here, by name.
 
     Raises
     ------
     Unprocessable
         An addendum is about another patient than its report.
     """
-    own = {write.stored.reference for write in written}
-    found: dict[str, Stored] = {}
+    found: dict[str, list[Reissue]] = {}
+    held: dict[str, Stored] = {}
     for write in written:
         if write.stored.type != "DiagnosticReport":
             continue
-        named = report.addended(write.after) or report.addended(write.before or {})
-        for name in (local(each, base) for each in named):
-            if not name.startswith("DiagnosticReport/"):
+        before, after = short(write.before or {}, base), normal(write.stored, base)
+        for name in dict.fromkeys([*addenda.addended(after), *addenda.addended(before)]):
+            how = addenda.reissue(before, after, name)
+            if how is None or not name.startswith("DiagnosticReport/"):
                 continue
-            root = await work.read(*split(name))
-            report.check_addendum(normal(write.stored, base), normal(root, base))
-            if name not in own and report.is_issued(root.json):
-                found[name] = root
-    return [found[name] for name in sorted(found)]
+            if name not in held:
+                held[name] = await work.read(*split(name))
+            addenda.check_patient(after, normal(held[name], base))
+            loses = name not in addenda.addended(after)
+            # What comes from outside stands in the report as soon as that is issued.
+            may_wait = loses or work.context.principal.role == "system"
+            if report.is_issued(held[name].json) or not may_wait:
+                found.setdefault(name, []).append(how)
+    for name in found:
+        if any(write.stored.reference == name for write in written):
+            found[name].append(addenda.as_it_is(held[name].json))
+    return [Root(held[name], addenda.gravest(found[name])) for name in sorted(found)]
 
 
-async def reissue(work: Work, root: Stored) -> Stored:
-    """Issue a report anew, as one that has an addendum: to all who had it (R009.3)."""
-    stored = await work.read(root.type, root.id, lock=True)
-    changed = content.replaced(content.read(stored.text), {"status": "appended"})
+def keep(write: Write) -> None:
+    """Refuse to delete an addendum: it is withdrawn, and the whole report is told without it.
+
+    Raises
+    ------
+    Conflict
+        It is an addendum that is issued.
+    """
+    if write.stored.type == "DiagnosticReport" and addenda.addended(write.before or {}):
+        raise Conflict("An addendum is withdrawn (entered-in-error), and not deleted.")
+
+
+async def reissue(work: Work, root: Root) -> Stored:
+    """Issue a report anew, as one whose addenda changed: to all who had it (R009.3).
+
+    Raises
+    ------
+    Conflict
+        It is not issued, or was withdrawn at this moment.
+    """
+    named = root.stored
+    stored = await work.read(named.type, named.id, lock=not work.is_new(named.reference))
+    members = addenda.reissued(stored.json, root.how)
+    changed = content.replaced(content.read(stored.text), members)
     return await work.update(stored.type, stored.id, changed, stored.version)
 
 

@@ -18,13 +18,14 @@ from typing import Any
 
 from fhir_server import (
     entitled,
-    informal_reviews,
     onward,
     own_parameters,
     repeating,
     reporting,
     request_family,
     request_gathering,
+    review_reports,
+    reviews,
     study_reports,
     unrequested,
 )
@@ -43,7 +44,6 @@ from resources import (
     consent,
     content,
     emergency_review,
-    informal_review,
     organization,
     pathway,
     patient,
@@ -51,6 +51,7 @@ from resources import (
     report,
     task,
 )
+from resources.addenda import Order
 from resources.content import Content, written_instant
 from subscriptions import registration
 from subscriptions.addresses import Addresses
@@ -76,8 +77,8 @@ class Workflow:
         There is a mail server for subscriptions by e-mail.
     repeats
         What becomes of a request that repeats another.
-    informal_hours
-        How long somebody may look who is asked informally.
+    addenda
+        In which order a whole report tells what was added to it.
     """
 
     def __init__(
@@ -89,11 +90,11 @@ class Workflow:
         *,
         sends_mail: bool = True,
         repeats: repeating.Policy = repeating.DEFAULT,
-        informal_hours: int = informal_review.HOURS,
+        addenda: Order = "newest-first",
     ) -> None:
         self._base = fhir_base
+        self._addenda = addenda
         self._repeats = repeats
-        self._informal_hours = informal_hours
         self._policy = policy
         self._pathways = plan.every()
         self._recorder = Recorder(fhir_base)
@@ -120,7 +121,6 @@ class Workflow:
                 "SearchParameter": own_parameters.completed,
                 "ServiceRequest": self.complete_request,
                 "Subscription": self._registration.completed,
-                "Task": self.complete_task,
             },
             follow=self.follow,
         )
@@ -128,15 +128,13 @@ class Workflow:
     async def complete_report(self, work: Work, content: Content) -> Content:
         """Put into an issued radiology report what the server adds (`fhir_server.reporting`)."""
         content = await onward.completed(work, content, self._pathways, self._policy, self._base)
-        return await reporting.completed(work, content, self._base)
+        content = await review_reports.completed(work, content, self._base)
+        return await reporting.completed(work, content, self._base, self._addenda)
 
     async def complete_request(self, work: Work, content: Content) -> Content:
-        """Let nobody place a request unawares that repeats another (`fhir_server.repeating`)."""
+        """Let nobody place a request unawares that repeats another; say what a review is about."""
+        content = await reviews.completed(work, content, self._base)
         return await repeating.completed(work, content, self._repeats, self._base)
-
-    async def complete_task(self, work: Work, content: Content) -> Content:
-        """Say until when who is asked informally may look."""
-        return await informal_reviews.completed(work, content, self._informal_hours)
 
     async def follow(self, work: Work) -> None:
         """Write what the work's writes make necessary, and the Provenance of every act."""
@@ -146,27 +144,30 @@ class Workflow:
         if work.context.principal.role != "system":
             for write in written:
                 await entitled.check(work, write, self._base)
+                await reviews.check_step(work, write, self._base)
             for write in work.writes:
                 if write.stored.deleted:
                     await entitled.keep(work, write, self._base)
+                    study_reports.keep(write)
         for write in written:
             if emergency_review.is_review(write.after) and write.after["status"] == "rejected":
                 ended = (write.stored.id, work.context.instant)
                 work.add(withdrawn.WITHDRAW_EMERGENCY, ended)
         base = self._base
-        looks = await informal_reviews.follow(
-            work, written, self._informal_hours, self._repeats.rules, base
-        )
         roots = await study_reports.roots(work, written, base)
         requests = {id for write in written for id in request_gathering.touched(write, base)}
-        requests |= {id for root in roots for id in request_gathering.asked_for(root.json, base)}
+        requests |= {
+            id for root in roots for id in request_gathering.asked_for(root.stored.json, base)
+        }
+        for write in written:
+            requests |= set(await reviews.waiting(work, write, base))
         reports = [write for write in written if study_reports.reports_a_study(write)]
-        alone = any(map(unrequested.is_issued, written))
-        if not (requests or reports or roots or looks or alone):
+        if not (requests or reports or roots or any(map(unrequested.is_issued, written))):
             return
         asked = await request_family.locked(work, written, requests, base)
-        reissued = [await study_reports.reissue(work, root) for root in roots]
-        known = [write for write in work.writes if not write.stored.deleted]
+        after = [await study_reports.reissue(work, root) for root in roots]
+        after += await reviews.linked(work, written, base)
+        known = _latest(work)
         reports = [write for write in known if study_reports.reports_a_study(write)]
         held = {
             name: pin(await work.read(*split(name), lock=not work.is_new(name)), base)
@@ -174,7 +175,10 @@ class Workflow:
         }
         for write in reports:
             study_reports.check_studies(write, held, base)
-        after: list[Stored] = [*looks, *reissued]
+        early, joined = await review_reports.joined(work, held.values(), base)
+        after += [*joined, *[await study_reports.reissue(work, root) for root in early]]
+        known = _latest(work)
+        reports = [write for write in known if study_reports.reports_a_study(write)]
         authority: Authority = {}
         for stored in asked:
             after += await self._reconcile(work, stored, known, authority)
@@ -227,11 +231,16 @@ class Workflow:
         return await work.update(type_, id, changed, stored.version)
 
 
+def _latest(work: Work) -> list[Write]:
+    """What was written and is there, each as it was written last."""
+    written = {write.stored.reference: write for write in work.writes}
+    return [write for write in written.values() if not write.stored.deleted]
+
+
 def _task_rule(
     before: dict[str, Any] | None, after: dict[str, Any], context: RequestContext
 ) -> None:
     emergency_review.rule(before, after, context)
     task.rule(before, after, context)
-    informal_review.rule(before, after)
     if task.step_of(after) == codes.ACKNOWLEDGE.code:
         acknowledgement.rule(before, after, context)

@@ -157,9 +157,14 @@ def put(resource: dict[str, Any], path: str, value: Any) -> None:
     elif element == "statusReason" and isinstance(value, str):
         resource[element] = {"text": value}
     elif kind:
-        said = {"valueReference": value} if isinstance(value, Mapping) else {"valueString": value}
-        parameter = {"type": elements.concept(codes.STEP_IO, kind), **said}
-        resource[element] = [*resource.get(element, ()), parameter]
+        parameters = [
+            {
+                "type": elements.concept(codes.STEP_IO, kind),
+                ("valueReference" if isinstance(one, Mapping) else "valueString"): one,
+            }
+            for one in (value if isinstance(value, list) else [value])
+        ]
+        resource[element] = [*resource.get(element, ()), *parameters]
     elif element == "businessStatus":
         resource[element] = elements.concept(codes.STEP_BUSINESS_STATUS, value)
     else:

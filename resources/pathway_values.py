@@ -239,6 +239,11 @@ VALUES: Final[Mapping[str, Callable[[Scene], Any]]] = {
     "request.requester": lambda scene: scene.state.request.json.get("requester"),
     "lead": PARTIES["lead"],
     "study": _study,
+    "studies": lambda scene: [
+        {"reference": held.reference}
+        for held in scene.state.of_type("ImagingStudy")
+        if held.json.get("status") == "available"
+    ],
     "report.version": _report,
     "match.version": lambda scene: _reference(scene.match.versioned),
     "match.organization": _organization,

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final, NamedTuple
 
-from resources import codes, elements, reporters
+from resources import addenda, codes, elements, reporters
+from resources.addenda import Addendum, Order, by_whom, conclusion
 from resources.errors import Unprocessable
 from resources.imaging_study import ISSUED
 from resources.reporters import Reporter
@@ -29,10 +30,15 @@ Json = Mapping[str, Any]
 WHOLE_REPORT: Final = "Whole report"
 """Title of the presented form that the server makes; a new version of the report replaces it."""
 
-SECTION: Final = re.compile(r'<div id="(?:clinical-information|reported-by)">.*?</div>', re.DOTALL)
+SECTION: Final = re.compile(
+    r'<div id="(?:clinical-information|reported-by|addenda|addenda-below|concluded)">'
+    r"(?:(?!</?div).)*</div>",
+    re.DOTALL,
+)
 """Our sections of a narrative. They hold no other div, and their text is escaped."""
 
 XHTML: Final = "http://www.w3.org/1999/xhtml"
+TAG: Final = re.compile(r"<(?!img\b)[^>]*>")
 
 WITHDRAWN: Final = frozenset({"entered-in-error", "cancelled"})
 """Statuses of a report that says nothing any more (FHIR R4 DiagnosticReportStatus)."""
@@ -44,13 +50,6 @@ class Remark(NamedTuple):
     heading: str
     text: str
     time: str = ""
-
-
-class Addendum(NamedTuple):
-    """What was added to a report later, and by whom."""
-
-    report: Json
-    reporters: Sequence[Reporter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,8 @@ class Surroundings:
         Links: address and words for each study.
     addenda
         What was added later, the newest first.
+    order
+        In which the parts of a whole report stand.
     """
 
     requests: Sequence[tuple[str, Json]] = ()
@@ -79,6 +80,7 @@ class Surroundings:
     defaults: Mapping[str, Sequence[Json]] | None = None
     studies: Sequence[tuple[str, str]] = ()
     addenda: Sequence[Addendum] = ()
+    order: Order = "newest-first"
 
 
 def is_radiology(report: Json) -> bool:
@@ -91,34 +93,8 @@ def is_issued(report: Json) -> bool:
     return report.get("status") in ISSUED
 
 
-def addended(report: Json) -> list[str]:
-    """The reports that an issued one is an addendum to (docs/representation.md, "Reports")."""
-    if not is_issued(report):
-        return []
-    named = [
-        one.get("valueReference")
-        for one in report.get("extension", ())
-        if one.get("url") == codes.ADDENDUM_OF
-    ]
-    return [elements.unversioned(one) for one in elements.references(named)]
-
-
 def _is_of_one_patient(one: Json, other: Json) -> bool:
     return elements.references(one.get("subject")) == elements.references(other.get("subject"))
-
-
-def check_addendum(addendum: Json, root: Json) -> None:
-    """Refuse an addendum about another patient than the report it is added to.
-
-    Raises
-    ------
-    Unprocessable
-        It is about somebody else.
-    """
-    if not _is_of_one_patient(addendum, root):
-        raise Unprocessable(
-            "an addendum is about the patient of its report", at="DiagnosticReport.subject"
-        )
 
 
 def check_study(report: Json, study: Json) -> None:
@@ -143,8 +119,8 @@ def rule(before: Json | None, after: Json, context: object = None) -> None:
     Raises
     ------
     Unprocessable
-        Category RAD, not merely registered, and no ImagingStudy; or an issued report that is
-        taken back to a draft.
+        Category RAD, not merely registered, and no ImagingStudy; an issued report that is taken
+        back to a draft or is no addendum any more; a correction without a reason.
     """
     if not is_radiology(after):
         return
@@ -154,8 +130,13 @@ def rule(before: Json | None, after: Json, context: object = None) -> None:
         raise Unprocessable(
             "a radiology report names the study it is about", at="DiagnosticReport.imagingStudy"
         )
+    by_server = getattr(getattr(context, "principal", None), "role", "") == "system"
+    if not by_server:
+        addenda.check_reason(after)
     if before is None:
         return
+    if not by_server:
+        addenda.check_kept(before, after)
     if is_issued(before) and status in ("registered", "partial", "preliminary"):
         raise Unprocessable("an issued report is not a draft again", at="DiagnosticReport.status")
     was = {elements.unversioned(one) for one in elements.references(before.get("imagingStudy"))}
@@ -237,14 +218,32 @@ def _section(around: Surroundings) -> str:
 
 
 def _narrative(report: Json, around: Surroundings) -> Json:
-    """The client's narrative with our sections at its end."""
-    section = f"{_reported_by(around)}{_section(around) if around.requests else ''}"
+    """The client's narrative, the addenda before or after it, and our sections at its end."""
+    first, last = _added(around)
+    last += f"{_reported_by(around)}{_section(around) if around.requests else ''}"
     known = report.get("text") or {}
-    div = SECTION.sub("", known.get("div", "")).rstrip()
-    if div.endswith("</div>"):
-        return {**known, "status": "additional", "div": f"{div[: -len('</div>')]}{section}</div>"}
-    body = f"<p>{escape(report['conclusion'])}</p>" if report.get("conclusion") else ""
-    return {"status": "generated", "div": f'<div xmlns="{XHTML}">{body}{section}</div>'}
+    div = SECTION.sub("", known.get("div", "")).strip()
+    if not div.endswith("</div>") or not TAG.sub("", div).strip():
+        body = f'<div id="concluded">{conclusion(report)}</div>' if _concludes(report) else ""
+        return {"status": "generated", "div": f'<div xmlns="{XHTML}">{first}{body}{last}</div>'}
+    begin = div.index(">") + 1
+    whole = f"{div[:begin]}{first}{div[begin : -len('</div>')]}{last}</div>"
+    return {**known, "status": "additional", "div": whole}
+
+
+def _concludes(report: Json) -> bool:
+    return bool(report.get("conclusion") or report.get("conclusionCode"))
+
+
+def _added(around: Surroundings) -> tuple[str, str]:
+    """The addenda as sections of the narrative: what stands before the report, and what after."""
+    if not around.addenda:
+        return "", ""
+    newest = addenda.sections(around.addenda)
+    if around.order == "newest-first":
+        return f'<div id="addenda">{"".join(newest)}</div>', ""
+    warning = f'<div id="addenda-below"><p>{escape(addenda.notice(around.addenda))}</p></div>'
+    return warning, f'<div id="addenda">{"".join(reversed(newest))}</div>'
 
 
 def _whole(report: Json, around: Surroundings) -> Json:
@@ -265,30 +264,24 @@ def _whole(report: Json, around: Surroundings) -> Json:
 
 def _page(report: Json, around: Surroundings) -> str:
     title = elements.words(report.get("code")) or "Report"
-    by = _by_whom(report, around.reporters)
+    by = by_whom(report, around.reporters)
     links = "".join(
         f'<li><a href="{escape(address)}">{escape(text)}</a></li>'
         for address, text in around.studies
     )
-    added = "".join(
-        f'<h2>Addendum</h2><p class="author">{_by_whom(*each)}</p>{_conclusion(each.report)}'
-        for each in around.addenda
-    )
+    newest = addenda.sections(around.addenda)
+    before, after = "".join(newest), ""
+    if around.order == "oldest-first" and newest:
+        before = f'<h2>Notice</h2><p class="notice">{escape(addenda.notice(around.addenda))}</p>'
+        after = "".join(reversed(newest))
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{escape(title)}</title></head><body><h1>{escape(title)}</h1>"
         f'<p class="author">{by}</p>'
         f'<p class="status">{escape(str(report.get("status", "")))}</p>'
-        f"{added}{_section(around)}<h2>Report</h2>{_conclusion(report)}"
+        f"{before}{_section(around)}<h2>Report</h2>{conclusion(report)}{after}"
         f"<h2>Images</h2><ul>{links}</ul></body></html>"
     )
-
-
-def _by_whom(report: Json, by: Iterable[Reporter]) -> str:
-    """Date, organisation, clinician, speciality: what stands over each part of a report."""
-    date = str(report.get("issued", report.get("effectiveDateTime", "")))
-    parts = [date, *map(reporters.words, by)]
-    return escape(" · ".join(part for part in parts if part))
 
 
 def _reported_by(around: Surroundings) -> str:
@@ -305,9 +298,3 @@ def _reported_by(around: Surroundings) -> str:
 
 def _plain(added: Json, by: Reporter) -> str:
     return " · ".join(part for part in (str(added.get("issued", "")), reporters.words(by)) if part)
-
-
-def _conclusion(report: Json) -> str:
-    codings = [elements.words(code) for code in report.get("conclusionCode", ())]
-    paragraphs = [*str(report.get("conclusion", "")).split("\n"), *codings]
-    return "".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs if paragraph)

@@ -42,7 +42,7 @@ from fhir_server.store import changes
 from fhir_server.store.changes import BEGINNING, Change, Cursor
 from fhir_server.store.unit_of_work import Work
 from fhir_server.store.withholding import is_restricted
-from resources import codes, elements, report
+from resources import addenda, codes, elements, report
 from resources.errors import Conflict, Exhausted, Gone, NotFound, Refusal
 from resources.reporters import Reporter
 
@@ -202,7 +202,7 @@ class Making:
                 gone = Stored("DiagnosticReport", id, 0, work.context.instant, "D", b"")
                 return Issued(gone, Said("", [], []), Author("", ""), [])
             resource = stored.json
-            roots = [local(one, self._base) for one in report.addended(resource)]
+            roots = [local(one, self._base) for one in addenda.addended(resource)]
             if not report.is_issued(resource) and resource.get("status") not in report.WITHDRAWN:
                 return None
             if any(one.startswith("DiagnosticReport/") for one in roots):

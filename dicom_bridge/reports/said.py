@@ -29,6 +29,7 @@ HEADINGS: Final = {
     "Findings":             codes.SECTION_FINDINGS,
     "Addendum":             codes.ADDENDUM_DOCUMENT,
     "Withdrawn":            codes.ADDENDUM_DOCUMENT,
+    "Notice":               codes.ADDENDUM_DOCUMENT,
 }  # fmt: skip
 """Heading of the page -> PS3.16 CID 7001; what is not named here is no part of what is said."""
 
@@ -72,7 +73,8 @@ def said(resource: Json) -> Said:
     written = _paragraphs(authored)
     known = {_plain(text) for one in sections for text in one.paragraphs}
     if new := [text for text in written if _plain(text) not in known]:
-        sections.insert(max(len(sections) - 1, 0), _section("Findings", new))
+        places = [at for at, one in enumerate(sections) if one.heading == "Report"]
+        sections.insert(next(iter(places), len(sections)), _section("Findings", new))
     attachment = b""
     if not any(one.heading in ("Report", "Findings") for one in sections):
         attachment = _attached(resource)

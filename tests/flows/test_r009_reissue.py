@@ -76,14 +76,8 @@ def test_the_patients_practice_gets_the_report_that_somebody_else_asked_for(clin
 
 @pytest.mark.requirement("R009.3")
 def test_an_addendum_reissues_the_whole_report_to_both_referrers(clinic: Clinic) -> None:
-    request, _, root = clinic.reported()
-    review = clinic.refer(
-        {
-            "category": [codes.KIND_REVIEW_FORMAL.concept],
-            "requester": {"reference": "PractitionerRole/gp2"},
-        },
-        login="gp2",
-    )[0]
+    request, study, root = clinic.reported()
+    review = clinic.review(study)
 
     added = addendum(clinic, review, root, conclusion="Small infarct on the left after all.")
 

@@ -90,6 +90,8 @@ def test_a_withdrawn_request_takes_its_steps_off_the_worklists(clinic: Clinic) -
 
 @pytest.mark.requirement("R008.3")
 def test_a_review_of_existing_images_is_never_sent_to_be_acquired(clinic: Clinic) -> None:
-    (request,) = clinic.refer({"category": [codes.KIND_REVIEW_FORMAL.concept]})
+    _, study, _ = clinic.reported()
+    review = clinic.review(study)
 
-    assert clinic.tasks(request, "justify") == []
+    assert clinic.tasks(review, "justify") == []
+    assert clinic.tasks(review, "acquire") == []
