@@ -1,17 +1,22 @@
 """Partners: organisations that work for the lead by agreement, each asking as itself."""
 
+import asyncio
 import json
 import uuid
 from typing import Any
 
 import httpx
 
+from fhir_server.context import now
+from fhir_server.expiry import Expiry
+from fhir_server.store.store import Store
 from resources import codes
 from resources.agreement import AFFILIATION_CODE
 from tests.build import a_report, a_role, an_appointment, an_organization
 from tests.flows.clinic import Clinic
 
 Json = dict[str, Any]
+DAY = 86_400_000_000
 
 DELEGATED = "delegated-justification"
 EARLY = "release-before-report"
@@ -170,6 +175,16 @@ def refused(clinic: Clinic, resource: Json, login: str = "coordinator") -> tuple
 def monitor(clinic: Clinic, onward: Json) -> Json:
     """The step by which the lead sees to an onward request."""
     return clinic.task(onward, "monitor")
+
+
+def expire(clinic: Clinic, days: int) -> int:
+    """Do what the worker does, as if it were so many days later."""
+
+    async def work(store: Store) -> int:
+        return await Expiry(store, clinic.server.base).work(now() + days * DAY)
+
+    found: int = asyncio.run(clinic._with_store(work))
+    return found
 
 
 def accept(clinic: Clinic, onward: Json) -> Json:

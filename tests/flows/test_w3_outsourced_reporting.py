@@ -18,6 +18,7 @@ from tests.flows.partners import (
     accept,
     an_onward_request,
     asked,
+    expire,
     hand_over,
     monitor,
     refused,
@@ -174,6 +175,37 @@ def test_a_declined_report_is_on_the_reporting_worklist_of_the_lead_again(
     assert clinic.get("coordinator", f"ServiceRequest/{onward['id']}")["status"] == "revoked"
     clinic.report(request, study)
     clinic.acknowledge(request)
+
+
+def test_a_report_that_is_not_begun_in_time_comes_back_to_the_lead(
+    clinic: Clinic, partner: Partner
+) -> None:
+    request, study = imaged(clinic)
+    onward = hand_over(clinic, request, partner, REPORTING)
+    expire(clinic, 0)
+    assert len(partner.worklist("report")) == 1
+
+    assert expire(clinic, 400) >= 1
+
+    own = clinic.task(request, "report")
+    assert own["status"] == "ready"
+    assert own["statusReason"] == {"text": "It was not begun by its due time."}
+    assert codes.has(monitor(clinic, onward)["businessStatus"], codes.EXPIRED)
+    assert partner.worklist("report") == []
+    clinic.report(request, study)
+    clinic.acknowledge(request)
+
+
+def test_what_was_begun_does_not_expire(clinic: Clinic, partner: Partner) -> None:
+    request, _ = imaged(clinic)
+    onward = hand_over(clinic, request, partner, REPORTING)
+    (task,) = partner.worklist("report")
+    assert partner.put(task, "reporter", status="in-progress").status_code == 200
+
+    expire(clinic, 400)
+
+    assert clinic.get("coordinator", f"ServiceRequest/{onward['id']}")["status"] == "active"
+    assert clinic.task(request, "report")["status"] == "on-hold"
 
 
 def posted(partner: Partner, onward: Json, study: Json, **members: Any) -> httpx.Response:
