@@ -54,6 +54,7 @@ class Core:
             settings.subscription_limit,
             sends_mail=settings.smtp_address is not None,
             repeats=repeats_of(settings),
+            informal_hours=settings.informal_hours,
             addenda=settings.addenda,
         )
         hooks = workflow.hooks()._replace(keeps=KEEPS)

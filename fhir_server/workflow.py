@@ -18,6 +18,7 @@ from typing import Any
 
 from fhir_server import (
     entitled,
+    informal_reviews,
     onward,
     own_parameters,
     repeating,
@@ -44,6 +45,7 @@ from resources import (
     consent,
     content,
     emergency_review,
+    informal_review,
     organization,
     pathway,
     patient,
@@ -77,6 +79,8 @@ class Workflow:
         There is a mail server for subscriptions by e-mail.
     repeats
         What becomes of a request that repeats another.
+    informal_hours
+        How long somebody may look who is asked informally.
     addenda
         In which order a whole report tells what was added to it.
     """
@@ -90,11 +94,13 @@ class Workflow:
         *,
         sends_mail: bool = True,
         repeats: repeating.Policy = repeating.DEFAULT,
+        informal_hours: int = informal_review.HOURS,
         addenda: Order = "newest-first",
     ) -> None:
         self._base = fhir_base
         self._addenda = addenda
         self._repeats = repeats
+        self._informal_hours = informal_hours
         self._policy = policy
         self._pathways = plan.every()
         self._recorder = Recorder(fhir_base)
@@ -121,6 +127,7 @@ class Workflow:
                 "SearchParameter": own_parameters.completed,
                 "ServiceRequest": self.complete_request,
                 "Subscription": self._registration.completed,
+                "Task": self.complete_task,
             },
             follow=self.follow,
         )
@@ -135,6 +142,10 @@ class Workflow:
         """Let nobody place a request unawares that repeats another; say what a review is about."""
         content = await reviews.completed(work, content, self._base)
         return await repeating.completed(work, content, self._repeats, self._base)
+
+    async def complete_task(self, work: Work, content: Content) -> Content:
+        """Say until when who is asked informally may look."""
+        return await informal_reviews.completed(work, content, self._informal_hours)
 
     async def follow(self, work: Work) -> None:
         """Write what the work's writes make necessary, and the Provenance of every act."""
@@ -154,6 +165,9 @@ class Workflow:
                 ended = (write.stored.id, work.context.instant)
                 work.add(withdrawn.WITHDRAW_EMERGENCY, ended)
         base = self._base
+        looks = await informal_reviews.follow(
+            work, written, self._informal_hours, self._repeats.rules, base
+        )
         roots = await study_reports.roots(work, written, base)
         requests = {id for write in written for id in request_gathering.touched(write, base)}
         requests |= {
@@ -162,10 +176,11 @@ class Workflow:
         for write in written:
             requests |= set(await reviews.waiting(work, write, base))
         reports = [write for write in written if study_reports.reports_a_study(write)]
-        if not (requests or reports or roots or any(map(unrequested.is_issued, written))):
+        alone = any(map(unrequested.is_issued, written))
+        if not (requests or reports or roots or looks or alone):
             return
         asked = await request_family.locked(work, written, requests, base)
-        after = [await study_reports.reissue(work, root) for root in roots]
+        after = [*looks, *[await study_reports.reissue(work, root) for root in roots]]
         after += await reviews.linked(work, written, base)
         known = _latest(work)
         reports = [write for write in known if study_reports.reports_a_study(write)]
@@ -242,5 +257,6 @@ def _task_rule(
 ) -> None:
     emergency_review.rule(before, after, context)
     task.rule(before, after, context)
+    informal_review.rule(before, after)
     if task.step_of(after) == codes.ACKNOWLEDGE.code:
         acknowledgement.rule(before, after, context)
