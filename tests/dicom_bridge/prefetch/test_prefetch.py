@@ -29,6 +29,7 @@ from tests.dicom_bridge.prefetch.conftest import (
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R003.2")]
 
 Json = dict[str, Any]
+SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
 
 
 def manifests(task: Json) -> dict[str, tuple[int, str]]:
@@ -548,3 +549,46 @@ async def test_a_study_that_was_entered_in_error_is_not_brought(
     await a_report_step(bridge, new)
 
     assert await planner.work() == 0
+
+
+@pytest.mark.standard("threats T1")
+async def test_an_informal_review_brings_what_was_granted_and_nothing_else(
+    bridge: Bridge, planner: Planner, pacs: Pacs
+) -> None:
+    study = a_series(2)
+    new = await held(bridge, *study)
+    await held(bridge, *a_series(1, study_date="20200101", accession="A0"))
+    step = build.a_step(
+        "review-informal",
+        intent="proposal",
+        basedOn=None,
+        focus={"reference": f"ImagingStudy/{new['id']}"},
+        requester={"reference": "Organization/lead"},
+        owner={"reference": "Organization/other"},
+        **{"for": new["subject"]},
+    )
+    await write(bridge, step)
+    assert await planner.work() == 0
+    data = [{"meaning": "instance", "reference": {"reference": f"ImagingStudy/{new['id']}"}}]
+    actor = {
+        "role": {"coding": [{"code": "IRCP"}]},
+        "reference": {"reference": "Organization/other"},
+    }
+    consent = {
+        "resourceType": "Consent",
+        "id": "grant",
+        "status": "active",
+        "scope": {"coding": [{"system": SCOPE, "code": "patient-privacy"}]},
+        "category": [{"coding": [{"code": "59284-0"}]}],
+        "patient": new["subject"],
+        "policyRule": {"text": "told"},
+        "provision": {"type": "permit", "actor": [actor], "data": data},
+    }
+    await write(bridge, consent)
+
+    assert await planner.work() == 1
+    await moved(bridge)
+
+    (task,) = await prefetches(bridge)
+    assert task["status"] == "completed"
+    assert set(pacs.held) == uids(study)
