@@ -197,6 +197,18 @@ class Clinic:
         study: Json = asyncio.run(self._with_store(settle_until_done))
         return study
 
+    def review(self, study: Json, login: str = "gp2", **members: Any) -> Json:
+        """Ask for a formal review of a study, at the lead provider unless it says where."""
+        return self.refer(
+            {
+                "category": [codes.KIND_REVIEW_FORMAL.concept],
+                "requester": {"reference": f"PractitionerRole/{login}"},
+                "supportingInfo": [{"reference": f"ImagingStudy/{study['id']}"}],
+                **members,
+            },
+            login=login,
+        )[0]
+
     def report(self, request: Json, study: Json, **members: Any) -> Json:
         report = a_report(
             id=None,
