@@ -1,7 +1,8 @@
 """What is sent in another transfer syntax than it is stored in, made by the crew of `pixels`.
 
 A whole instance is made into a file that has no name by the time it is sent. The first one of a
-request is made before the answer begins, so that what cannot be done is refused.
+request is made before the answer begins, so that what cannot be done is refused. What breaks off
+after that is no success for the client, and a failure in the ledger.
 
 References
 ----------
@@ -10,6 +11,7 @@ References
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
@@ -25,7 +27,10 @@ from dicom_bridge.dicomweb.exchange import Call
 from dicom_bridge.holdings import Held
 from dicom_bridge.pixels.tasks import Frames, Whole
 from dicom_bridge.spool import MOST_META, read_meta
-from resources.errors import Exhausted
+from fhir_server.audit import ledger
+from resources.errors import Exhausted, Refusal
+
+_log = logging.getLogger(__name__)
 
 NO_ROOM: Final = "There is no room to transcode the instance"
 
@@ -58,15 +63,36 @@ async def instances(call: Call, found: retrieval.Retrieved, chosen: Chosen) -> R
     boundary = multipart.new_boundary()
 
     async def body() -> AsyncIterator[bytes]:
-        for at, held in enumerate(found.instances):
-            made = first if not at else await _made(call, found, held, chosen.syntax)
-            yield multipart.opening(boundary, made.type, call.location(held), first=not at)
-            async for piece in _read(made.file):
-                yield piece
+        at = 0
+        try:
+            for at, held in enumerate(found.instances):
+                made = first if not at else await _made(call, found, held, chosen.syntax)
+                yield multipart.opening(boundary, made.type, call.location(held), first=not at)
+                async for piece in _read(made.file):
+                    yield piece
+        except Exception as error:
+            await _broke_off(call, found, at, error)
+            raise
         yield multipart.closing(boundary)
 
     type = f'{accept.RELATED}; type="{accept.DICOM}"; boundary={boundary}'
     return StreamingResponse(body(), headers={**payload.PRIVATE, "Content-Type": type})
+
+
+async def _broke_off(call: Call, found: retrieval.Retrieved, at: int, error: Exception) -> None:
+    """Keep in the ledger that what was begun is not complete: that it was permitted is there."""
+    entry = ledger.entry(
+        call.context,
+        outcome=ledger.SERIOUS_FAILURE,
+        type="ImagingStudy",
+        id=found.instances[0].imaging_study,
+        patient=found.patient,
+        detail=f"{type(error).__name__} after {at} of {len(found.instances)} instances",
+    )
+    try:
+        await call.web.bridge.ledger.append(entry)
+    except Refusal:
+        _log.error("a broken off answer not audited", extra={"request": call.context.request_id})
 
 
 class _Made(NamedTuple):

@@ -323,6 +323,14 @@ async def test_a_study_that_breaks_off_while_it_is_transcoded_is_no_success(
                                f"transfer-syntax={JPEG_LS}"},
         )  # fmt: skip
     assert not list((service.bridge.blobs.folder / "spool").iterdir())
+    rows = await service.bridge.database.run(
+        "SELECT outcome, type, id IS NOT NULL, patient IS NOT NULL, detail FROM audit"
+        " WHERE interaction = 'WADO-RS' ORDER BY n"
+    )
+    assert [tuple(row) for row in rows] == [
+        (0, "ImagingStudy", True, True, None),
+        (8, "ImagingStudy", True, True, "Unsupported after 1 of 2 instances"),
+    ]
 
 
 @pytest.mark.peer
