@@ -5,18 +5,20 @@ References
 * PS3.18 Annex F (DICOM JSON Model); Tables 10.6.3-3 to 10.6.3-5 (attributes of an answer)
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import orjson
+from pydicom import config
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from dicom_bridge import bulk, frames, layouts
 from dicom_bridge.instance import Pixels, read_data_set
-from dicom_bridge.mapping import tags
+from dicom_bridge.mapping import plain_json, tags
 from dicom_bridge.storage import DEFLATED
 from resources.errors import Refusal
 
@@ -26,6 +28,7 @@ MOST_LAYOUT: Final = 1 << 20
 """A layout that takes more octets is found again when it is asked for."""
 AVAILABLE: Final = "00083002"
 """Available Transfer Syntax UID: how the frames leave if they are not to be transcoded."""
+_log = logging.getLogger(__name__)
 _NUMBERS: Final = frozenset({"DS", "IS", "US"})
 
 
@@ -105,11 +108,7 @@ def data_set_json(stored: Stored) -> bytes:
 
 
 def _json(stored: Stored, ds: Dataset, pixels: Pixels | None) -> bytes:
-    held = ds.to_json_dict(
-        bulk_data_threshold=BULK_BYTES,
-        bulk_data_element_handler=_bulk_uri,
-        suppress_invalid_tags=True,
-    )
+    held = _members(ds)
     for referring, place in bulk.places(held):
         referring["BulkDataURI"] = f"bulk/{place}"
     held[AVAILABLE] = {"vr": "UI", "Value": [stored.transfer_syntax]}
@@ -117,6 +116,21 @@ def _json(stored: Stored, ds: Dataset, pixels: Pixels | None) -> bytes:
         tag = f"{pixels.tag:08X}"
         held[tag] = {"vr": pixels.vr, "BulkDataURI": f"bulk/{tag}"}
     return orjson.dumps(held, option=orjson.OPT_SORT_KEYS)
+
+
+def _members(ds: Dataset) -> dict[str, Any]:
+    """Each element as pydicom writes it; one whose value is none of its VR is left out."""
+    held: dict[str, Any] = {}
+    plain = plain_json.is_plain(ds)
+    with config.strict_reading():
+        for tag in ds.keys():  # noqa: SIM118 - iterating a Dataset would convert its elements
+            try:
+                held[f"{tag:08X}"] = plain_json.written(ds.get_item(tag), plain=plain) or ds[
+                    tag
+                ].to_json_dict(_bulk_uri, BULK_BYTES)
+            except Exception as error:  # whatever a parser makes of hostile values
+                _log.info("element %08X is left out: %s", tag, type(error).__name__)
+    return held
 
 
 def _layout(stored: Stored, ds: Dataset, pixels: Pixels | None) -> bytes | None:
