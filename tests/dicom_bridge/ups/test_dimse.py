@@ -331,7 +331,13 @@ async def test_a_step_of_the_house_is_a_ups_with_its_request_and_its_images(
     archive: Archive,
 ) -> None:
     await post_process(archive.bridge)
-    (row,) = await Station(archive).find(ProcedureStepState="SCHEDULED")
+    (row,) = [
+        ds
+        for ds in await Station(archive).find(
+            ProcedureStepState="SCHEDULED", ScheduledWorkitemCodeSequence=[]
+        )
+        if ds.ScheduledWorkitemCodeSequence[0].CodeValue == "110001"
+    ]
 
     status, ds = await Station(archive).get(row.SOPInstanceUID)
 

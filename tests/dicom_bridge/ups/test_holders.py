@@ -117,6 +117,9 @@ class ByFhir(Worker):
         return True
 
 
+POST_PROCESS = "110001"
+
+
 async def begin(archive: Archive, service: Service, id: str) -> tuple[str, list[Any]]:
     """A step of the house that is to be done, and everybody who might."""
     bridge = archive.bridge
@@ -124,8 +127,10 @@ async def begin(archive: Archive, service: Service, id: str) -> tuple[str, list[
     await post_process(bridge, id)
     (row,) = [
         ds
-        for ds in await Station(archive).find(ProcedureStepState="SCHEDULED")
-        if ds.ProcedureStepState == "SCHEDULED"
+        for ds in await Station(archive).find(
+            ProcedureStepState="SCHEDULED", ScheduledWorkitemCodeSequence=[]
+        )
+        if ds.ScheduledWorkitemCodeSequence[0].CodeValue == POST_PROCESS
     ]
     uid = str(row.SOPInstanceUID)
     client = service.client()
