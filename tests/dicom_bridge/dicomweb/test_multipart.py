@@ -63,6 +63,37 @@ def test_what_is_written_is_read_again(bodies: list[bytes], at: list[int]) -> No
     assert all(headers == {"content-type": "application/dicom"} for headers, _ in parts)
 
 
+NEARLY = (
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b"-",
+    b"--",
+    b"b-",
+    b"b-1",
+    b"--b-1",
+    b"\r\n--b-",
+    b"--\r\n",
+    b"\0",
+)
+
+
+@pytest.mark.standard("threats T19, RFC 2046 5.1.1")
+@given(
+    st.lists(st.lists(st.sampled_from(NEARLY), max_size=12).map(b"".join), min_size=1, max_size=4),
+    st.lists(st.integers(0, 400), max_size=8),
+)
+def test_pixels_that_are_nearly_a_boundary_are_pixels(bodies: list[bytes], at: list[int]) -> None:
+    """Whatever is no line of its own that begins with the boundary belongs to the part."""
+    bodies = [body for body in bodies if b"\r\n--b-1" not in b"\r\n" + body] or [b""]
+    written = b"".join(
+        opening("b-1", "application/dicom", first=not number) + body
+        for number, body in enumerate(bodies)
+    ) + closing("b-1")
+
+    assert [body for _, body in read(cut(written, at), "b-1")] == bodies
+
+
 @given(st.binary(max_size=400))
 def test_junk_is_refused_and_nothing_else_happens(junk: bytes) -> None:
     with pytest.raises(Refusal):
