@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+WORKERS ?= 2
 CLIENTS := tests/clients/node_modules/.ready
 
 .PHONY: setup demo test lint bench docs clean lock
@@ -25,7 +26,7 @@ demo: setup
 	@$(BIN)/python -m demo $(ARGS)
 
 test: setup
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -122,7 +122,7 @@ def running(database_url: str, keys: Keys) -> Iterator[Server]:
         finally:
             server.close()
             process.should_exit = True
-            thread.join(10)
+            thread.join(120)
 
 
 def _application(url: str, address: str, keys: Keys, folder: Path) -> Starlette:

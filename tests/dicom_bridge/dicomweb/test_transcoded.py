@@ -137,6 +137,7 @@ async def same_pixels(service: Service, tmp_path: Path, ds: Dataset, syntax: str
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The number of bytes of compressed pixel data")  # by chance
 @pytest.mark.standard("PS3.18 8.7.3.5.2")
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(

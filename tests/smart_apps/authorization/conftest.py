@@ -73,7 +73,7 @@ def serving(
     finally:
         site.close()
         process.should_exit = True
-        thread.join(10)
+        thread.join(120)
         listener.close()
 
 

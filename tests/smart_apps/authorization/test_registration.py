@@ -146,7 +146,6 @@ def test_a_confidential_client_is_told_its_secret_once(open_site: Site) -> None:
         ({**WANTED, "jwks_uri": "https://app.example/jwks"}, "invalid_client_metadata"),
         ({**KEYED, "token_endpoint_auth_method": "none"}, "invalid_client_metadata"),
     ],
-    ids=lambda value: str(value)[-60:] if isinstance(value, dict) else "",
 )
 def test_metadata_that_no_client_can_have_is_refused(
     open_site: Site, wanted: Any, error: str
