@@ -143,7 +143,7 @@ async def post_process(bridge: Bridge, id: str = "t1", **members: Any) -> None:
         build.a_patient("p1", name=[{"family": "Testcase", "given": ["Robin"]}]),
         build.a_study("is1", uid="1.2.3.4"),
         build.a_request(
-            "sr1", status="completed", category=[codes.KIND_REVIEW_FORMAL.concept],
+            "sr1", status="draft", category=[codes.KIND_REVIEW_FORMAL.concept],
             supportingInfo=[{"reference": "ImagingStudy/is1"}],
         ),
         build.a_step(
