@@ -20,6 +20,7 @@ from resources import codes
 
 REQUESTS: Final = 1000
 ACTORS: Final = 16
+PATIENTS: Final = 16
 ALONE: Final = 50
 """Requests of the one actor whose times are told."""
 
@@ -152,6 +153,15 @@ class Actor:
         }
 
 
+async def _patient(client: Client, line: Connection) -> str:
+    """Register somebody who has no practice: the reports go to who asked alone."""
+    body = {"resourceType": "Patient", "managingOrganization": {"reference": LEAD}}
+    status, answer = await line.ask(client.request("POST", "/Patient", body))
+    if status != 201:
+        raise SystemExit(f"Patient: http {status} {answer[:400]!r}")
+    return f"Patient/{json.loads(answer)['id']}"
+
+
 async def measure(
     url: str, token: str, server: Roots, requests: int = REQUESTS
 ) -> dict[str, float]:
@@ -166,7 +176,8 @@ async def measure(
     client = Client(f"{url}/fhir", token)
     times: dict[str, list[float]] = defaultdict(list)
     line = await client.connect()
-    alone = Actor(client, line, "Patient/winter", lambda step, took: times[step].append(took))
+    patients = [await _patient(client, line) for _ in range(PATIENTS)]
+    alone = Actor(client, line, patients[0], lambda step, took: times[step].append(took))
     for _ in range(ALONE):
         await alone.walk()
     found: dict[str, float] = {}
@@ -180,8 +191,8 @@ async def measure(
 
     async def act(number: int) -> None:
         nonlocal left
-        patient = ("winter", "brook")[number % 2]
-        actor = Actor(client, await client.connect(), f"Patient/{patient}", lambda step, took: None)
+        patient = patients[number % PATIENTS]
+        actor = Actor(client, await client.connect(), patient, lambda step, took: None)
         while left > 0:
             left -= 1
             await actor.walk()

@@ -178,8 +178,9 @@ def _planned_study(scene: Scene) -> Json:
     if "code" in request.json:
         study["procedureCode"] = [request.json["code"]]
         study["description"] = elements.words(request.json["code"])
-    if "requester" in request.json:
-        study["referrer"] = request.json["requester"]
+    requester = request.json.get("requester", {})
+    if str(requester.get("reference", "")).startswith(("Practitioner/", "PractitionerRole/")):
+        study["referrer"] = requester  # R4 takes nobody else there
     return study
 
 
