@@ -81,6 +81,24 @@ async def locked(work: Work, written: Sequence[Write], ids: set[str], base: str)
     return list(found.values())
 
 
+async def waiting(work: Work, written: Sequence[Write], base: str) -> set[str]:
+    """Ids of onward requests under way for whose patient a study has come: it may be a prior."""
+    patients = {
+        local(write.after.get("subject", {}).get("reference", ""), base)
+        for write in written
+        if write.stored.type == "ImagingStudy"
+        and write.after.get("status") == "available"
+        and (write.before or {}).get("status") != "available"
+    }
+    found: set[str] = set()
+    for patient in sorted(one for one in patients if one.startswith("Patient/")):
+        if not work.is_new(patient):
+            asked = [("subject", patient), ("status", "active"), ("intent", onward_request.INTENT)]
+            stored = await work.search(parse("ServiceRequest", asked, strict=True))
+            found |= {one.id for one in stored if onward_request.is_onward(one.json)}
+    return found
+
+
 async def gathered(
     work: Work,
     stored: Stored,
@@ -247,10 +265,16 @@ async def _named(work: Work, top: RequestState, base: str) -> dict[str, tuple[st
     ]
     subject = local(request.get("subject", {}).get("reference", ""), base)
     asked = [("patient", subject), ("status", "available"), ("_sort", "-started")]
-    studies = await work.search(parse("ImagingStudy", [*asked, ("_count", MOST)], strict=True))
+    found_there = await work.search(parse("ImagingStudy", [*asked, ("_count", MOST)], strict=True))
+    studies = {one.reference: one for one in found_there}
+    for write in work.writes:
+        if write.stored.type == "ImagingStudy" and subject == local(
+            write.after.get("subject", {}).get("reference", ""), base
+        ):
+            studies[write.stored.reference] = write.stored
     record = [
         normal(one, base)
-        for one in studies
+        for one in studies.values()
         if not _is_unreleased(one.json) and one.reference not in {o.reference for o in top.others}
     ]
     found = [f"ImagingStudy/{one['id']}" for one in priors.relevant(request, [request, *record])]

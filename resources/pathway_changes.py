@@ -80,6 +80,7 @@ def granted(action: Action, grant: Grant, scene: Scene, *, holds: bool) -> Itera
         "patient": state.request.json["subject"],
         "dateTime": there.json["dateTime"] if there else scene.instant,
         "policyRule": {"text": "Agreed between the organisations that take part in the request"},
+        "performer": [to],
         "sourceReference": {"reference": state.request.reference},
         "provision": {
             "type": "permit",

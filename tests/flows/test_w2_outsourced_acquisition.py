@@ -259,4 +259,46 @@ def test_the_partner_sees_what_it_needs_and_nothing_else(clinic: Clinic, partner
     assert partner.read(f"Task/{clinic.task(old, 'justify')['id']}") == 404
 
 
+def test_a_prior_that_comes_late_is_seen_too(clinic: Clinic, partner: Partner) -> None:
+    (other,) = clinic.refer({"code": {"text": "CT head with contrast"}, "extension": WHY})
+    clinic.authorise(other)
+    request = asked(clinic)
+    hand_over(clinic, request, partner, ACQUISITION)
+    prior = clinic.images_arrive(other)
+
+    assert partner.read(f"ImagingStudy/{prior['id']}") == 200
+    assert partner.read(f"ServiceRequest/{other['id']}") == 404
+
+
+def test_the_partner_is_told_that_it_may_look(clinic: Clinic, partner: Partner) -> None:
+    hand_over(clinic, asked(clinic), partner, ACQUISITION)
+    (granted,) = partner.search(f"Consent?actor={partner.reference}&status=active")
+
+    named = {one["reference"]["reference"] for one in granted["provision"]["data"]}
+    assert clinic.patient in named
+    assert "end" not in granted["provision"]["period"]
+
+
+def listed(clinic: Clinic, login: str, name: str, more: str) -> list[Json]:
+    """What is on a named worklist of somebody."""
+    for one in clinic.get(login, "List/$worklists")["parameter"]:
+        said = {part["name"]: part for part in one["part"]}
+        if next(v for k, v in said["name"].items() if k.startswith("value")) == name:
+            search = next(v for k, v in said["search"].items() if k.startswith("value"))
+            return clinic.search(login, search.removeprefix(f"{clinic.server.base}/") + more)
+    raise AssertionError(f"{login} has no worklist {name}")
+
+
+def test_the_lead_has_a_list_of_what_is_with_others(clinic: Clinic, partner: Partner) -> None:
+    request = asked(clinic)
+    clinic.book(request)
+    onward = hand_over(clinic, request, partner, ACQUISITION)
+
+    about = f"&patient={clinic.patient}"
+    assert [one["id"] for one in listed(clinic, "coordinator", "monitor", about)] == [
+        monitor(clinic, onward)["id"]
+    ]
+    assert listed(clinic, "operator", "acquire", about) == []
+
+
 WHY = [{"url": codes.OVERRIDE_REASON, "valueCodeableConcept": {"text": "Worse since"}}]
