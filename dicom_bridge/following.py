@@ -29,7 +29,7 @@ from fhir_server.audit import ledger
 from fhir_server.context import RequestContext, now
 from fhir_server.postgres.database import Database, Texts
 from fhir_server.store.unit_of_work import Work
-from resources.errors import NotDicom, NotFound
+from resources.errors import NotDicom, NotFound, Refusal
 
 Named = Mapping[str, Collection[str]]
 """SOP Instance UID of an object -> the other studies that it may name."""
@@ -147,7 +147,7 @@ async def mend(bridge: Bridge, sop_uid: str, damaged: str) -> bool:
         return False
     try:
         is_made = await _remake(bridge, row, "made of what came again")
-    except (NotDicom, NotFound) as refusal:
+    except Refusal as refusal:
         _log.error("instance %s cannot be corrected again: %s", sop_uid, refusal.reason)
         return False
     await bridge.database.run(MARK, (row.study_uid, now(), row.organization))

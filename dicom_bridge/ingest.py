@@ -197,8 +197,11 @@ async def _settle(bridge: Bridge, study_uid: str) -> str | None:
     return joined
 
 
-async def _make_json(bridge: Bridge, study_uid: str) -> None:
-    """Make the DICOM JSON of new instances (PS3.18 Annex F) before anybody asks for it."""
+async def _make_json(bridge: Bridge, study_uid: str, rounds: int = MOST_ATTEMPTS) -> None:
+    """Make the DICOM JSON of new instances (PS3.18 Annex F) before anybody asks for it.
+
+    Of one that was corrected since it was read, it is made again.
+    """
     rows = await bridge.database.run(WITHOUT_JSON, (study_uid,))
     loop = asyncio.get_running_loop()
     followed: set[str] = set()
@@ -221,8 +224,8 @@ async def _make_json(bridge: Bridge, study_uid: str) -> None:
             ),
         )
         followed |= await following.follow(bridge, names)  # what was re-parented meanwhile
-    if followed:
-        await _make_json(bridge, study_uid)
+    if followed and rounds:
+        await _make_json(bridge, study_uid, rounds - 1)
 
 
 async def _at_hand(blobs: Blobs, rows: Sequence[database.Row]) -> list[dicom_json.Stored]:

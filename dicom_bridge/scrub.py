@@ -67,7 +67,8 @@ async def scrub(bridge: Bridge, minute: int, days: int) -> int:
     slices = days * 24 * 60 + 1
     turn = minute % slices
     read = await _read(bridge, _name(turn, slices), _name(turn + 1, slices))
-    damaged = [row for row in read if not await following.mend(bridge, row[3], row[0])]
+    lost = [(row, new) for row, new in read if not await following.mend(bridge, row[3], row[0])]
+    damaged = [row for row, is_new in lost if is_new]
     told: dict[tuple[str, str], list[str]] = defaultdict(list)
     for _, _, _, sop_uid, imaging_study, organization, _ in damaged:
         _log.error("the bytes of instance %s have changed", sop_uid)
@@ -77,19 +78,19 @@ async def scrub(bridge: Bridge, minute: int, days: int) -> int:
     return len(damaged)
 
 
-async def _read(bridge: Bridge, after: str, before: str) -> list[Row]:
-    damaged: list[Row] = []
+async def _read(bridge: Bridge, after: str, before: str) -> list[tuple[Row, bool]]:
+    damaged: list[tuple[Row, bool]] = []
     while rows := await bridge.database.run(ROWS, (after, before, PAGE)):
         damaged += await asyncio.to_thread(_set_aside, bridge.blobs, rows)
         after = str(rows[-1][0])
     return damaged
 
 
-def _set_aside(blobs: Blobs, rows: list[Row]) -> list[Row]:
-    """Set aside what is damaged; which of it is lost for now.
+def _set_aside(blobs: Blobs, rows: list[Row]) -> list[tuple[Row, bool]]:
+    """Set aside what is damaged; which of it is lost for now, and whether that is new.
 
-    What is not there at all is for `check` to tell, unless it is a corrected copy: that is made
-    again of what came.
+    What is not there at all is for `check` to tell; but a corrected copy is made again of what
+    came, if it can be.
     """
     found = []
     for row in rows:
@@ -97,13 +98,13 @@ def _set_aside(blobs: Blobs, rows: list[Row]) -> list[Row]:
         if blobs.is_sound(key, offset, transfer_syntax):
             continue
         if not blobs.exists(key):
-            found += [row] if row[6] else []
+            found += [(row, False)] if row[6] else []
         else:
             blobs.set_aside(key, offset, transfer_syntax)
             if blobs.exists(key):
                 _log.warning("the bytes of instance %s had changed and are mended", row[3])
             else:
-                found.append(row)
+                found.append((row, True))
     return found
 
 
