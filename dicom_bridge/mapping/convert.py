@@ -17,9 +17,10 @@ from resources import codes
 HOME_ZONE: Final = "Europe/London"
 """Where a modality that does not say so is taken to stand (docs/representation.md)."""
 
-DATE: Final = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
-TIME: Final = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?")
-OFFSET: Final = re.compile(r"([+-])(\d{2})(\d{2})")
+DATE: Final = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})", re.ASCII)
+TIME: Final = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?", re.ASCII)
+OFFSET: Final = re.compile(r"([+-])(0\d|1[0-3]|14(?=00))([0-5]\d)", re.ASCII)
+"""FHIR R4 dateTime has offsets up to 14 hours, as PS3.3 Section C.12.1.1.8."""
 
 SEX: Final = {"M": "male", "F": "female", "O": "other"}
 """PS3.3 Section C.7.1.1; anything else is unknown."""
@@ -172,8 +173,9 @@ def _offset(offset: str) -> str:
 
 
 def _home_offset(moment: datetime) -> str:
+    """Give the offset in the United Kingdom; before it had one time, that of Greenwich."""
     try:
         delta = moment.replace(tzinfo=ZoneInfo(HOME_ZONE)).utcoffset() or timedelta()
     except ZoneInfoNotFoundError:
         return ""
-    return f"+{int(delta.total_seconds()) // 3600:02d}:00"
+    return f"+{max(0, int(delta.total_seconds()) // 3600):02d}:00"
