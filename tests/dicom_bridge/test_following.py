@@ -1,6 +1,9 @@
 """Whatever names an instance by its study names the one that it is of, whichever came first."""
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -248,6 +251,55 @@ async def test_who_has_asked_for_an_object_before_it_was_corrected_gets_the_corr
     (after,) = (await retrieval.instances(bridge, SYSTEM, *uids)).instances
 
     assert after.blob != before.blob
+
+
+class Holding(ThreadPoolExecutor):
+    """Reads objects, and says what it has read when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.has_read, self.may_say = threading.Event(), threading.Event()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        def held() -> Any:
+            made = fn(*args, **kwargs)
+            self.has_read.set()
+            self.may_say.wait(60)
+            return made
+
+        return super().submit(held)
+
+
+async def test_a_document_that_is_being_read_while_its_images_move_follows(
+    bridge: Bridge,
+) -> None:
+    """What was read of it is of the time before: it is looked at once more."""
+    await order(bridge)
+    first, second = an_instance(**PERSON), an_instance(**PERSON, series_number=2)
+    there = str(first.StudyInstanceUID)
+    document = key_images(
+        str(second.StudyInstanceUID), [second], **PERSON, study_uid=there, series_number=7
+    )
+    await bring(bridge, first)
+    bridge.executor = holding = Holding()
+    await take_in(bridge, document)
+    reading = asyncio.ensure_future(ingest.settle(bridge, there))
+    await asyncio.to_thread(holding.has_read.wait, 60)
+
+    await take_in(bridge, second)
+    moving = asyncio.ensure_future(ingest.settle(bridge, str(second.StudyInstanceUID)))
+    async with asyncio.timeout(60):
+        while not await bridge.database.run("SELECT 1 FROM original"):
+            await asyncio.sleep(0.01)
+    holding.may_say.set()
+    await asyncio.gather(reading, moving)
+    await bridge.quiet.drained()
+    bridge.executor = None
+    holding.shutdown()
+
+    copy = await given_out(bridge, there, document.SOPInstanceUID)
+    assert set(named(copy)) == {(there, str(second.SOPInstanceUID))}
+    assert await bridge.database.run("SELECT 1 FROM instance WHERE json IS NULL") == []
 
 
 @pytest.mark.standard("threats T1")
