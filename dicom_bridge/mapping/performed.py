@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
-from dicom_bridge.mapping import convert
-from dicom_bridge.mapping.matching import text
+from dicom_bridge.mapping import convert, matching
+from dicom_bridge.plain import legible
 from resources import codes
 
 Resource = Mapping[str, Any]
@@ -35,6 +35,11 @@ LISTS: Final = ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstan
 OPERATORS: Final = (
     "OperatorsName", "PerformingPhysicianName",
 )  # fmt: skip
+
+
+def text(value: object) -> str:
+    """Write an element's value, without what no FHIR string has."""
+    return legible(matching.text(value))
 
 
 def header_of(ds: Dataset) -> dict[str, Any]:
