@@ -13,7 +13,7 @@ from openapi import __main__ as openapi
 from openapi.fhir import TITLES
 from resources import codes, search_parameters, topics
 from resources.models import TYPES
-from tools import conformance
+from tools import conformance, workflows
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -99,6 +99,7 @@ PAGES = {
     "settings.md": settings.manual,
     "fhir.md": fhir,
     "dicom-conformance.md": conformance.statement,
+    "workflows.md": workflows.page,
 }
 
 
