@@ -33,6 +33,9 @@ MOST_OFFSET: Final = 100_000
 MOST_PARAMETERS: Final = 100
 DEEPEST: Final = 32
 """Sequences within sequences of a payload."""
+MOST_PARTS: Final = 60_000
+"""Objects of a payload and commas in it: more than a megabyte of references to instances has. What
+is all parts takes seconds to read, in which nobody else is answered."""
 
 PRIVATE: Final = {"Cache-Control": "private, no-cache"}
 MORE: Final = "There are additional results that can be requested"
@@ -188,7 +191,11 @@ def data_set(body: bytes) -> Dataset:
     ------
     Invalid
         It is none, or nested deeper than any use is.
+    TooLarge
+        It has more parts than any use has.
     """
+    if body.count(b"{") + body.count(b",") > MOST_PARTS:
+        raise TooLarge(f"A workitem may have {MOST_PARTS} parts")
     try:
         json = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -145,6 +145,8 @@ REFUSED: dict[str, bytes] = {
     "a VR of a number": with_(_00741204={"vr": 5, "Value": ["x"]}),
     "an item that is none": with_(_00404018={"vr": "SQ", "Value": ["x"]}),
     "a number without end": with_(_00741204={"vr": "IS", "Value": [10**200]}),
+    "300,000 items": with_(_00404018={"vr": "SQ", "Value": [{}] * 300_000})[:1_000_000],
+    "100,000 values": with_(_00741204={"vr": "IS", "Value": [1] * 100_000}),
     "half a letter": b'[{"00741204":{"vr":"LO","Value":["\\ud800"]}}]',
     "noise": bytes(range(256)),
 }
