@@ -33,6 +33,12 @@ LOCKED = """
 select count(*) from pg_locks l join pg_class c on c.oid = l.relation
 where c.relname = $1 and not l.granted
 """
+END = """
+select pg_terminate_backend(l.pid) from pg_locks l join pg_class c on c.oid = l.relation
+where c.relname = $1 and not l.granted
+"""
+"""PostgreSQL notices only when it answers that nobody is there: what it does until then would come
+after what the test does."""
 Child = Callable[[str], "subprocess.Popen[bytes]"]
 
 
@@ -75,6 +81,10 @@ async def killed_at(bridge: Bridge, child: Child, duty: str, table: str) -> None
         await waits_for(bridge.database, table)
         process.kill()
         await asyncio.to_thread(process.wait)
+        await bridge.database.run(END, (table,))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await bridge.database.run(LOCKED, (table,)))[0][0]:
+                await asyncio.sleep(0.01)
 
 
 @pytest.fixture
