@@ -15,7 +15,7 @@ from typing import Any, Final
 from fhir_server.access.principal import Principal
 from fhir_server.context import RequestContext
 from fhir_server.naming import local, split, versioned
-from fhir_server.search.query import parse
+from fhir_server.search.query import Query, parse
 from fhir_server.search.stored import Stored
 from fhir_server.store.store import Store
 from fhir_server.store.unit_of_work import Work
@@ -49,25 +49,21 @@ class Expiry:
 
     async def work(self, instant: int) -> int:
         """End what was due before an instant; how many steps there were."""
-        asked = [
-            ("intent", onward_request.INTENT),
-            ("status", WAITING),
-            ("due", f"lt{written_instant(instant)}"),
-            ("_count", AT_ONCE),
-            ("_total", "none"),
-        ]
+        ended, cursor = 0, ""
         context = RequestContext(OURSELVES, "search-type", "worker")
-        page = await self._store.search(context, parse("Task", asked, strict=True))
-        ended = 0
-        for stored in page.matches:
-            try:
-                ended += await self._end(stored, instant)
-            except Conflict:
-                continue  # somebody took the step meanwhile
-            except Exception:
-                # One that cannot be ended does not hold up the others.
-                _log.exception("an onward request did not expire", extra={"id": stored.id})
-        return ended
+        while True:
+            page = await self._store.search(context, _due(instant, cursor))
+            for stored in page.matches:
+                try:
+                    ended += await self._end(stored, instant)
+                except Conflict:
+                    continue  # somebody took the step meanwhile
+                except Exception:
+                    # One that cannot be ended does not hold up the others.
+                    _log.exception("an onward request did not expire", extra={"id": stored.id})
+            if page.next is None:
+                return ended
+            cursor = page.next
 
     async def _end(self, seen: Stored, instant: int) -> bool:
         context = RequestContext(OURSELVES, "update", "worker", instant=instant)
@@ -114,3 +110,14 @@ class Expiry:
             one.json.get("status") in BEGUN and step_of(one.json) != codes.MONITOR.code
             for one in steps
         )
+
+
+def _due(instant: int, cursor: str) -> Query:
+    pairs = [
+        ("intent", onward_request.INTENT),
+        ("status", WAITING),
+        ("due", f"lt{written_instant(instant)}"),
+        ("_count", AT_ONCE),
+        ("_total", "none"),
+    ]
+    return parse("Task", [*pairs, ("_cursor", cursor)] if cursor else pairs, strict=True)

@@ -85,7 +85,7 @@ async def _served(work: Work, given: Json, base: str) -> tuple[Json, str] | None
         if request and onward_request.is_onward(request):
             root = await request_family.root(work, request, base)
             return request, root if root != name else ""
-        if request and not work.is_new(name):
+        if request and work.context.principal.organization and not work.is_new(name):
             own = await _asked(work, name)
             if own is not None:
                 return own, name
