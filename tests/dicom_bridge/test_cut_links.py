@@ -39,7 +39,7 @@ from tests.dicom_bridge.dimse.test_retrieve import Outcome, get
 
 pytestmark = [pytest.mark.anyio, pytest.mark.standard("threats F6")]
 
-OFFSETS = 6
+OFFSETS = 5
 RESET = struct.pack("ii", 1, 0)
 SUCCESS = 0x0000
 LEAVES_SOCKETS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
