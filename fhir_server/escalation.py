@@ -28,7 +28,7 @@ from resources import acknowledgement, codes, content, provenance
 from resources.acknowledgement import Policy
 from resources.content import written_instant
 from resources.errors import Conflict
-from resources.pathway_values import NAMES
+from resources.request_names import NAMES
 
 Json = Mapping[str, Any]
 

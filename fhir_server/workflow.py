@@ -21,6 +21,7 @@ from fhir_server import (
     informal_reviews,
     onward,
     own_parameters,
+    provider_view,
     repeating,
     reporting,
     request_family,
@@ -173,7 +174,7 @@ class Workflow:
         requests |= {
             id for root in roots for id in request_gathering.asked_for(root.stored.json, base)
         }
-        requests |= await request_family.waiting(work, written, base)
+        requests |= await provider_view.waiting(work, written, base)
         for write in written:
             requests |= set(await reviews.waiting(work, write, base))
         reports = [write for write in written if study_reports.reports_a_study(write)]

@@ -20,7 +20,7 @@ from resources import codes, elements
 from resources.consent import PATIENT_PRIVACY
 from resources.errors import Unprocessable
 from resources.pathway_changes import DISCLOSURE, RECIPIENT
-from resources.pathway_values import NAMES
+from resources.request_names import NAMES
 from resources.task import FINAL, step_of
 
 Json = Mapping[str, Any]

@@ -13,8 +13,9 @@ from typing import Any, Final
 from resources import codes, consent
 from resources.conditions import Query, found
 from resources.pathway_steps import Create, Next, Update, put, written
-from resources.pathway_values import PARTIES, Scene, name_for, value_of
+from resources.pathway_values import PARTIES, Scene, value_of
 from resources.plan import Action, Grant
+from resources.request_names import name_for
 
 Json = Mapping[str, Any]
 

@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from resources import acknowledgement, codes, elements
-from resources.pathway_values import NOTHING, PARTIES, Scene, name_for, recipients, value_of
+from resources.pathway_values import NOTHING, PARTIES, Scene, recipients, value_of
 from resources.plan import Action
+from resources.request_names import name_for
 from resources.request_state import Held
 from resources.task import FINAL, step_of
 

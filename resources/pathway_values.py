@@ -5,21 +5,15 @@ References
 * docs/representation.md, "Identifiers" and "Steps"
 """
 
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from resources import codes, elements, identifiers
 from resources.agreement import Agreement
+from resources.request_names import accession_number, planned_study_uid
 from resources.request_state import Held, RequestState
 
 Json = Mapping[str, Any]
-NAMES: Final = uuid.uuid5(uuid.NAMESPACE_URL, codes.BASE)
-"""Namespace of every name that follows from a request (RFC 9562, version 5)."""
-
-UNMISTAKABLE: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
-
-
 NOTHING: Final = object()
 """The value that takes an element away."""
 
@@ -265,25 +259,3 @@ VALUES: Final[Mapping[str, Callable[[Scene], Any]]] = {
     "priors": lambda scene: scene.state.named.get("priors", ()),
 }
 """What a pathway file may name behind a ``%``."""
-
-
-def accession_number(request: str) -> str:
-    """The accession number of a request: 65 bits in 13 characters, of the 16 that SH allows.
-
-    Examples
-    --------
-    >>> len(accession_number("ServiceRequest/1"))
-    13
-    """
-    number = uuid.uuid5(NAMES, request + "/accession").int
-    return "".join(UNMISTAKABLE[(number >> shift) & 31] for shift in range(60, -5, -5))
-
-
-def planned_study_uid(request: str) -> str:
-    """The Study Instance UID that the worklist gives for a request (PS3.5 Annex B.2, UUID)."""
-    return f"2.25.{uuid.uuid5(NAMES, request + '/study').int}"
-
-
-def name_for(request: Held, *parts: object) -> str:
-    """The id of what is made for a request: it follows from the request and from what it is."""
-    return str(uuid.uuid5(NAMES, "/".join([request.reference, *map(str, parts)])))

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from resources import codes, elements, plan
 from resources.agreement import Agreement
 from resources.pathway import Create, necessary, reconcile
-from resources.pathway_values import PARTIES, VALUES, accession_number
+from resources.pathway_values import PARTIES, VALUES
 from resources.plan import CRITERIA, load
+from resources.request_names import accession_number
 from resources.request_state import Held, RequestState
 from resources.task import FINAL, step_of
 from resources.validate import check
