@@ -483,7 +483,8 @@ def test_an_addendum_neither_leaves_its_report_nor_is_deleted(clinic: Clinic) ->
     others = [one for one in added["extension"] if one["url"] != codes.ADDENDUM_OF]
     left = put(client, added, status="amended", extension=others)
     application = clinic.server.client("application", "westvale")
-    deleted = application.delete(f"DiagnosticReport/{added['id']}")
+    path = f"DiagnosticReport/{added['id']}"
+    deleted = application.delete(path, headers={"If-Match": application.get(path).headers["ETag"]})
 
     assert left.status_code == 422, left.text
     assert deleted.status_code == 409, deleted.text
