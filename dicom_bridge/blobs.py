@@ -5,9 +5,10 @@ often it comes, and is on the disk before `put` returns. An instance row is only
 that: a blob without a row is harmless and swept, a row without its blob is not. There are 256
 folders: few enough that a new file seldom needs a new one, which costs as much as the file.
 
-What `put` waits for is the file and its entry in the spool folder, the same folder for all. That
-it was then moved to its place is written by the system within seconds; if the machine loses power
-before, the file is still in the spool, and `Blobs` moves it again when it starts.
+What `put` waits for is the file and its entry in the spool. That it was then moved to its place
+is written by the system within seconds; if the machine loses power before, the file is still in the
+spool, and `Blobs` moves it again when it starts. The spool has several folders (lanes), used in
+turn: a folder in which nobody else made a file meanwhile has its entries on the disk with the file.
 
 Rows say where in its file a data set begins, so a file takes a place only where there is none that
 is whole, and one at a time: whoever moves files there holds their folder.
@@ -28,7 +29,6 @@ from pathlib import Path
 from typing import Final
 
 from dicom_bridge import folders, part10
-from dicom_bridge.relay import Relay
 from dicom_bridge.spool import NO_ROOM, FileMeta, Spool
 from fhir_server.access.gate import Permit
 from resources.errors import Exhausted, Forbidden, NotDicom, NotFound
@@ -37,6 +37,7 @@ GRACE_SECONDS: Final = 3600.0
 """How long a blob may be without a row: its sender may still be waiting for us."""
 DAMAGED: Final = "damaged"
 KEY: Final = re.compile(r"[0-9a-f]{64}")
+LANES: Final = 64
 GONE: Final = "the bytes of this instance are not here"
 
 _log = logging.getLogger(__name__)
@@ -55,13 +56,17 @@ class Blobs:
         self.folder = folder
         self._spool = folder / "spool"
         self._names = itertools.count()
-        self._spool.mkdir(parents=True, exist_ok=True)
-        self._entries: Relay[None, None] = Relay(self._sync_entries)
+        self._lanes = [self._spool / f"{lane:02x}" for lane in range(LANES)]
+        for lane in self._lanes:
+            lane.mkdir(parents=True, exist_ok=True)
+        folders.sync(self._spool)
         self.recover(_boot_time())
 
     def spool(self) -> Spool:
         """Begin a file; `put` or `Spool.discard` ends it."""
-        return Spool(self._spool / f"{os.getpid()}-{next(self._names)}-{time.time_ns():x}")
+        number = next(self._names)
+        lane = self._lanes[number % LANES]
+        return Spool(lane / f"{os.getpid()}-{number}-{time.time_ns():x}")
 
     def put(self, spool: Spool) -> str:
         """Keep what was spooled, durably, and name it.
@@ -80,7 +85,7 @@ class Blobs:
             spool.kept = self._kept(key)
             if spool.kept is None:
                 os.fsync(spool.fileno())
-                self._entries.ask(None)
+                folders.sync(spool.path.parent)
                 spool.kept = self._move_in(spool.path, key)
             if spool.kept is None:
                 spool.close()
@@ -193,7 +198,7 @@ class Blobs:
             Seconds since 1970: files changed later belong to a process that lives.
         """
         moved = 0
-        for left in self._spool.iterdir():
+        for left in self.left():
             with contextlib.suppress(OSError, NotDicom):
                 if left.stat().st_mtime < before and (key := part10.digest_of(left)):
                     self._move_in(left, key)
@@ -212,17 +217,16 @@ class Blobs:
 
     def _sweep_spool(self, before: float) -> int:
         removed = 0
-        for left in self._spool.iterdir():
+        for left in self.left():
             with contextlib.suppress(FileNotFoundError):
                 if left.stat().st_mtime <= before:
                     left.unlink()
                     removed += 1
         return removed
 
-    def _sync_entries(self, waiting: list[None]) -> list[None]:
-        """Make the entries of the spool folder durable, for all who wait for theirs."""
-        folders.sync(self._spool)
-        return waiting
+    def left(self) -> Iterator[Path]:
+        """Every file that is being written, or was left half by a crash."""
+        return (left for left in self._spool.rglob("*") if not left.is_dir())
 
     def _place(self, key: str) -> Path:
         if not KEY.fullmatch(key):

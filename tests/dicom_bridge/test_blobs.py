@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -83,7 +84,7 @@ def test_a_full_disk_is_told_at_the_end(blobs: Blobs) -> None:
 
 
 def test_a_folder_that_is_gone_is_no_room(blobs: Blobs) -> None:
-    (blobs.folder / "spool").rmdir()
+    shutil.rmtree(blobs.folder / "spool")
 
     spool = spooled(blobs, part10(an_instance()))
 
@@ -126,8 +127,8 @@ def test_two_files_of_one_data_set_that_come_in_the_same_instant_are_told_of_one
     files = [part10(ds), part10(longer)]
     assert data_set_of(files[0]) == data_set_of(files[1])
     both = threading.Barrier(2)
-    sync = blobs._entries.ask
-    monkeypatch.setattr(blobs._entries, "ask", lambda asked: (sync(asked), both.wait(30))[0])
+    move_in = blobs._move_in
+    monkeypatch.setattr(blobs, "_move_in", lambda *asked: (both.wait(30), move_in(*asked))[1])
 
     def put(file: bytes) -> tuple[str, int]:
         spool = spooled(blobs, file)

@@ -210,7 +210,7 @@ async def test_a_link_that_is_cut_in_a_c_move(
 
 
 def spooled(service: Service) -> list[Path]:
-    return list((service.bridge.blobs.folder / "spool").iterdir())
+    return list(service.bridge.blobs.left())
 
 
 async def sent(service: Service, through: Link, method: str, path: str, **more: Any) -> Any:

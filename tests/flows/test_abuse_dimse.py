@@ -75,7 +75,7 @@ def resident() -> int:
 
 
 def spooled(archive: Archive) -> list[Path]:
-    return list((archive.bridge.blobs.folder / "spool").iterdir())
+    return list(archive.bridge.blobs.left())
 
 
 def is_over(archive: Archive) -> bool:

@@ -117,7 +117,7 @@ async def test_pixels_that_look_like_boundaries_come_and_leave_unharmed(service:
 
 
 def spool(service: Service) -> list[Path]:
-    return list((service.bridge.blobs.folder / "spool").iterdir())
+    return list(service.bridge.blobs.left())
 
 
 async def until(condition: Any) -> None:

@@ -182,7 +182,7 @@ async def test_a_malformed_request_is_a_problem_and_stores_nothing(
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert await held(service) == 0
-    assert not list((service.bridge.blobs.folder / "spool").iterdir())
+    assert not list(service.bridge.blobs.left())
 
 
 async def test_a_compressed_payload_is_not_taken(service: Service) -> None:

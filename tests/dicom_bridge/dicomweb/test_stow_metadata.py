@@ -100,7 +100,7 @@ async def test_metadata_and_bulk_data_become_the_instance_that_they_describe(
     same = {e.keyword for e in got} - {"SpecificCharacterSet", "PixelData", "PatientName"}
     assert all(got[one] == ds[one] for one in same)
     assert (await back(service, boundary)).PixelData == boundary.PixelData
-    assert not list((service.bridge.blobs.folder / "spool").iterdir())
+    assert not list(service.bridge.blobs.left())
 
 
 @pytest.mark.standard("PS3.18 10.5.2")
@@ -193,7 +193,7 @@ async def test_a_malformed_request_stores_nothing(service: Service) -> None:
     empty = await post(service, b"--b-1--")
     assert [one.status_code for one in (several, text, empty)] == [409, 409, 400]
     assert await held(service) == 0
-    assert not list((service.bridge.blobs.folder / "spool").iterdir())
+    assert not list(service.bridge.blobs.left())
 
 
 @pytest.mark.standard("threats T11")

@@ -306,7 +306,7 @@ async def test_what_cannot_be_transcoded_is_not_acceptable_and_still_there_as_st
 
         assert refused.status_code == 406, case
         assert stored.status_code == 200, case
-    assert not list((service.bridge.blobs.folder / "spool").iterdir())
+    assert not list(service.bridge.blobs.left())
 
 
 @pytest.mark.standard("PS3.18 10.4.3")
@@ -323,7 +323,7 @@ async def test_a_study_that_breaks_off_while_it_is_transcoded_is_no_success(
             headers={"Accept": f'multipart/related; type="application/dicom"; '
                                f"transfer-syntax={JPEG_LS}"},
         )  # fmt: skip
-    assert not list((service.bridge.blobs.folder / "spool").iterdir())
+    assert not list(service.bridge.blobs.left())
     rows = await service.bridge.database.run(
         "SELECT outcome, type, id IS NOT NULL, patient IS NOT NULL, detail FROM audit"
         " WHERE interaction = 'WADO-RS' ORDER BY n"

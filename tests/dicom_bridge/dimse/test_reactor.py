@@ -178,7 +178,7 @@ async def test_an_end_within_a_data_set_leaves_nothing_behind(
     await archive.call(unfinished, archive, ending)
 
     assert await archive.call(eventually, lambda: not archive.server.active_associations)
-    assert list((archive.bridge.blobs.folder / "spool").iterdir()) == []
+    assert list(archive.bridge.blobs.left()) == []
     assert await archive.bridge.database.run("select * from instance") == []
     assert await archive.call(archive.echo) == 0x0000
 
