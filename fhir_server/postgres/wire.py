@@ -233,7 +233,7 @@ class Wire:
             if isinstance(command, tuple):
                 self._prepared.pop(command, None)
             if status != ExecStatus.PIPELINE_ABORTED and exchange.error is None:
-                exchange.error = _named(result)
+                exchange.error = named(result)
 
     def _end(self, error: Exception) -> None:
         """Close, and tell who still waits."""
@@ -252,7 +252,7 @@ class Wire:
         self._exchanges.clear()
 
 
-def _named(result: PGresult) -> Exception:
+def named(result: PGresult) -> Exception:
     """Name an error. What has no SQLSTATE is said by libpq itself: the connection was lost."""
     if result.error_field(DiagnosticField.SQLSTATE) is None:
         return psycopg.OperationalError("the connection was lost")

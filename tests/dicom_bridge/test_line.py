@@ -5,8 +5,9 @@ import asyncio
 import psycopg
 import pytest
 
+from fhir_server.postgres import blocking
 from fhir_server.postgres.blocking import Line
-from fhir_server.postgres.database import Database
+from fhir_server.postgres.database import Database, Texts
 from resources.errors import Exhausted
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +39,33 @@ async def test_a_statement_that_fails_spoils_no_other(database: Database) -> Non
     line.close()
 
     assert rows == [(2,)]
+
+
+async def test_an_answer_that_does_not_come_is_not_waited_for_for_ever(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocking, "PATIENCE_SECONDS", 0.05)
+    line = Line(database.url)
+
+    with pytest.raises(Exhausted):
+        await asyncio.to_thread(line.run, "select pg_sleep(20)")
+    monkeypatch.undo()
+    rows = await asyncio.to_thread(line.run, "select 1::bigint")
+    line.close()
+
+    assert rows == [(1,)]
+
+
+async def test_a_statement_larger_than_the_socket_takes_is_sent_in_pieces(
+    database: Database,
+) -> None:
+    line, large = Line(database.url), "x" * (8 << 20)
+    rows = await asyncio.to_thread(
+        line.run, "select t from unnest($1::text[]) as t", (Texts([large, "y"]),)
+    )
+    line.close()
+
+    assert rows == [(large,), ("y",)]
 
 
 async def test_no_database_is_no_room(tmp_path: object) -> None:
