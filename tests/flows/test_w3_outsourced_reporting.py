@@ -25,6 +25,7 @@ from tests.flows.partners import (
     reported,
     send_back,
 )
+from tests.flows.test_races import RACERS, all_at_once, statuses
 
 Json = dict[str, Any]
 
@@ -244,6 +245,43 @@ def test_an_agreement_that_is_ended_half_way_strands_nothing(
     reported(partner, onward, study)
     accept(clinic, onward)
     clinic.acknowledge(request)
+
+
+def test_a_report_for_the_request_itself_is_one_for_the_request_that_serves_it(
+    clinic: Clinic, partner: Partner
+) -> None:
+    request, study = imaged(clinic)
+    onward = hand_over(clinic, request, partner, REPORTING)
+    answer = posted(partner, request, study)
+    assert answer.status_code == 201, answer.text
+
+    assert {"reference": f"ServiceRequest/{onward['id']}"} in answer.json()["basedOn"]
+    assert clinic.tasks(request, "acknowledge") == []
+    assert monitor(clinic, onward)["status"] == "ready"
+
+
+def test_the_partner_does_not_release_its_report_itself(clinic: Clinic, partner: Partner) -> None:
+    request, study = imaged(clinic)
+    onward = hand_over(clinic, request, partner, REPORTING)
+    report = reported(partner, onward, study)
+    path = f"DiagnosticReport/{report['id']}"
+    current = partner.as_("reporter").get(path).json()
+    bare = {name: one for name, one in current["meta"].items() if name != "security"}
+    answer = partner.put({**current, "meta": bare}, "reporter", conclusion="Released?")
+
+    assert answer.status_code in (200, 403), answer.text
+    assert clinic.as_("gp").get(path).status_code == 404
+    assert clinic.tasks(request, "acknowledge") == []
+
+
+def test_of_two_who_hand_over_at_once_one_does(clinic: Clinic, partner: Partner) -> None:
+    request, _ = imaged(clinic)
+    made = json.dumps(an_onward_request(request, partner, REPORTING))
+    client = clinic.as_("coordinator")
+    answers = all_at_once(lambda _: client.post("ServiceRequest", content=made))
+
+    assert statuses(answers) == {201: 1, 409: RACERS - 1}
+    assert len(partner.worklist("report")) == 1
 
 
 def test_an_agreement_to_acquire_is_none_to_report(clinic: Clinic) -> None:
