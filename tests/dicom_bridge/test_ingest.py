@@ -155,6 +155,36 @@ async def test_the_study_that_was_registered_becomes_available(
     assert uids == [f"urn:oid:{uid}"]
 
 
+@pytest.mark.requirement("W2")
+@pytest.mark.parametrize("own_uid", [True, False], ids=["its UID", "a UID of the modality's own"])
+async def test_images_of_who_acquires_for_another_join_the_study_of_the_lead(
+    bridge: Bridge, own_uid: bool
+) -> None:
+    await order(bridge, identifier=[accession("LEAD1", "ZZ909")])
+    both = [{"reference": f"ServiceRequest/{one}"} for one in ("sr1", "sr1a")]
+    onward = build.a_request(
+        "sr1a",
+        subject={"reference": "Patient/p1"},
+        intent="filler-order",
+        basedOn=both[:1],
+        category=[codes.KIND_OUTSOURCED_ACQUISITION.concept],
+        identifier=[accession("A1")],
+        requester=None,
+        performer=None,
+    )
+    uid = a_uid()
+    planned = registered(uid if own_uid else a_uid(), basedOn=both)
+    planned["identifier"] += [accession("LEAD1", "ZZ909"), accession("A1")]
+    await write(bridge, onward, planned)
+
+    await take_in(bridge, an_instance(**PERSON, study_uid=uid))
+
+    study = await settled(bridge)
+    assert (study["id"], study["status"], study["basedOn"]) == ("is1", "available", both)
+    numbers = {(one["system"][-5:], one["value"]) for one in study["identifier"]}
+    assert {("ZZ909", "LEAD1"), ("ZZ901", "A1")} <= numbers
+
+
 async def test_a_registered_study_of_another_patient_is_left_alone(bridge: Bridge) -> None:
     await order(bridge)
     uid = a_uid()
