@@ -118,6 +118,11 @@ class Recorder:
             )
         if write.stored.type == "Task" and status in ENDS and status != was:
             return self._step_ended(json, target, agent, instant)
+        if write.stored.type == "Task" and _is_sent_back(write):
+            why, part = json.get("statusReason"), codes.VERIFIER
+            return provenance.act(
+                [target], instant, codes.RETURNED.concept, agent, part, reason=why
+            )
         if write.stored.type == "Task" and _is_handed_on(write):
             note = codes.NOTE_HAND_OVER.concept
             return provenance.act([target], instant, note, agent)
@@ -211,6 +216,12 @@ def _authorised(made: dict[str, Any], policies: list[str], steps: list[str]) -> 
 
 def _is_acknowledgement(task: Json) -> bool:
     return elements.code_in(task.get("code"), codes.IMAGING_STEP) == codes.ACKNOWLEDGE.code
+
+
+def _is_sent_back(write: Write) -> bool:
+    """Whether what somebody did for another is sent back to be done again."""
+    was = codes.has((write.before or {}).get("businessStatus"), codes.RETURNED)
+    return not was and codes.has(write.after.get("businessStatus"), codes.RETURNED)
 
 
 def _is_handed_on(write: Write) -> bool:

@@ -105,6 +105,10 @@ def test_a_report_that_is_sent_back_is_written_again(clinic: Clinic, partner: Pa
 
     send_back(clinic, onward, "The left lung is not described")
 
+    acts = clinic.search("coordinator", f"Provenance?target=Task/{monitor(clinic, onward)['id']}")
+    (act,) = [one for one in acts if codes.has(one["activity"], codes.RETURNED)]
+    assert act["reason"] == [{"text": "The left lung is not described"}]
+    assert act["agent"][0]["onBehalfOf"] == {"reference": "Organization/northmoor"}
     (again,) = partner.worklist("report")
     assert any(
         one.get("valueReference") == {"reference": f"DiagnosticReport/{report['id']}/_history/1"}
