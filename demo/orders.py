@@ -10,7 +10,6 @@ from resources import codes
 
 Json = dict[str, Any]
 
-PATIENT: Final = "winter"
 REASON: Final = "Worsening headache for three weeks, wakes her at night"
 QUESTION: Final = "Intracranial mass or haemorrhage?"
 HISTORY: Final = "On apixaban for atrial fibrillation. No neurological deficit."
@@ -21,13 +20,11 @@ CONCLUSION: Final = (
     "No intracranial haemorrhage, mass or midline shift.\n"
     "Ventricles and basal cisterns are of normal size."
 )
-
-
 AGAIN: Final = "The demonstration is played again"
 """Why the request is placed although the patient had the same before."""
 
 
-def requested_procedure(isr: str, code: str, display: str) -> Json:
+def requested_procedure(isr: str, code: str, display: str, patient: str) -> Json:
     """One requested procedure of an imaging service request."""
     return {
         "resourceType": "ServiceRequest",
@@ -42,7 +39,7 @@ def requested_procedure(isr: str, code: str, display: str) -> Json:
             "text": display,
         },
         "orderDetail": [{"text": QUESTION}],
-        "subject": {"reference": f"Patient/{PATIENT}"},
+        "subject": {"reference": f"Patient/{patient}"},
         "authoredOn": instant(datetime.now(UTC)),
         "requester": {"reference": "PractitionerRole/gp"},
         "performer": [{"reference": "Organization/northmoor"}],
@@ -51,7 +48,7 @@ def requested_procedure(isr: str, code: str, display: str) -> Json:
     }
 
 
-def final_report(request: str, study: str) -> Json:
+def final_report(request: str, study: str, patient: str) -> Json:
     """A final radiology report, as a reporting system sends it."""
     return {
         "resourceType": "DiagnosticReport",
@@ -59,7 +56,7 @@ def final_report(request: str, study: str) -> Json:
         "status": "final",
         "category": [codes.RADIOLOGY.concept],
         "code": codes.concept(codes.DIAGNOSTIC_IMAGING_REPORT, text="CT of head: report"),
-        "subject": {"reference": f"Patient/{PATIENT}"},
+        "subject": {"reference": f"Patient/{patient}"},
         "issued": instant(datetime.now(UTC)),
         "imagingStudy": [{"reference": study}],
         "conclusion": CONCLUSION,

@@ -4,12 +4,27 @@ Nothing here knows the server from inside: what was done is read back through th
 addresses, and a step counts only when that shows it.
 """
 
+from collections.abc import Mapping
+from typing import Final
+
 from rich.console import Console
 
+from demo.handed_over import OutsourcedAcquisition, OutsourcedBoth, OutsourcedReporting
 from demo.people import People
-from demo.primary import STEPS, Primary
+from demo.primary import Primary
 from demo.progress import Display
+from demo.reviewing import FormalReview, InformalReview
 from fhir_server.settings import Settings
+
+PATHWAYS: Final[Mapping[str, type[Primary]]] = {
+    "primary": Primary,
+    "outsourced-acquisition": OutsourcedAcquisition,
+    "outsourced-reporting": OutsourcedReporting,
+    "outsourced-acquisition-and-reporting": OutsourcedBoth,
+    "review-informal": InformalReview,
+    "review-formal": FormalReview,
+}
+"""What can be played: the figures 4-1 to 4-6 of the requirements."""
 
 
 async def play(
@@ -24,9 +39,10 @@ async def play(
     """
     console = console or Console()
     title = f"Isocentre demonstration: the {pathway} pathway"
-    with Display(console, title, STEPS) as display:
+    kind = PATHWAYS[pathway]
+    with Display(console, title, kind.steps) as display:
         async with People(settings) as people:
-            story = Primary(settings, people, display)
+            story = kind(settings, people, display)
             try:
                 await story.play()
             except Exception as error:

@@ -8,11 +8,10 @@ import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
 
 from pydicom.dataset import Dataset
 
-from demo import cranium, data
+from demo import cranium
 from demo.hearing import Hearings
 from demo.modality import from_worklist
 from demo.orders import (
@@ -20,7 +19,6 @@ from demo.orders import (
     HISTORY,
     JUSTIFICATION,
     OPERATION,
-    PATIENT,
     REASON,
     REJECTION,
     Json,
@@ -34,11 +32,12 @@ from demo.story import expect, name
 from resources import codes, elements
 from resources.report import WHOLE_REPORT
 
-STEPS: Final = 26
-
 
 class Primary(Hearings):
     """Figure 4-1 of the requirements."""
+
+    steps = 26
+    rooms: tuple[str, ...] = ("Location/northmoor-ct", "Device/northmoor-ct1")
 
     async def play(self) -> None:
         """Figure 4-1: refer, justify, schedule, acquire, report, acknowledge."""
@@ -70,7 +69,7 @@ class Primary(Hearings):
         entries = [
             {
                 "fullUrl": f"urn:uuid:00000000-0000-4000-8000-00000000000{number}",
-                "resource": requested_procedure(isr, code, display),
+                "resource": requested_procedure(isr, code, display, self.patient.id),
                 "request": {"method": "POST", "url": "ServiceRequest"},
             }
             for number, (code, display) in enumerate(procedures)
@@ -85,7 +84,7 @@ class Primary(Hearings):
             step.made = f"{name(self._request)}, {name(second)}"
             step.says(f"{isr}: {REASON}")
         self.facts += [
-            ("patient", f"{data.PATIENTS[0].given} {data.PATIENTS[0].family}, Patient/{PATIENT}"),
+            ("patient", f"{self.patient.given} {self.patient.family}, Patient/{self.patient.id}"),
             ("request", isr),
         ]
         return second
@@ -141,34 +140,30 @@ class Primary(Hearings):
     # --- schedule ---------------------------------------------------------------------------
 
     async def _schedule(self) -> None:
-        with self._step("coordinator", "books the scanner") as step:
+        with self._step(self.booker, "books the scanner") as step:
             start = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=10)
             slot = await self._people.create(
-                "coordinator",
+                self.booker,
                 {
                     "resourceType": "Appointment",
                     "status": "booked",
-                    "basedOn": [{"reference": name(self._request)}],
+                    "basedOn": [{"reference": name(self._acquisition)}],
                     "start": instant(start),
                     "end": instant(start + timedelta(minutes=20)),
                     "participant": [
                         {"actor": {"reference": reference}, "status": "accepted"}
-                        for reference in (
-                            f"Patient/{PATIENT}",
-                            "Location/northmoor-ct",
-                            "Device/northmoor-ct1",
-                        )
+                        for reference in (f"Patient/{self.patient.id}", *self.rooms)
                     ],
                 },
             )
-            acquire = await self._task("operator", "acquire")
+            acquire = await self._task(self.operator, "acquire", self._acquisition)
             expect(acquire["status"] == "ready", "the acquisition is ready")
             step.made = name(slot)
             step.says(f"{name(acquire)} is ready, {acquire['executionPeriod']['start']}")
 
     async def _read_worklist(self, second: Json) -> Dataset:
-        with self._step("CT1", f"asks for its worklist (findscu, {self._ct.tools})") as step:
-            items = await self._ct.worklist(f"PatientID={data.PATIENTS[0].nhs_number}")
+        with self._step(self.scanner, f"asks for its worklist (findscu, {self._ct.tools})") as step:
+            items = await self._ct.worklist(f"PatientID={self.patient.nhs_number}")
             numbers = [str(one.get("AccessionNumber", "")) for one in items]
             expect(self._accession() in numbers, "the justified procedure is on the worklist")
             refused = elements.words(second["code"])
@@ -183,20 +178,20 @@ class Primary(Hearings):
     # --- acquire ----------------------------------------------------------------------------
 
     async def _acquire(self, item: Dataset) -> None:
-        with self._step("operator", "starts the examination, notes a reaction") as step:
-            task = await self._task("operator", "acquire")
+        with self._step(self.operator, "starts the examination, notes a reaction") as step:
+            task = await self._task(self.operator, "acquire", self._acquisition)
             done = await self._people.change(
-                "operator",
+                self.operator,
                 task,
                 status="in-progress",
-                owner={"reference": "PractitionerRole/operator"},
-                note=[note("operator", OPERATION)],
+                owner={"reference": f"PractitionerRole/{self.operator}"},
+                note=[note(self.operator, OPERATION)],
             )
             step.made = name(done)
             step.says(OPERATION)
         files = sorted((cranium.ASSETS / "cranium").glob("*.dcm"))
         with tempfile.TemporaryDirectory() as folder:
-            with self._step("CT1", "acquires") as step:
+            with self._step(self.scanner, "acquires") as step:
                 if not files:
                     cranium.prepare()
                     files = sorted((cranium.ASSETS / "cranium").glob("*.dcm"))
@@ -205,14 +200,16 @@ class Primary(Hearings):
                 )
                 expect(images, "there are images")
                 step.made = f"{len(images)} images"
-            with self._step("CT1", f"sends {len(images)} images (storescu, {self._ct.tools})"):
+            with self._step(
+                self.scanner, f"sends {len(images)} images (storescu, {self._ct.tools})"
+            ):
                 await self._ct.send(images)
         with self._step("Isocentre", "settles the study") as step:
             self._study = await self._settled(len(images))
             step.made = name(self._study)
-            task = await self._task("operator", "acquire")
+            task = await self._task(self.operator, "acquire", self._acquisition)
             expect(task["status"] == "completed", "the acquisition is completed by itself")
-            report = await self._task("reporter", "report")
+            report = await self._task(self.reporting, "report", self._reported)
             expect(report["status"] == "ready", "the report is on the worklist")
             step.says(f"available with {len(images)} instances; {name(report)} is ready")
         self.facts += [
@@ -223,16 +220,20 @@ class Primary(Hearings):
     # --- report -----------------------------------------------------------------------------
 
     async def _write_report(self) -> None:
-        with self._step("reporter", "takes the study from the reporting worklist") as step:
-            task = await self._task("reporter", "report")
-            reading = {"status": "in-progress", "owner": {"reference": "PractitionerRole/reporter"}}
-            step.made = name(await self._people.change("reporter", task, **reading))
-        with self._step("reporter", "issues the final report") as step:
+        with self._step(self.reporting, "takes the study from the reporting worklist") as step:
+            task = await self._task(self.reporting, "report", self._reported)
+            reading = {
+                "status": "in-progress",
+                "owner": {"reference": f"PractitionerRole/{self.reporting}"},
+            }
+            step.made = name(await self._people.change(self.reporting, task, **reading))
+        with self._step(self.reporting, "issues the final report") as step:
             self._issued = time.perf_counter()
             made = await self._people.create(
-                "reporter", final_report(name(self._request), name(self._study))
+                self.reporting,
+                final_report(name(self._reported), name(self._study), self.patient.id),
             )
-            self._report = await self._people.get("reporter", name(made))
+            self._report = await self._people.get(self.reporting, name(made))
             said = self._report["text"]["div"]
             for part in (REASON, HISTORY, JUSTIFICATION, OPERATION):
                 expect(part in said, "the report repeats request and notes")
@@ -241,9 +242,9 @@ class Primary(Hearings):
             step.made = name(self._report)
             step.says("put in by the server: clinical information, notes, organisation, speciality")
         with self._step("Isocentre", "marks the study reported, ends the step") as step:
-            task = await self._task("reporter", "report")
+            task = await self._task(self.reporting, "report", self._reported)
             expect(task["status"] == "completed", "the report step is completed by itself")
-            study = await self._people.get("reporter", name(self._study))
+            study = await self._people.get(self.reporting, name(self._study))
             status = elements.extension_value(study, codes.REPORTING_STATUS_EXTENSION)
             expect(status == "reported", "the study is reported")
             step.made = name(task)

@@ -1,7 +1,6 @@
 """Reading back: images, evidence, record and walls, through the same addresses as anybody."""
 
-from demo import data
-from demo.orders import PATIENT, Json
+from demo.orders import Json
 from demo.story import Story, eventually, expect, name
 from resources import codes, elements
 from resources.imaging_study import manifest
@@ -15,7 +14,7 @@ class Readings(Story):
 
         async def look() -> Json | None:
             found = await self._people.search(
-                "operator", f"ImagingStudy?basedon={name(self._request)}&status=available"
+                self.operator, f"ImagingStudy?basedon={name(self._acquisition)}&status=available"
             )
             whole = [one for one in found if one.get("numberOfInstances") == images]
             return whole[0] if whole else None
@@ -24,9 +23,9 @@ class Readings(Story):
 
     async def _read_images(self) -> None:
         web = f"{self._settings.url}/dicom-web/studies"
-        with self._step("reporter", "finds the study over DICOMweb (QIDO-RS)") as step:
+        with self._step(self.reporting, "finds the study over DICOMweb (QIDO-RS)") as step:
             answer = await self._people.ask(
-                "reporter",
+                self.reporting,
                 "GET",
                 f"{web}?AccessionNumber={self._accession()}",
                 accept="application/dicom+json",
@@ -34,9 +33,9 @@ class Readings(Story):
             uids = [one["0020000D"]["Value"][0] for one in answer.json()]
             expect(uids == [self._study_uid], "one study of that accession number")
             step.made = self._study_uid
-        with self._step("reporter", "reads the metadata of every instance (WADO-RS)") as step:
+        with self._step(self.reporting, "reads the metadata of every instance (WADO-RS)") as step:
             answer = await self._people.ask(
-                "reporter",
+                self.reporting,
                 "GET",
                 f"{web}/{self._study_uid}/metadata",
                 accept="application/dicom+json",
@@ -44,13 +43,13 @@ class Readings(Story):
             headers = answer.json()
             expect(len(headers) == self._study["numberOfInstances"], "metadata of every instance")
             patients = {one["00100020"]["Value"][0] for one in headers}
-            expect(patients == {data.PATIENTS[0].nhs_number}, "of the patient of the worklist")
+            expect(patients == {self.patient.nhs_number}, "of the patient of the worklist")
             step.made = f"{len(headers)} instances"
-        with self._step("reporter", "looks at an image (WADO-RS frame)") as step:
+        with self._step(self.reporting, "looks at an image (WADO-RS frame)") as step:
             one = headers[len(headers) // 2]
             series, instance = (one[tag]["Value"][0] for tag in ("0020000E", "00080018"))
             frame = await self._people.ask(
-                "reporter",
+                self.reporting,
                 "GET",
                 f"{web}/{self._study_uid}/series/{series}/instances/{instance}/frames/1",
                 accept='multipart/related; type="application/octet-stream"',
@@ -59,7 +58,7 @@ class Readings(Story):
             expect(len(frame.content) >= size, "all pixels of the frame")
             step.made = f"{size} octets of pixels"
         with self._step(
-            "CT1", f"finds the study at Study Root (findscu, {self._ct.tools})"
+            self.scanner, f"finds the study at Study Root (findscu, {self._ct.tools})"
         ) as step:
             found = await self._ct.studies(f"AccessionNumber={self._accession()}")
             expect([str(one.StudyInstanceUID) for one in found] == [self._study_uid], "one study")
@@ -93,7 +92,7 @@ class Readings(Story):
         with self._step("gp", "opens the patient's imaging record") as step:
             page = await self._people.get(
                 "gp",
-                f"ImagingStudy?patient=Patient/{PATIENT}&_sort=-started"
+                f"ImagingStudy?patient=Patient/{self.patient.id}&_sort=-started"
                 "&_revinclude=DiagnosticReport:imagingStudy",
             )
             names = [name(one["resource"]) for one in page["entry"]]
@@ -106,7 +105,7 @@ class Readings(Story):
     async def _check_walls(self) -> None:
         with self._step("reviewer", "of another trust looks for them, finds nothing") as step:
             page = await self._people.get(
-                "reviewer", f"ImagingStudy?patient=Patient/{PATIENT}&_total=accurate"
+                "reviewer", f"ImagingStudy?patient=Patient/{self.patient.id}&_total=accurate"
             )
             expect(page["total"] == 0 and not page.get("entry"), "nothing to see")
             step.made = "0 studies"

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from demo import data
 from demo.load import note_study
 from demo.modality import Modality
-from demo.orders import PATIENT, Json
+from demo.orders import Json
 from demo.people import People
 from demo.progress import Display
 from fhir_server.settings import Settings
@@ -33,7 +33,16 @@ def expect(condition: object, what: str) -> None:
 
 
 class Story:
-    """One play: who does what, in order, and what is known so far."""
+    """One play: who does what, in order, and what is known so far.
+
+    Who books, acquires and reports may be somebody else's people than the lead's.
+    """
+
+    booker = "coordinator"
+    operator = "operator"
+    reporting = "reporter"
+    scanner = "CT1"
+    patient = data.PATIENTS[0]
 
     def __init__(self, settings: Settings, people: People, display: Display) -> None:
         self.facts: list[tuple[str, str]] = []
@@ -42,8 +51,9 @@ class Story:
         self._people = people
         self._display = display
         dicom = settings.dicom_address
-        self._ct = Modality("CT1", dicom.host, dicom.port, settings.ae_title)
+        self._ct = Modality(self.scanner, dicom.host, dicom.port, settings.ae_title)
         self._request: Json = {}
+        self._onward: Json = {}  # by which the lead hands work out, if it does
         self._study: Json = {}
         self._report: Json = {}
         self._study_uid = ""
@@ -60,10 +70,20 @@ class Story:
             login, f"Task?based-on={about}&code={codes.IMAGING_STEP}|{step}"
         )
 
+    @property
+    def _acquisition(self) -> Json:
+        """The request for which the images are acquired."""
+        return self._request
+
+    @property
+    def _reported(self) -> Json:
+        """The request for which the report is written."""
+        return self._request
+
     def _accession(self) -> str:
         return next(
             str(one["value"])
-            for one in self._request.get("identifier", [])
+            for one in self._acquisition.get("identifier", [])
             if codes.has(one.get("type"), codes.ACCESSION_NUMBER_TYPE)
         )
 
@@ -80,7 +100,7 @@ class Story:
                 "id": self._study["id"],
                 "uid": self._study_uid,
                 "accession": self._accession(),
-                "patient": PATIENT,
+                "patient": self.patient.id,
                 "instances": self._study["numberOfInstances"],
                 "report": self._report["id"],
             },
@@ -96,11 +116,11 @@ class Story:
             f"TOKEN=$({shlex.quote(str(tool))} token --data-dir {folder} --client demo-app "
             "--user reporter --scope 'user/*.rs' --lifetime 3600)",
             f"curl -s {bearer} '{base}/{name(self._report)}'",
-            f"curl -s {bearer} '{base}/ImagingStudy?patient=Patient/{PATIENT}&_sort=-started"
+            f"curl -s {bearer} '{base}/ImagingStudy?patient={self.patient.id}&_sort=-started"
             "&_revinclude=DiagnosticReport:imagingStudy'",
             f"curl -s {bearer} '{base}/Provenance?target={name(self._report)}'",
             f"curl -s {bearer} -H 'Accept: application/dicom+json' "
-            f"'{web}/studies?PatientID={data.PATIENTS[0].nhs_number}'",
+            f"'{web}/studies?PatientID={self.patient.nhs_number}'",
         ]
 
 

@@ -20,6 +20,7 @@ from resources import addenda, content, elements, report
 from resources.addenda import Addendum, Order
 from resources.content import Content
 from resources.imaging_study import DRAFTED
+from resources.onward_request import is_onward
 from resources.report import Remark, Surroundings
 from resources.reporters import check
 from resources.task import step_of
@@ -69,13 +70,14 @@ def _defaults(work: Work) -> dict[str, Sequence[Json]]:
 async def _around(work: Work, given: Json, fhir_base: str, order: Order) -> Surroundings:
     defaults = _defaults(work)
     requests: list[tuple[str, Json]] = []
-    remarks: list[Remark] = []
+    noted: list[str] = []
     for reference in elements.references(given.get("basedOn")):
         name = local(reference, fhir_base)
         if name.startswith("ServiceRequest/"):
             stored = await work.read(*split(name))
             requests.append((f"{name}/_history/{stored.version}", stored.json))
-            remarks += await _remarks(work, name)
+            noted += [name, *await _onward(work, name)]
+    remarks = [one for name in dict.fromkeys(noted) for one in await _remarks(work, name)]
     return Surroundings(
         requests=requests,
         remarks=sorted(remarks, key=lambda remark: remark.time),
@@ -100,6 +102,14 @@ async def _addenda(work: Work, given: Json, base: str) -> list[Json]:
     found |= {write.stored.reference: normal(write.stored, base) for write in work.writes}
     added = [one for one in found.values() if root in addenda.addended(one)]
     return sorted(added, key=lambda one: str(one.get("issued", "")), reverse=True)
+
+
+async def _onward(work: Work, request: str) -> list[str]:
+    """The requests by which others do a part of it: what they noted belongs into the report too."""
+    if work.is_new(request):
+        return []
+    query = parse("ServiceRequest", [("based-on", request), ("_count", "100")], strict=True)
+    return [one.reference for one in await work.search(query) if is_onward(one.json)]
 
 
 async def _remarks(work: Work, request: str) -> list[Remark]:

@@ -33,7 +33,7 @@ def load_demo(data_dir: Path | None) -> None:
 @demo.command("play")
 @data_dir_option
 @click.option(
-    "--pathway", type=click.Choice(["primary"]), default="primary", help="Which workflow."
+    "--pathway", type=click.Choice([*play.PATHWAYS]), default="primary", help="Which workflow."
 )
 def play_demo(data_dir: Path | None, pathway: str) -> None:
     """Play a workflow on the running server, every step shown and read back."""
