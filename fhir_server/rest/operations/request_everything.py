@@ -2,7 +2,7 @@
 
 It begins with the request, takes in the others of its requisition and those based on them, and
 follows the links of `FOLLOWED` to the steps, appointments, studies and reports, and at last to the
-Provenance of each.
+Provenance of each. It is told in the order in which it happened, across organisations.
 
 References
 ----------
@@ -10,7 +10,7 @@ References
 * docs/representation.md: a request group is a requisition
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from fhir_server.access import gate
@@ -19,6 +19,7 @@ from fhir_server.rest.exchange import Answer, Request, Server
 from fhir_server.rest.operations.everything import NAMED
 from fhir_server.rest.operations.parameters import Given
 from fhir_server.rest.operations.row import Result, Taken
+from fhir_server.search import date
 from fhir_server.search import query as queries
 from fhir_server.search.query import MOST_VALUES
 from fhir_server.search.stored import Stored
@@ -31,6 +32,16 @@ MOST: Final = 2000
 PAGE: Final = 500
 
 TAKES: Final[tuple[Taken, ...]] = ()
+
+HAPPENED: Final[Mapping[str, str]] = {
+    "Communication":    "sent",
+    "DiagnosticReport": "issued",
+    "ImagingStudy":     "started",
+    "Provenance":       "recorded",
+    "ServiceRequest":   "authoredOn",
+    "Task":             "authoredOn",
+}  # fmt: skip
+"""FHIR R4: the element that says when it happened; of the others, when it was written last."""
 
 
 class Link(NamedTuple):
@@ -129,7 +140,8 @@ async def answer(server: Server, request: Request, given: Given) -> Result:
     about = [name for row in gathered.rows.values() for name in _named(server, row)]
     named = await server.store.many(request.context, list(dict.fromkeys(about)))
     base = server.base_url.encode()
-    entries = bundles.hits(base, gathered.rows.values(), b"match")
+    told = sorted(gathered.rows.values(), key=lambda row: (row is not first, _moment(row)))
+    entries = bundles.hits(base, told, b"match")
     entries += bundles.hits(base, named.values(), b"include")
     if gathered.closed:
         entries.append(bundles.remark(_left_out(gathered.closed)))
@@ -140,6 +152,12 @@ async def answer(server: Server, request: Request, given: Given) -> Result:
     about_whom = references.parse(patient, server.base_url)
     is_patient = about_whom is not None and about_whom.type == "Patient"
     return Result(Answer(200, body), about_whom.id if about_whom and is_patient else None, total)
+
+
+def _moment(row: Stored) -> tuple[int, str]:
+    """When something happened, in microseconds since 1970 UTC; what is alike, by its name."""
+    said = row.json.get(HAPPENED.get(row.type, ""))
+    return (date.period(said)[0] if isinstance(said, str) else row.instant), row.reference
 
 
 def _token(request: Stored) -> str:
