@@ -142,7 +142,8 @@ def encapsulated(said: Said, author: Author, study: Study, version: Version) -> 
     put(ds, "DocumentTitle", said.title[:1024])
     ds.ConceptNameCodeSequence = [_title(said)]
     ds.MIMETypeOfEncapsulatedDocument = "application/pdf"
-    document = said.attachment or _pdf(said, study, version)
+    attached = b"" if said.is_addendum else said.attachment
+    document = attached or _pdf(said, study, version)
     ds.EncapsulatedDocumentLength = len(document)
     ds.EncapsulatedDocument = document + bytes(len(document) % 2)
     source = Dataset()

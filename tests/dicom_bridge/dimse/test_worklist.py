@@ -98,6 +98,34 @@ async def test_a_justified_and_booked_step_is_on_the_worklist(archive: Archive) 
     assert item.ScheduledProcedureStepSequence[0].Modality == "CT"
 
 
+@pytest.mark.requirement("R008.3")
+async def test_a_formal_review_is_on_no_worklist_of_a_modality(archive: Archive) -> None:
+    """Its study has images, somebody booked it, and its step is ready: nobody is to be exposed."""
+    review: dict[str, Any] = {
+        "basedOn": [{"reference": "ServiceRequest/sr2"}],
+        "focus": {"reference": "ImagingStudy/is1"},
+        "for": {"reference": "Patient/p1"},
+        "requester": {"reference": "PractitionerRole/gp"},
+    }
+    await book(archive.bridge)
+    subject = {"reference": "Patient/p1"}
+    await write(
+        archive.bridge,
+        build.a_request(
+            "sr2",
+            subject=subject,
+            category=[codes.KIND_REVIEW_FORMAL.concept],
+            supportingInfo=[{"reference": "ImagingStudy/is1"}],
+        ),
+        build.a_step("report", "t2", status="ready", **review),
+        build.an_appointment("a2", "sr2", participant=[{"actor": subject, "status": "accepted"}]),
+    )
+
+    items = await archive.call(ask, archive, keys())
+
+    assert [item.AccessionNumber for item in items] == ["ACC1"]
+
+
 async def outsource(bridge: Bridge, *, justified: bool) -> None:
     """A request of another lead, whose images this organisation acquires and may look at."""
     subject = {"reference": "Patient/p1"}
