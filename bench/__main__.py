@@ -18,7 +18,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import bars, dicom, fhir, pathways, processes, reports, subscriptions, worklists
+from bench import (
+    bars,
+    dicom,
+    fhir,
+    opinions,
+    pathways,
+    processes,
+    reports,
+    subscriptions,
+    worklists,
+)
 from bench.client import Client, Measured
 from fhir_server import installation
 from fhir_server.postgres.embedded import running
@@ -154,8 +164,12 @@ def pathways_table(options: argparse.Namespace) -> dict[str, float]:
                     server.url, backend_token(data), server.processes, options.requests
                 )
             )
+            theirs = isocentre(data, "token", "--client", "demo-app", "--user", "reviewer",
+                               "--scope", "user/*.rs")  # fmt: skip
+            found |= asyncio.run(opinions.measure(server.url, backend_token(data), theirs))
     for what, value in found.items():
         print(f"{what:50}{value:10.2f}")
+    print(f"bar: {opinions.SECONDS} s from asking for an opinion to the first image")
     print(f"bars: any step p95 {pathways.STEP_MS} ms, {pathways.PER_SECOND} requests a second")
     return found
 
