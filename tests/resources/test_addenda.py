@@ -1,10 +1,12 @@
 """Addenda: the whole report in either order, and as what it is issued anew (R009)."""
 
 import base64
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from dicom_bridge.reports import documents
 from dicom_bridge.reports.said import said
 from resources import addenda, codes, report
 from resources.addenda import Addendum, Order
@@ -170,3 +172,22 @@ def test_r6_says_the_same_in_an_element_of_its_own() -> None:
         {"type": "appends", "target": {"reference": ROOT}},
         {"type": "replaces", "target": {"reference": "DiagnosticReport/9"}},
     ]
+
+
+@pytest.mark.requirement("R009.1")
+def test_a_pdf_that_is_all_an_author_wrote_gives_way_to_one_with_the_addenda() -> None:
+    attached = {
+        "contentType": "application/pdf",
+        "data": base64.b64encode(b"%PDF-1.4 theirs").decode(),
+    }
+    study = documents.Study({"StudyInstanceUID": "1.2.3", "PatientID": "1"})
+    version = documents.Version("r", 2, datetime(2026, 11, 27, tzinfo=UTC))
+    author = documents.Author("Castell^Helen", "Northmoor")
+    alone = {**a_report(conclusion=None, presentedForm=[attached])}
+    added = whole("newest-first", conclusion=None, presentedForm=[attached])
+
+    before = documents.encapsulated(said(alone), author, study, version)
+    after = documents.encapsulated(said(added), author, study, version)
+
+    assert before.EncapsulatedDocument.startswith(b"%PDF-1.4 theirs")
+    assert b"theirs" not in after.EncapsulatedDocument
