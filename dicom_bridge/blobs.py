@@ -38,6 +38,7 @@ GRACE_SECONDS: Final = 3600.0
 DAMAGED: Final = "damaged"
 KEY: Final = re.compile(r"[0-9a-f]{64}")
 LANES: Final = 64
+"""More than files are begun while one is written."""
 GONE: Final = "the bytes of this instance are not here"
 
 _log = logging.getLogger(__name__)

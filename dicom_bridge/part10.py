@@ -20,8 +20,11 @@ BEGINNING: Final = 1 << 20
 
 
 def whole(file: Path, key: str) -> FileMeta | None:
-    """What a file says that holds the data set of that digest; None of one that does not."""
-    with contextlib.suppress(FileNotFoundError, NotDicom):
+    """What a file says that holds the data set of that digest; None of one that does not.
+
+    Nor does one that is not there, or that the disk cannot read.
+    """
+    with contextlib.suppress(OSError, NotDicom):
         meta = _meta(file)
         if meta is not None and _digest(file, meta.offset) == key:
             return meta
@@ -30,10 +33,7 @@ def whole(file: Path, key: str) -> FileMeta | None:
 
 def is_sound(file: Path, key: str, offset: int, transfer_syntax: str) -> bool:
     """Whether a file holds the data set of that digest, where and how it is said to be read."""
-    try:
-        meta = whole(file, key)
-    except OSError:
-        return False
+    meta = whole(file, key)
     return meta is not None and (meta.offset, meta.transfer_syntax) == (offset, transfer_syntax)
 
 

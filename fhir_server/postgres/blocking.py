@@ -85,7 +85,8 @@ class Line:
 
     def _received(self) -> list[Row]:
         """Read all answers up to the sync; the rows of the one that has any."""
-        line, rows, error = self._pgconn, list[Row](), None
+        line, rows = self._pgconn, list[Row]()
+        error: Exception | None = None
         while True:
             while line.is_busy():
                 self._wait(select.POLLIN)
@@ -96,8 +97,11 @@ class Line:
             elif result.status == ExecStatus.PIPELINE_SYNC:
                 break
             elif result.status == ExecStatus.TUPLES_OK:
-                self._values.set_pgresult(result, format=Format.BINARY)
-                rows = self._values.load_rows(0, result.ntuples, tuple)
+                try:
+                    self._values.set_pgresult(result, format=Format.BINARY)
+                    rows = self._values.load_rows(0, result.ntuples, tuple)
+                except Exception as unreadable:  # what comes behind it is still to be read
+                    error = error or unreadable
             elif result.status not in (ExecStatus.COMMAND_OK, ExecStatus.PIPELINE_ABORTED):
                 error = error or named(result)
         if error is not None:

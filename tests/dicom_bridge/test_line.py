@@ -73,3 +73,13 @@ async def test_no_database_is_no_room(tmp_path: object) -> None:
     with pytest.raises(Exhausted):
         await asyncio.to_thread(line.run, "select 1")
     line.close()
+
+
+async def test_an_answer_that_cannot_be_read_spoils_no_other(database: Database) -> None:
+    line = Line(database.url)
+    with pytest.raises(psycopg.DataError):
+        await asyncio.to_thread(line.run, "select 'infinity'::date")
+    rows = await asyncio.to_thread(line.run, "select 3::bigint")
+    line.close()
+
+    assert rows == [(3,)]
