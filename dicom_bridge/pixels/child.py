@@ -11,6 +11,7 @@ References
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, BinaryIO, Final
 
 import orjson
@@ -110,7 +111,7 @@ def render(task: Picture) -> Rendered:
         Window(*task.window) if task.window else None,
         Viewport(*task.viewport) if task.viewport else None,
     )
-    numbers = task.frames or list(range(1, count + 1))
+    numbers: Sequence[int] = task.frames or range(1, count + 1)
     if wanted.type != "image/gif":
         numbers = numbers[:1] if task.frames else [(count + 1) // 2]
     if len(numbers) > MOST_FRAMES:

@@ -16,8 +16,10 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import pixel_array
 from pydicom.sequence import Sequence
 
-from dicom_bridge.pixels import decoding, native, rendering
+from dicom_bridge.pixels import child, decoding, native, rendering
+from dicom_bridge.pixels.tasks import Picture
 from dicom_bridge.pixels.wanted import Wanted, Window
+from resources.errors import Unsupported
 from tests.dicom_bridge.build import an_instance, part10, written
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
@@ -236,6 +238,14 @@ def test_a_frame_that_is_not_there_as_a_whole_is_left_to_the_parser(tmp_path: Pa
         assert read is not None
         assert read.frame(1) is not None
         assert read.frame(2) is None
+
+
+@pytest.mark.standard("threats T11")
+def test_frames_beyond_number_are_refused_without_being_counted_out(tmp_path: Path) -> None:
+    path = written(other(NumberOfFrames=999_999_999_999), tmp_path)
+
+    with pytest.raises(Unsupported, match="frames"):
+        child.render(Picture(path, [], "image/gif", 90, None, None))
 
 
 @pytest.mark.standard("threats T11")
