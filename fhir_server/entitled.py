@@ -16,7 +16,7 @@ from fhir_server.naming import local
 from fhir_server.request_gathering import BASED_ON
 from fhir_server.store.drafts import Write
 from fhir_server.store.unit_of_work import Work
-from resources import elements, onward_request, service_request, task
+from resources import elements, onward_request, review, service_request, task
 from resources.errors import Conflict, Unprocessable
 from resources.request_state import begins
 
@@ -36,6 +36,7 @@ async def check(work: Work, write: Write, base: str) -> None:
         ) or await delegation.is_or_acts_for(work, requester, base)
         if placed:
             service_request.check_change(said, after, by_referrer=by_referrer)
+            review.check_kind(said, after)
             if onward_request.is_onward(said):
                 onward_request.check_change(said, after, by_lead=by_referrer)
             elif onward_request.is_onward(after):

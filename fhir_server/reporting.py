@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from fhir_server import reporters
 from fhir_server.naming import local, normal, split
+from fhir_server.search import date
 from fhir_server.search.query import parse
 from fhir_server.store.unit_of_work import Work
 from resources import addenda, content, elements, report
@@ -101,7 +102,13 @@ async def _addenda(work: Work, given: Json, base: str) -> list[Json]:
     found = {stored.reference: normal(stored, base) for stored in await work.search(query)}
     found |= {write.stored.reference: normal(write.stored, base) for write in work.writes}
     added = [one for one in found.values() if root in addenda.addended(one)]
-    return sorted(added, key=lambda one: str(one.get("issued", "")), reverse=True)
+    return sorted(added, key=_issued, reverse=True)
+
+
+def _issued(addendum: Json) -> int:
+    """When it was issued, as an instant; where it does not say so, when it was written last."""
+    said = addendum.get("issued") or addendum.get("meta", {}).get("lastUpdated", "")
+    return date.period(str(said))[0] if said else 0
 
 
 async def _onward(work: Work, request: str) -> list[str]:

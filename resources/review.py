@@ -101,6 +101,18 @@ def check_report(report: Json, request: Json) -> None:
         )
 
 
+def check_kind(before: Json, after: Json) -> None:
+    """Refuse to make a review of a request that was placed, or the other way round.
+
+    Raises
+    ------
+    Unprocessable
+        Steps of the one would be left to the other: images would be acquired for a review.
+    """
+    if is_review(before) != is_review(after):
+        raise Unprocessable("a review is a request of its own", at="ServiceRequest.category")
+
+
 def check_step(step: str | None, request: Json) -> None:
     """Refuse a step that would acquire images for a review (R008.3).
 

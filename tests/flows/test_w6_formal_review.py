@@ -228,6 +228,27 @@ def test_nobody_makes_a_step_that_would_acquire_images_for_a_review(clinic: Clin
     assert answer.status_code == 422, answer.text
 
 
+@pytest.mark.requirement("R008.3")
+def test_a_request_that_was_placed_becomes_no_review(clinic: Clinic) -> None:
+    (request,) = clinic.refer()
+
+    answer = clinic.put("gp", {**request, "category": [codes.KIND_REVIEW_FORMAL.concept]})
+
+    assert answer.status_code == 422, answer.text
+
+
+@pytest.mark.requirement("R009.1")
+def test_addenda_are_in_order_of_time_whatever_zone_they_were_written_in(clinic: Clinic) -> None:
+    _, study, root = acquired(clinic)
+    review = ask(clinic, study)
+    reviewed(clinic, review, conclusion="Earlier.", issued="2026-11-26T10:00:00+02:00")
+    reviewed(clinic, review, conclusion="Later.", issued="2026-11-26T09:00:00Z")
+
+    told = page(clinic.get("gp", f"DiagnosticReport/{root['id']}"))
+
+    assert told.index("Later.") < told.index("Earlier.")
+
+
 @pytest.mark.requirement("R008.1")
 def test_a_review_is_of_several_studies(clinic: Clinic) -> None:
     first, one, root = acquired(clinic)
