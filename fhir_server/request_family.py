@@ -91,10 +91,12 @@ async def gathered(
         Somebody makes an onward request that may not be made.
     """
     instant = written_instant(work.context.instant)
-    top, known = await request_gathering.state(work, stored, written, policy, base)
+    there = await request_gathering.hanging(work, stored.reference)
+    top, known = await request_gathering.state(work, stored, written, there, policy, base)
     serving: list[RequestState] = []
-    for one in await _onward(work, stored.reference, written, base):
-        state, theirs = await request_gathering.state(work, one, written, policy, base)
+    for one in _onward(stored.reference, written, there, base):
+        own = await request_gathering.hanging(work, one.reference)
+        state, theirs = await request_gathering.state(work, one, written, own, policy, base)
         beside = await _beside(work, state, top, pathways[kind(one.json)], instant, base)
         known |= theirs | beside
         held = tuple(pin(each, base) for each in beside.values())
@@ -141,12 +143,11 @@ def _based_on(request: Json) -> list[str]:
     return elements.references(request.get("basedOn"))
 
 
-async def _onward(work: Work, name: str, written: Sequence[Write], base: str) -> list[Stored]:
+def _onward(
+    name: str, written: Sequence[Write], there: Sequence[Stored], base: str
+) -> list[Stored]:
     """The requests that serve a request, by id: what was there, and over it what is written."""
-    found: dict[str, Stored] = {}
-    if not work.is_new(name):
-        query = parse("ServiceRequest", [("based-on", name), ("_count", "1000")], strict=True)
-        found = {one.reference: one for one in await work.search(query)}
+    found = {one.reference: one for one in there if one.type == "ServiceRequest"}
     for write in written:
         if write.stored.type == "ServiceRequest" and name in (
             local(one, base) for one in _based_on(write.after)

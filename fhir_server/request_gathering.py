@@ -12,8 +12,8 @@ from typing import Any, Final
 from fhir_server import recipients
 from fhir_server.naming import held as pin
 from fhir_server.naming import local, normal
-from fhir_server.search.query import parse
 from fhir_server.search.stored import Stored
+from fhir_server.search.terms import initials
 from fhir_server.store.drafts import Write
 from fhir_server.store.unit_of_work import Work
 from resources import acknowledgement, codes, elements, organization
@@ -35,12 +35,19 @@ async def state(
     work: Work,
     stored: Stored,
     written: Sequence[Write],
+    there: Sequence[Stored],
     policy: acknowledgement.Policy,
     base: str,
 ) -> tuple[RequestState, dict[str, Stored]]:
-    """Gather what there is of a request, and as what each part of it is stored."""
+    """Gather what there is of a request, and as what each part of it is stored.
+
+    Parameters
+    ----------
+    there
+        What `hanging` gave.
+    """
     request = pin(stored, base)
-    found = await others(work, stored.reference, written, base)
+    found = others(stored.reference, written, there, base)
     held = tuple(pin(one, base) for one in found.values())
     gathered = RequestState(request, held, policy=policy)
     performer = gathered.performer
@@ -72,13 +79,19 @@ def asked_for(json: Json, base: str) -> Iterable[str]:
             yield id
 
 
-async def others(work: Work, name: str, written: Sequence[Write], base: str) -> dict[str, Stored]:
+async def hanging(work: Work, name: str) -> list[Stored]:
+    """What was based on a request before this work: its steps and studies, what serves it, all."""
+    if work.is_new(name):
+        return []
+    named = {**BASED_ON, "ServiceRequest": "based-on"}
+    return await work.bearing([f"{initials(type)}.{code}={name}" for type, code in named.items()])
+
+
+def others(
+    name: str, written: Sequence[Write], there: Sequence[Stored], base: str
+) -> dict[str, Stored]:
     """What is based on a request: what was there, and over it what this work wrote."""
-    found: dict[str, Stored] = {}
-    for type_, code in () if work.is_new(name) else BASED_ON.items():
-        query = parse(type_, [(code, name), ("_count", "1000")], strict=True)
-        for stored in await work.search(query):
-            found[stored.reference] = stored
+    found = {stored.reference: stored for stored in there if stored.type in BASED_ON}
     for write in written:
         if write.stored.type in BASED_ON:
             found.pop(write.stored.reference, None)
