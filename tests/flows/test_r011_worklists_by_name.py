@@ -19,7 +19,7 @@ from tests.flows.test_races import all_at_once, statuses
 
 NAMED = {
     "justify", "acquire", "post-process", "report", "review", "pool", "acknowledge", "fail-safe",
-    "corrections", "mdt", "record", "prefetch", "monitor",
+    "corrections", "mdt", "record", "prefetch", "monitor", "reconcile",
 }  # fmt: skip
 """standards 3.4, and the step and the review that R004.1 names besides."""
 

@@ -56,7 +56,10 @@ def concept(code: str, system: str = codes.IMAGING_STEP) -> Json:
     return {"coding": [{"system": system, "code": code}]}
 
 
-STEPS = ("justify", "acquire", "report", "mdt-review", "acknowledge", "apply-correction", "share")
+STEPS = (
+    "justify", "acquire", "report", "mdt-review", "acknowledge", "apply-correction", "share",
+    "reconcile",
+)  # fmt: skip
 
 
 def tasks() -> Iterator[Json]:
