@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from psycopg.errors import UniqueViolation
 
-from dicom_bridge import folding, following, instance
+from dicom_bridge import conflicts, folding, following, instance
 from dicom_bridge.arrivals import Arrival
 from dicom_bridge.blobs import Blobs
 from dicom_bridge.bridge import Bridge
@@ -110,10 +110,23 @@ async def receive(bridge: Bridge, one: Instance, context: RequestContext) -> Rec
     """
     patient = await _patient_in_token(bridge, one, context.principal)
     _permit(context, patient, related=await _is_related(bridge, context, patient))
-    received = await bridge.intake.enter(Arrival(one, context))
+    try:
+        received = await bridge.intake.enter(Arrival(one, context))
+    except Conflict:
+        await _ask_about(bridge, one)
+        raise
     if received.mended or not received.already:
         bridge.quiet.arrived(one.study_uid, functools.partial(settle_quietly, bridge))
     return received
+
+
+async def _ask_about(bridge: Bridge, one: Instance) -> None:
+    """Have a person look at what contradicts a study that is held."""
+    found = await conflicts.contradicted(bridge, one)
+    if found is not None and not found.was_settled:
+        await settle_quietly(bridge, found.study_uid)
+    if found is not None:
+        await conflicts.ask(bridge, found)
 
 
 def receive_here(bridge: Bridge, one: Instance, context: RequestContext) -> bool:

@@ -1,0 +1,214 @@
+"""Images that do not fit come by C-STORE: each ends where a person finds it.
+
+The clinic's server answers over HTTP; beside it, on the same record, is an open DICOM port with a
+peer of the lead and one of the organisation that acquires for it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from pydicom.dataset import Dataset
+
+from dicom_bridge.blobs import Blobs
+from dicom_bridge.bridge import Bridge
+from dicom_bridge.dimse import peers, reactor, scp
+from dicom_bridge.dimse.peers import Peer
+from dicom_bridge.dimse.portal import Portal
+from fhir_server.audit.ledger import Ledger
+from fhir_server.core import KEEPS
+from fhir_server.postgres.database import Database
+from fhir_server.store.store import Store
+from fhir_server.workflow import Workflow
+from resources import codes
+from tests.dicom_bridge.build import a_series, a_uid, an_instance
+from tests.dicom_bridge.conftest import Archive
+from tests.flows.clinic import Clinic
+from tests.flows.partners import ACQUISITION, Partner, asked, hand_over, monitor
+
+Json = dict[str, Any]
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("W2")]
+
+
+class Port(NamedTuple):
+    """A DICOM port on the record of the clinic, and the partner whose peer is CT2."""
+
+    archive: Archive
+    partner: Partner
+
+    async def send(self, *instances: Dataset, calling: str = "CT2") -> list[int]:
+        """Send what a peer has; it is settled when this returns."""
+        said = await self.archive.call(self.archive.send, *instances, calling=calling)
+        await self.archive.bridge.quiet.drained()
+        return [int(status.Status) for status in said]
+
+
+@pytest.fixture
+async def port(clinic: Clinic, tmp_path: Path) -> AsyncIterator[Port]:
+    database = Database(clinic._database_url, size=2)
+    await database.open()
+    ledger = Ledger(database)
+    hooks = Workflow(clinic.server.base).hooks()._replace(keeps=KEEPS)
+    store = Store(database, ledger, hooks, clinic.server.base)
+    bridge = Bridge(database, store, ledger, Blobs(tmp_path / "blobs"))
+    partner = Partner(clinic, "acquires-for")
+    await peers.add(database, Peer("CT1", "127.0.0.1", 11113, "northmoor"))
+    await peers.add(database, Peer("CT2", "127.0.0.1", 11114, partner.id))
+    server = scp.listen(bridge, Portal(asyncio.get_running_loop()), "127.0.0.1", 0)
+    yield Port(Archive(bridge, server, int(server.server_address[1])), partner)
+    await asyncio.to_thread(reactor.stop, server)
+    await bridge.quiet.drained()
+    await bridge.crew.close()
+    bridge.intake.close()
+    await database.close()
+
+
+def header(clinic: Clinic, **more: Any) -> dict[str, Any]:
+    """What the images say of the patient of the test."""
+    (number,) = clinic.get("gp", clinic.patient)["identifier"]
+    return {"patient_id": number["value"], "birth_date": "19700101", **more}
+
+
+def accession(onward: Json, ods: str) -> str:
+    (number,) = [
+        one["value"]
+        for one in onward["identifier"]
+        if one.get("system") == f"{codes.ACCESSION}/{ods}"
+    ]
+    return str(number)
+
+
+def planned(clinic: Clinic, request: Json) -> str:
+    """The Study Instance UID that was put on the worklist of the modality."""
+    (study,) = studies(clinic, request)
+    return next(
+        str(one["value"]).removeprefix("urn:oid:")
+        for one in study["identifier"]
+        if one["system"] == codes.DICOM_UID
+    )
+
+
+def studies(clinic: Clinic, request: Json | None = None) -> list[Json]:
+    """The studies of the patient, or of a request, as the lead sees them."""
+    of = f"&basedon=ServiceRequest/{request['id']}" if request else ""
+    return clinic.search("coordinator", f"ImagingStudy?patient={clinic.patient}{of}")
+
+
+def questions(clinic: Clinic, who: Partner | None = None) -> list[Json]:
+    """What is on the worklist `reconcile` of an organisation, about the patient."""
+    client = who.as_("operator") if who else clinic.as_("operator")
+    (row,) = client.get("List/$worklists?name=reconcile").json()["parameter"]
+    search = next(part["valueUrl"] for part in row["part"] if part["name"] == "search")
+    found = client.get(f"{search}&patient={clinic.patient}").json().get("entry", [])
+    return [one["resource"] for one in found if one["search"]["mode"] == "match"]
+
+
+def authorised(clinic: Clinic, partner: Partner) -> tuple[Json, Json]:
+    """A request, and the onward request that the partner has justified and booked."""
+    request = asked(clinic)
+    onward = hand_over(clinic, request, partner, ACQUISITION)
+    partner.authorise()
+    partner.book(onward)
+    return request, clinic.get("coordinator", f"ServiceRequest/{onward['id']}")
+
+
+async def test_the_images_of_the_partner_come_home(clinic: Clinic, port: Port) -> None:
+    request, onward = authorised(clinic, port.partner)
+    number = accession(onward, port.partner.ods)
+    series = a_series(2, study_uid=planned(clinic, request), **header(clinic, accession=number))
+
+    assert await port.send(*series) == [0, 0]
+
+    (study,) = studies(clinic, request)
+    assert (study["status"], study["numberOfInstances"]) == ("available", 2)
+    assert clinic.task(request, "report")["status"] == "ready"
+    assert codes.has(monitor(clinic, onward)["businessStatus"], codes.ACCEPTED)
+    assert questions(clinic) == questions(clinic, port.partner) == []
+
+
+async def test_images_of_work_that_was_taken_back_are_kept_and_asked_about(
+    clinic: Clinic, port: Port
+) -> None:
+    request, onward = authorised(clinic, port.partner)
+    number = accession(onward, port.partner.ods)
+    clinic.change("coordinator", onward, status="revoked")
+
+    assert await port.send(an_instance(**header(clinic, accession=number))) == [0]
+
+    (question,) = questions(clinic, port.partner)
+    assert question["description"] == "The request of this accession number is not active."
+    (kept,) = [one for one in studies(clinic) if one["status"] == "available"]
+    assert question["focus"] == {"reference": f"ImagingStudy/{kept['id']}"}
+    assert "basedOn" not in kept
+    assert clinic.task(request, "acquire")["status"] not in ("completed", "cancelled")
+
+
+async def test_images_of_a_request_that_was_withdrawn_are_kept_and_asked_about(
+    clinic: Clinic, port: Port
+) -> None:
+    request, onward = authorised(clinic, port.partner)
+    number = accession(onward, port.partner.ods)
+    clinic.change("gp", clinic.get("gp", f"ServiceRequest/{request['id']}"), status="revoked")
+
+    assert await port.send(an_instance(**header(clinic, accession=number))) == [0]
+
+    (question,) = questions(clinic, port.partner)
+    assert "not active" in question["description"]
+    assert clinic.tasks(request, "report") == []
+
+
+async def test_what_two_send_is_there_once_and_asks_nobody(clinic: Clinic, port: Port) -> None:
+    request, onward = authorised(clinic, port.partner)
+    number = accession(onward, port.partner.ods)
+    series = a_series(2, study_uid=planned(clinic, request), **header(clinic, accession=number))
+
+    assert await port.send(*series) == [0, 0]
+    assert await port.send(*series, calling="CT1") == [0, 0]
+
+    (study,) = studies(clinic)
+    assert study["numberOfInstances"] == 2
+    assert len(clinic.tasks(request, "report")) == 1
+    assert questions(clinic) == questions(clinic, port.partner) == []
+
+
+async def test_two_who_send_at_once_make_one_study(clinic: Clinic, port: Port) -> None:
+    request, onward = authorised(clinic, port.partner)
+    number = accession(onward, port.partner.ods)
+    series = a_series(6, study_uid=planned(clinic, request), **header(clinic, accession=number))
+
+    said = await asyncio.gather(port.send(*series), port.send(*reversed(series), calling="CT1"))
+
+    assert said == [[0] * 6] * 2
+    (study,) = studies(clinic)
+    assert study["numberOfInstances"] == 6
+    assert len(clinic.tasks(request, "report")) == 1
+
+
+@pytest.mark.standard("PS3.7 9.1.1.1.9")
+@pytest.mark.requirement("R012.3")
+async def test_what_contradicts_what_is_held_is_refused_and_asked_about_once(
+    clinic: Clinic, port: Port
+) -> None:
+    request, onward = authorised(clinic, port.partner)
+    number = accession(onward, port.partner.ods)
+    about = header(clinic, accession=number, study_uid=planned(clinic, request))
+    uids = [a_uid(), a_uid()]
+    await port.send(*(an_instance(sop_uid=uid, **about) for uid in uids))
+
+    others = [an_instance(sop_uid=uid, pixel=7, **about) for uid in uids]
+    assert await port.send(*others, calling="CT1") == [0x0111, 0x0111]
+
+    (question,) = questions(clinic, port.partner)
+    (study,) = studies(clinic)
+    assert question["focus"] == {"reference": f"ImagingStudy/{study['id']}"}
+    assert "contradict" in question["description"]
+    assert study["numberOfInstances"] == 2
+    ended = port.partner.put(question, "operator", status="completed")
+    assert ended.status_code == 200, ended.text
+    assert questions(clinic, port.partner) == []
+
+    await port.send(an_instance(sop_uid=uids[0], pixel=9, **about), calling="CT1")
+    assert len(questions(clinic, port.partner)) == 1
