@@ -77,8 +77,12 @@ where id = $1 and client = $2 and organization = $3 and state <> 'cancelled' and
   and not exists (
     select from sharing as s where s.organization = export.organization
     and s.until >= export.requested and (s.until <= $4 or s.since = {FOREVER}))
+  and not exists (
+    select from granted as g where g.organization = export.organization
+    and g.until >= export.requested and (g.until <= $4 or g.since = {FOREVER}))
 """
-"""What was exported while another shared what it creates is not there when that has ended."""
+"""What was exported while another shared what it creates, or something was granted, is not there
+when that has ended."""
 
 _CANCEL: Final = """
 update export set state = 'cancelled', expires = 0

@@ -237,7 +237,11 @@ class Drafts:
         return (
             key == about
             or target.is_known(context)
-            or (not target.withheld and self.admission.is_related(context, target.patient))
+            or (
+                not target.withheld
+                and context.principal.patient in (None, target.patient)
+                and self.admission.is_related(context, target.patient)
+            )
         )
 
     def _existed(self, key: Key) -> bool:
