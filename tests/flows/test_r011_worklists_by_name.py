@@ -19,7 +19,7 @@ from tests.flows.test_races import all_at_once, statuses
 
 NAMED = {
     "justify", "acquire", "post-process", "report", "review", "pool", "acknowledge", "fail-safe",
-    "corrections", "mdt", "record", "prefetch", "monitor", "reconcile",
+    "corrections", "mdt", "record", "prefetch", "monitor", "undone", "reconcile",
 }  # fmt: skip
 """standards 3.4, and the step and the review that R004.1 names besides."""
 
@@ -341,3 +341,36 @@ def test_a_patient_of_others_is_on_no_worklist(clinic: Clinic) -> None:
     found = mine(clinic, "clearscan-reporter", f"?patient={made['id']}")
 
     assert found["record"]["count"] == 0
+
+
+@pytest.mark.requirement("R004.1")
+@pytest.mark.parametrize("status", ["failed", "rejected"])
+def test_a_step_that_was_not_done_is_lost_to_nobody_and_can_be_done_again(
+    clinic: Clinic, status: str
+) -> None:
+    (request,) = clinic.refer()
+    clinic.authorise(request)
+    clinic.book(request)
+    step = clinic.task(request, "acquire")
+    reason = {"text": "Discontinued: the patient felt unwell"}
+    ended = clinic.change("operator", step, status=status, statusReason=reason)
+
+    (waiting,) = items(clinic, "coordinator", mine(clinic, "coordinator")["undone"])
+    assert waiting["id"] == step["id"]
+    clinic.change("coordinator", ended, status="entered-in-error")
+
+    assert items(clinic, "coordinator", mine(clinic, "coordinator")["undone"]) == []
+    (again,) = items(clinic, "operator", mine(clinic, "operator")["acquire"])
+    assert again["id"] != step["id"]
+
+
+@pytest.mark.requirement("R004.1")
+def test_what_was_not_done_of_a_request_that_ended_waits_for_nobody(clinic: Clinic) -> None:
+    (request,) = clinic.refer()
+    clinic.authorise(request)
+    step = clinic.task(request, "acquire")
+    clinic.change("operator", step, status="failed", statusReason={"text": "No vein"})
+    now = clinic.get("gp", f"ServiceRequest/{request['id']}")
+    clinic.change("gp", now, status="revoked")
+
+    assert items(clinic, "coordinator", mine(clinic, "coordinator")["undone"]) == []

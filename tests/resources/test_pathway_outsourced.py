@@ -563,3 +563,15 @@ def test_the_files_are_valid_plan_definitions(kind: str) -> None:
 def test_a_request_of_a_referrer_is_no_onward_request() -> None:
     assert not is_onward(a_request())
     assert is_onward(a_request(category=[codes.KIND_OUTSOURCED_BOTH.concept]))
+
+
+def test_a_report_that_comes_before_the_images_is_not_taken_for_both() -> None:
+    world = World(BOTH, DELEGATED)
+    for name in ("authorise", "outsource", "report"):
+        EVENTS[name](world)
+    (monitor,) = world.steps("monitor", "sr1a")
+
+    assert monitor["status"] == "in-progress"
+    world.book()
+    world.images_arrive()
+    assert world.steps("monitor", "sr1a")[0]["status"] == "ready"
