@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from dicom_bridge.instance import Instance
+from fhir_server.access import granted
 from fhir_server.audit import ledger
 from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Blobs, Integers, Texts
@@ -54,7 +55,17 @@ OTHER_PATIENT: Final = """
            OR (h.issuer <> '' AND a.issuer <> '' AND h.issuer <> a.issuer))
 """
 
-OTHER_ORGANIZATION: Final = """
+OWN_WORK: Final = f"""EXISTS (
+    SELECT 1 FROM current c WHERE c.type = 'ImagingStudy' AND c.id = s.imaging_study
+      AND (a.organization = ANY (c.organizations)
+           OR 'IS.basedon=ServiceRequest/' || r.id = ANY (c.terms)
+           OR EXISTS (SELECT 1 FROM current q WHERE q.type = 'ServiceRequest' AND q.id = r.id
+                      AND q.terms && ARRAY(
+                          SELECT 'SR.based-on=' || substr(t, 12) FROM unnest(c.terms) AS t
+                          WHERE t LIKE 'IS.basedon=ServiceRequest/%'))
+           OR {granted.seen("c", "a.organization", "a.received")}))"""
+
+OTHER_ORGANIZATION: Final = f"""
     SELECT 1 FROM (SELECT 1 FROM instance WHERE study_uid = a.study_uid LIMIT 1) h
     LEFT JOIN study s ON s.study_uid = a.study_uid
     WHERE (s.study_uid IS NOT NULL OR a.patient_id = '')
@@ -62,10 +73,11 @@ OTHER_ORGANIZATION: Final = """
                       WHERE o.study_uid = a.study_uid AND o.organization = a.organization)
       AND NOT EXISTS (SELECT 1 FROM relation r
                       WHERE r.organization = a.organization AND r.patient = s.patient
-                        AND r.until > a.received)
+                        AND r.until > a.received AND (NOT r.limited OR {OWN_WORK}))
 """
 """A study that others hold, of a patient whom the sender has nothing to do with: whoever knows its
-UID would add a picture, become a party to the study, and see all of the patient."""
+UID would add a picture, become a party to the study, and see all of the patient. Whose relation is
+limited adds to what is theirs, of a request that they are asked to serve, or granted."""
 
 STORE: Final = f"""
 WITH arrived AS MATERIALIZED (
