@@ -174,6 +174,9 @@ class _Folding:
         if belonging.request is not None:
             found["basedOn"] = [{"reference": f"ServiceRequest/{belonging.request.id}"}]
         study = await self._first(found, belonging)
+        if not self._doubt and belonging.patient is not None and not study.json.get("basedOn"):
+            awaited = await orders.is_awaited(self._work, belonging.patient, self._header, of)
+            self._doubt = orders.AWAITED if awaited else ""
         if self._doubt:
             await self._ask(study)
         return study

@@ -19,6 +19,7 @@ from fhir_server.search import query
 from fhir_server.search.stored import Stored
 from fhir_server.store.unit_of_work import Work
 from resources import codes, elements
+from resources.errors import Gone, NotFound
 from resources.request_state import kind
 
 FULFILLABLE: Final = frozenset({"active", "on-hold", "completed"})
@@ -29,6 +30,7 @@ REVIEWS: Final = frozenset({codes.KIND_REVIEW_FORMAL.code, codes.KIND_MDT_REVIEW
 PATIENT_MISMATCH: Final = "The patient in the images is not the patient of the request."
 NOT_FULFILLABLE: Final = "The request of this accession number is not active."
 AMBIGUOUS: Final = "Several requests have this accession number."
+AWAITED: Final = "An examination of this patient is awaited, of another accession number."
 UNSURE: Final = "A patient with this number is known, with another date of birth or none."
 
 
@@ -112,6 +114,23 @@ async def registered(work: Work, study_uid: str, request: Stored | None) -> Stor
     return next((study for study in awaited if not study.json.get("series")), None)
 
 
+async def is_awaited(work: Work, patient: Stored, header: Mapping[str, Any], of: Sender) -> bool:
+    """Whether the sender is to acquire images of a patient since before a study was made."""
+    made = str(header.get("StudyDate", ""))
+    steps = await _search(
+        work,
+        "Task",
+        code=codes.ACQUIRE.token,
+        patient=patient.reference,
+        status="requested,received,accepted,ready,in-progress",
+    )
+    for step in steps:
+        asked = str(step.json.get("authoredOn", ""))[:10].replace("-", "")
+        if asked and asked <= made and await _owner(work, step) == f"Organization/{of.id}":
+            return True
+    return False
+
+
 async def studies(work: Work, request: Stored) -> list[Stored]:
     """The ImagingStudies that the images of a request belong to: of it, or under review by it."""
     if kind(request.json) in REVIEWS:
@@ -160,6 +179,19 @@ async def _subject(work: Work, request: Stored) -> Stored | None:
     reference = str(request.json.get("subject", {}).get("reference", ""))
     type_, _, id_ = reference.partition("/")
     return await work.read("Patient", id_) if type_ == "Patient" and id_ else None
+
+
+async def _owner(work: Work, step: Stored) -> str:
+    """Reference to the organisation whose step it is, also where one of its people has it."""
+    reference = elements.unversioned(str(step.json.get("owner", {}).get("reference", "")))
+    type_, _, id_ = reference.partition("/")
+    if type_ != "PractitionerRole":
+        return reference
+    try:
+        role = await work.read(type_, id_)
+    except (NotFound, Gone):
+        return ""
+    return str(role.json.get("organization", {}).get("reference", ""))
 
 
 async def _known_patient(

@@ -6,6 +6,7 @@ peer of the lead and one of the organisation that acquires for it.
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -181,7 +182,7 @@ async def test_two_who_send_at_once_make_one_study(clinic: Clinic, port: Port) -
 
     said = await asyncio.gather(port.send(*series), port.send(*reversed(series), calling="CT1"))
 
-    assert said == [[0] * 6] * 2
+    assert list(said) == [[0] * 6] * 2
     (study,) = studies(clinic)
     assert study["numberOfInstances"] == 6
     assert len(clinic.tasks(request, "report")) == 1
@@ -212,3 +213,67 @@ async def test_what_contradicts_what_is_held_is_refused_and_asked_about_once(
 
     await port.send(an_instance(sop_uid=uids[0], pixel=9, **about), calling="CT1")
     assert len(questions(clinic, port.partner)) == 1
+
+
+SINCE = f"{datetime.now(UTC) + timedelta(days=1):%Y%m%d}"
+"""A study date that is after whatever was asked for here, should the day end meanwhile."""
+
+
+@pytest.mark.parametrize("number", ["", "RIS-77"], ids=["no number", "a number of their own"])
+async def test_awaited_images_without_the_number_of_their_request_are_asked_about(
+    clinic: Clinic, port: Port, number: str
+) -> None:
+    request, _ = authorised(clinic, port.partner)
+    about = header(clinic, accession=number, study_date=SINCE)
+
+    assert await port.send(an_instance(**about)) == [0]
+
+    (question,) = questions(clinic, port.partner)
+    (kept,) = [one for one in studies(clinic) if one["status"] == "available"]
+    assert question["focus"] == {"reference": f"ImagingStudy/{kept['id']}"}
+    assert "awaited" in question["description"]
+    assert "basedOn" not in kept
+    assert clinic.tasks(request, "report") == []
+
+
+async def test_the_uid_of_the_worklist_brings_images_home_without_a_number(
+    clinic: Clinic, port: Port
+) -> None:
+    request, onward = authorised(clinic, port.partner)
+    about = header(clinic, accession="RIS-78", study_date=SINCE, study_uid=planned(clinic, request))
+
+    assert await port.send(an_instance(**about)) == [0]
+
+    assert clinic.task(request, "report")["status"] == "ready"
+    assert codes.has(monitor(clinic, onward)["businessStatus"], codes.ACCEPTED)
+    assert questions(clinic, port.partner) == []
+
+
+async def test_older_images_of_the_patient_are_nothing_to_ask_about(
+    clinic: Clinic, port: Port
+) -> None:
+    authorised(clinic, port.partner)
+
+    assert await port.send(an_instance(**header(clinic, accession=""))) == [0]
+
+    assert questions(clinic, port.partner) == []
+
+
+async def test_images_that_come_before_their_request_are_linked_to_it_by_a_person(
+    clinic: Clinic, port: Port
+) -> None:
+    assert await port.send(an_instance(**header(clinic, accession="")), calling="CT1") == [0]
+    (study,) = studies(clinic)
+    assert "basedOn" not in study
+    (request,) = clinic.refer()
+    clinic.authorise(request)
+    clinic.book(request)
+    assert clinic.tasks(request, "report") == []
+
+    asked_for = [{"reference": f"ServiceRequest/{request['id']}"}]
+    clinic.change("operator", study, basedOn=asked_for)
+
+    assert clinic.task(request, "acquire")["status"] == "completed"
+    report = clinic.task(request, "report")
+    assert report["status"] == "ready"
+    assert report["focus"] == {"reference": f"ImagingStudy/{study['id']}"}
