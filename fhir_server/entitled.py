@@ -43,6 +43,9 @@ async def check(work: Work, write: Write, base: str) -> None:
                 raise Unprocessable(
                     "work is handed out by a request of its own", "ServiceRequest.category"
                 )
+            else:
+                by_party = by_referrer or await _is_asked(work, said, base)
+                service_request.check_party(said, after, by_party=by_party)
         else:
             service_request.check_made(by_referrer=by_referrer)
     elif before is None:
@@ -56,6 +59,14 @@ async def check(work: Work, write: Write, base: str) -> None:
         role = work.context.principal.role
         task.check_parties(before, after, parties, role, named=named)
         await delegation.check(work, before, after, base)
+
+
+async def _is_asked(work: Work, request: Json, base: str) -> bool:
+    """Whether the asker is of an organisation that a request asks."""
+    for reference in elements.references(request.get("performer")):
+        if await delegation.is_or_acts_for(work, local(reference, base), base):
+            return True
+    return False
 
 
 async def keep(work: Work, write: Write, base: str) -> None:

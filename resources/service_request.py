@@ -11,7 +11,7 @@ References
 from collections.abc import Mapping
 from typing import Any, Final
 
-from resources.errors import Forbidden, Unprocessable
+from resources.errors import Conflict, Forbidden, Unprocessable
 
 WORDS: Final = (
     "category",
@@ -67,3 +67,29 @@ def check_change(before: Mapping[str, Any], after: Mapping[str, Any], *, by_refe
             raise Forbidden(
                 f"{element} is what the referrer says", f"ServiceRequest.{element}", "relationship"
             )
+
+
+def check_party(before: Mapping[str, Any], after: Mapping[str, Any], *, by_party: bool) -> None:
+    """Refuse to end a request whose steps are open, and to end or take over that of others.
+
+    Parameters
+    ----------
+    by_party
+        The asker is of the organisation of its requester, or of one that is asked.
+
+    Raises
+    ------
+    Forbidden
+        It belongs to others.
+    Conflict
+        It would be completed by hand: it is when the last of its steps is.
+    """
+    for element in ("status", "performer"):
+        if not by_party and before.get(element) != after.get(element):
+            raise Forbidden(
+                f"{element} is for who made a request and who is asked",
+                f"ServiceRequest.{element}",
+                "relationship",
+            )
+    if after.get("status") == "completed" != before.get("status"):
+        raise Conflict("a request is completed by its last step", "ServiceRequest.status")

@@ -95,3 +95,22 @@ def test_a_review_of_existing_images_is_never_sent_to_be_acquired(clinic: Clinic
 
     assert clinic.tasks(review, "justify") == []
     assert clinic.tasks(review, "acquire") == []
+
+
+def test_nobody_calls_a_request_completed_whose_steps_are_not_done(clinic: Clinic) -> None:
+    (request,) = clinic.refer()
+
+    for login in ("gp", "coordinator"):
+        assert clinic.put(login, {**request, "status": "completed"}).status_code == 409
+    assert clinic.task(request, "justify")["status"] == "requested"
+
+
+def test_who_has_no_part_in_a_request_does_not_call_it_off(clinic: Clinic) -> None:
+    request, study, _ = clinic.reported()
+    asked = [{"reference": "Organization/westvale"}]
+    clinic.review(study, performer=asked)
+    now = clinic.get("westvale-coordinator", f"ServiceRequest/{request['id']}")
+
+    for wrong in ({"status": "revoked"}, {"performer": asked}):
+        assert clinic.put("westvale-coordinator", {**now, **wrong}).status_code == 403
+    assert clinic.put("coordinator", {**now, "status": "revoked"}).status_code == 200
