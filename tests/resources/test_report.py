@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from resources import codes, reporters
+from resources.addenda import Addendum
 from resources.errors import Unprocessable
-from resources.report import WHOLE_REPORT, Addendum, Remark, Surroundings, completed, rule
+from resources.report import WHOLE_REPORT, Remark, Surroundings, completed, rule
 from resources.reporters import Reporter
 from tests.build import a_practitioner, a_report, a_request, a_role, a_study, an_organization
 

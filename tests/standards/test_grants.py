@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R014.1")]
 Json = dict[str, Any]
 FOURTH = "fourth"
 """Has nothing to do with p1, unless it is asked for something."""
-UNRELEASED = {"meta": {"security": [codes.UNRELEASED.json]}}
+UNRELEASED: dict[str, Any] = {"meta": {"security": [codes.UNRELEASED.json]}}
 
 
 def reference(name: str) -> Json:
