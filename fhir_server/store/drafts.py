@@ -13,7 +13,7 @@ References
 * FHIR References, "Literal References"; FHIR http, "Integrity"
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from fhir_server.access import gate
@@ -123,7 +123,7 @@ class Drafts:
         if not drafts:
             return
         wanted = self.wanted(draft.content for draft in drafts)
-        await self.find(targets, within, drafts[0].context, wanted)
+        await self.find(targets, within, _asking(drafts), wanted)
         # A Provenance is about the patient of its targets, which may be drafts too.
         for draft in sorted(drafts, key=lambda draft: draft.key[0] in standing.FOLLOWS):
             self._place(draft)
@@ -247,3 +247,9 @@ class Drafts:
     def _existed(self, key: Key) -> bool:
         target = self.targets.get(key)
         return target is not None and target.exists
+
+
+def _asking(drafts: Sequence[Draft]) -> RequestContext:
+    """The context of who asks: what the server itself writes beside it may come first."""
+    contexts = [draft.context for draft in drafts]
+    return next((one for one in contexts if one.principal.role != "system"), contexts[0])

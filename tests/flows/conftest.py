@@ -1,13 +1,16 @@
 """What the flows need: one server for all of them, and for each a patient of its own."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from fhir_server.access.token import Keys
 from tests.conftest import renamed
+from tests.flows import ports
 from tests.flows.clinic import Clinic
+from tests.flows.ports import Port
 from tests.server import running
 
 
@@ -26,3 +29,10 @@ def clinic(opened_clinic: Clinic) -> Clinic:
     """The clinic, with a patient whom no other test knows."""
     opened_clinic.welcome()
     return opened_clinic
+
+
+@pytest.fixture
+async def port(clinic: Clinic, tmp_path: Path) -> AsyncIterator[Port]:
+    """A DICOM port on the record of the clinic."""
+    async with ports.opened(clinic, tmp_path) as opened:
+        yield opened

@@ -1,5 +1,6 @@
 """Of work that is handed over those are told who have to do with it, and the lead keeps its eye."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -16,9 +17,11 @@ from resources import codes
 from subscriptions.matcher import Matcher
 from subscriptions.registration import Registration
 from tests.build import a_step
+from tests.dicom_bridge.ups.build import Station, to
 from tests.flows.clinic import Clinic
 from tests.flows.partners import (
     ACQUISITION,
+    REPORTING,
     Partner,
     acquired,
     an_onward_request,
@@ -26,6 +29,7 @@ from tests.flows.partners import (
     hand_over,
     monitor,
 )
+from tests.flows.ports import Port
 from tests.subscriptions.wanting import TOPICS, somebody, subscribed, subscription, told
 
 Json = dict[str, Any]
@@ -125,3 +129,40 @@ def test_no_step_by_which_the_lead_sees_to_it_begins_otherwise(
 
     assert with_own_monitor(clinic, request, partner, status).status_code == refused
     assert partner.worklist("justify") == []
+
+
+@pytest.mark.anyio
+@pytest.mark.standard("PS3.4 CC.2.1")
+@pytest.mark.requirement("W3")
+@pytest.mark.requirement("R005.2")
+async def test_a_report_that_is_handed_over_is_a_workitem_of_who_reports(
+    clinic: Clinic, port: Port
+) -> None:
+    request, partner = asked(clinic), port.partner
+    clinic.book(request)
+    study = await asyncio.to_thread(clinic.images_arrive, request)
+    hand_over(clinic, request, partner, REPORTING)
+    (step,) = partner.worklist("report")
+    lead, theirs = Station(port.archive, "CT1"), Station(port.archive, "CT2")
+
+    (row,) = await theirs.find(ProcedureStepState="SCHEDULED", PatientName="")
+    status, ds = await theirs.get(row.SOPInstanceUID)
+
+    assert status == 0x0000
+    assert ds is not None
+    uid = next(one["value"] for one in study["identifier"] if one["system"] == codes.DICOM_UID)
+    assert uid == f"urn:oid:{ds.InputInformationSequence[0].StudyInstanceUID}"
+    assert ds.ScheduledWorkitemCodeSequence[0].CodeValue == "110005"
+    # It is a person who reports: a station alone takes it no more than the lead does.
+    assert await theirs.move(to("IN PROGRESS"), row.SOPInstanceUID) == 0x0124
+    assert await lead.move(to("IN PROGRESS", "1.2.77.2"), row.SOPInstanceUID) == 0x0124
+
+    taken = partner.put(
+        step, "reporter", status="in-progress", owner={"reference": partner.reporter}
+    )
+
+    assert taken.status_code == 200, taken.text
+    _, ds = await theirs.get(row.SOPInstanceUID)
+    assert ds is not None
+    assert ds.ProcedureStepState == "IN PROGRESS"
+    assert await theirs.find(ProcedureStepState="SCHEDULED") == []

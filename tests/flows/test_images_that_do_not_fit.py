@@ -5,66 +5,20 @@ peer of the lead and one of the organisation that acquires for it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from pydicom.dataset import Dataset
 
-from dicom_bridge.blobs import Blobs
-from dicom_bridge.bridge import Bridge
-from dicom_bridge.dimse import peers, reactor, scp
-from dicom_bridge.dimse.peers import Peer
-from dicom_bridge.dimse.portal import Portal
-from fhir_server.audit.ledger import Ledger
-from fhir_server.core import KEEPS
-from fhir_server.postgres.database import Database
-from fhir_server.store.store import Store
-from fhir_server.workflow import Workflow
 from resources import codes
 from tests.dicom_bridge.build import a_series, a_uid, an_instance
-from tests.dicom_bridge.conftest import Archive
 from tests.flows.clinic import Clinic
 from tests.flows.partners import ACQUISITION, Partner, asked, hand_over, monitor
+from tests.flows.ports import Port
 
 Json = dict[str, Any]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("W2")]
-
-
-class Port(NamedTuple):
-    """A DICOM port on the record of the clinic, and the partner whose peer is CT2."""
-
-    archive: Archive
-    partner: Partner
-
-    async def send(self, *instances: Dataset, calling: str = "CT2") -> list[int]:
-        """Send what a peer has; it is settled when this returns."""
-        said = await self.archive.call(self.archive.send, *instances, calling=calling)
-        await self.archive.bridge.quiet.drained()
-        return [int(status.Status) for status in said]
-
-
-@pytest.fixture
-async def port(clinic: Clinic, tmp_path: Path) -> AsyncIterator[Port]:
-    database = Database(clinic._database_url, size=2)
-    await database.open()
-    ledger = Ledger(database)
-    hooks = Workflow(clinic.server.base).hooks()._replace(keeps=KEEPS)
-    store = Store(database, ledger, hooks, clinic.server.base)
-    bridge = Bridge(database, store, ledger, Blobs(tmp_path / "blobs"))
-    partner = Partner(clinic, "acquires-for")
-    await peers.add(database, Peer("CT1", "127.0.0.1", 11113, "northmoor"))
-    await peers.add(database, Peer("CT2", "127.0.0.1", 11114, partner.id))
-    server = scp.listen(bridge, Portal(asyncio.get_running_loop()), "127.0.0.1", 0)
-    yield Port(Archive(bridge, server, int(server.server_address[1])), partner)
-    await asyncio.to_thread(reactor.stop, server)
-    await bridge.quiet.drained()
-    await bridge.crew.close()
-    bridge.intake.close()
-    await database.close()
 
 
 def header(clinic: Clinic, **more: Any) -> dict[str, Any]:
