@@ -66,7 +66,7 @@ async def told(attempt: Callable[[str], Awaitable[Any]], id: str) -> tuple[str, 
 
 
 @pytest.mark.parametrize("if_match", [None, 1, 7])
-@pytest.mark.parametrize("role", ["practitioner", "operator", "coordinator", "reporter"])
+@pytest.mark.parametrize("role", ["practitioner", "operator", "delegate", "reporter"])
 async def test_an_update_by_who_may_not_create_tells_nothing(
     world: Store, role: str, if_match: int | None
 ) -> None:
