@@ -29,6 +29,9 @@ Json = Mapping[str, Any]
 PEOPLE: Final = ("PractitionerRole/", "CareTeam/", "Organization/")
 """To whom an acknowledgement is handed on."""
 
+FOR_OTHERS: Final = frozenset({"filler-order", "proposal"})
+"""Task.intent of what an organisation does for another, and sees no more for it."""
+
 
 async def parties(work: Work, task: Json, base: str) -> set[Party]:
     """What the asker is to a Task as it stood: its owner, its requester, both, or neither."""
@@ -92,14 +95,20 @@ def _is_device(device: Json, principal: Principal, base: str) -> bool:
 async def check(work: Work, before: Json, after: Json, base: str) -> None:
     """Refuse to hand an acknowledgement to somebody who has no part in it.
 
+    What another organisation was asked to do stays with that organisation.
+
     Raises
     ------
     Forbidden
         Neither of the organisations of owner, recipient and requester, nor a team of the recipient.
     """
-    if step_of(before) != codes.ACKNOWLEDGE.code or before.get("owner") == after.get("owner"):
+    if before.get("owner") == after.get("owner"):
         return
     new = local(after.get("owner", {}).get("reference", ""), base)
+    if step_of(before) != codes.ACKNOWLEDGE.code:
+        if before.get("intent") in FOR_OTHERS and not await is_or_acts_for(work, new, base):
+            raise Forbidden("who was asked hands nothing on", "Task.owner", "relationship")
+        return
     recipient = local(acknowledgement.recipient(before), base)
     known = [local(one, base) for one in acknowledgement.answerable(before)]
     if new in known:

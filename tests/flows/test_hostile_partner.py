@@ -307,6 +307,20 @@ def test_what_is_not_released_is_not_released_by_its_maker(
     )
 
 
+def test_who_was_asked_hands_nothing_on(
+    clinic: Clinic, partner: Partner, handed: tuple[Json, Json, Json]
+) -> None:
+    stranger = Partner(clinic)
+    (task,) = partner.worklist("report")
+    for role in ("application", "reporter"):
+        answer = partner.put(task, role, owner={"reference": stranger.reference})
+        assert answer.status_code == 403, answer.text
+    assert stranger.read(f"Task/{task['id']}") == 404
+
+    within = partner.put(task, "reporter", owner={"reference": partner.reporter})
+    assert within.status_code == 200, within.text
+
+
 def at_once(*acts: Callable[[], httpx.Response]) -> list[int]:
     with ThreadPoolExecutor(len(acts)) as pool:
         answers = [pool.submit(act) for act in acts]
@@ -352,7 +366,7 @@ def test_what_is_declined_and_begun_at_once_is_with_one_of_them(
         ),
     )
 
-    assert set(told) <= {200, 409, 412}
+    assert set(told) <= {200, 409, 412, 422}
     own = clinic.task(request, "report")["status"]
     theirs = [one["status"] for one in partner.worklist("report")]
     assert (own, theirs) in [("ready", []), ("on-hold", ["in-progress"])]
@@ -365,7 +379,7 @@ def test_one_part_is_handed_to_one_of_two_at_once(clinic: Clinic, partner: Partn
 
     told = at_once(
         *(
-            lambda to=to: client.post(  # type: ignore[misc]
+            lambda to=to: client.post(
                 "ServiceRequest", content=json.dumps(an_onward_request(request, to, BOTH))
             )
             for to in (partner, other)
