@@ -6,11 +6,13 @@ peer of the lead and one of the organisation that acquires for it.
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
 
 from resources import codes
+from tests.build import nhs_number
 from tests.dicom_bridge.build import a_series, a_uid, an_instance
 from tests.flows.clinic import Clinic
 from tests.flows.partners import ACQUISITION, Partner, asked, hand_over, monitor
@@ -18,7 +20,17 @@ from tests.flows.ports import Port
 
 Json = dict[str, Any]
 
+OTHERS = count(88_000)
+"""Of which NHS numbers are made."""
+
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("W2")]
+
+
+@pytest.fixture(autouse=True)
+def numbered(clinic: Clinic) -> None:
+    """The patient has a number that nobody of the demonstration has."""
+    number = {"system": codes.NHS_NUMBER, "value": nhs_number(next(OTHERS))}
+    clinic.change("gp", clinic.get("gp", clinic.patient), identifier=[number])
 
 
 def header(clinic: Clinic, **more: Any) -> dict[str, Any]:
@@ -231,3 +243,49 @@ async def test_images_that_come_before_their_request_are_linked_to_it_by_a_perso
     report = clinic.task(request, "report")
     assert report["status"] == "ready"
     assert report["focus"] == {"reference": f"ImagingStudy/{study['id']}"}
+
+
+async def test_images_of_another_patient_join_nothing_and_are_asked_about(
+    clinic: Clinic, port: Port
+) -> None:
+    request, onward = authorised(clinic, port.partner)
+    number = accession(onward, port.partner.ods)
+    other = an_instance(
+        patient_id=nhs_number(next(OTHERS)), accession=number, study_uid=planned(clinic, request)
+    )
+
+    assert await port.send(other) == [0]
+
+    client = port.partner.as_("operator")
+    (row,) = client.get("List/$worklists?name=reconcile").json()["parameter"]
+    search = next(part["valueUrl"] for part in row["part"] if part["name"] == "search")
+    (question,) = [
+        one["resource"]
+        for one in client.get(search).json()["entry"]
+        if one["search"]["mode"] == "match"
+    ]
+    assert question["description"] == "The patient in the images is not the patient of the request."
+    assert question["for"] != {"reference": clinic.patient}
+    (still,) = studies(clinic, request)
+    assert still["status"] == "registered"
+    assert clinic.tasks(request, "report") == []
+
+
+async def test_images_before_the_partner_has_justified_leave_that_to_be_done(
+    clinic: Clinic, port: Port
+) -> None:
+    request = asked(clinic)
+    made = hand_over(clinic, request, port.partner, ACQUISITION)
+    onward = clinic.get("coordinator", f"ServiceRequest/{made['id']}")
+    assert not any(
+        one.get("system") == f"{codes.ACCESSION}/{port.partner.ods}"
+        for one in onward.get("identifier", ())
+    )
+
+    about = header(clinic, accession="", study_uid=planned(clinic, request))
+    assert await port.send(an_instance(**about)) == [0]
+
+    (study,) = studies(clinic, request)
+    assert study["numberOfInstances"] == 1
+    (waiting,) = port.partner.worklist("justify")
+    assert waiting["status"] == "requested"
