@@ -126,6 +126,7 @@ def report(subject: str, request: str, study: str, number: int) -> JSON:
     month = number % 12 + 1
     return {
         "resourceType": "DiagnosticReport",
+        "resultsInterpreter": [{"reference": "PractitionerRole/reporter"}],
         "identifier": [{"system": f"{EXAMPLE}/report", "value": f"R{number:08d}"}],
         "basedOn": [reference("ServiceRequest", request)],
         "status": "final",
