@@ -130,6 +130,7 @@ class Workflow:
                 "Subscription": self._registration.completed,
                 "Task": self.complete_task,
             },
+            unaided=frozenset({"ServiceRequest", "Task"}),
             follow=self.follow,
         )
 

@@ -41,12 +41,16 @@ class Hooks(NamedTuple):
     keeps
         By type: refuse to delete a resource that says what is still held elsewhere, whatever the
         rules of the house.
+    unaided
+        Types whose completion looks behind no reference but as the asker: what they refer to may be
+        written later in the same unit of work.
     """
 
     rules: Mapping[str, Rule] = {}
     completions: Mapping[str, Completion] = {}
     follow: Follow = nothing_follows
     keeps: Mapping[str, Keep] = {}
+    unaided: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

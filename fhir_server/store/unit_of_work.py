@@ -28,7 +28,7 @@ from fhir_server.context import RequestContext
 from fhir_server.postgres.database import Statement
 from fhir_server.search.stored import Stored
 from fhir_server.store import agreements, granting, ids, referrers, withholding
-from fhir_server.store.draft import Draft, Write
+from fhir_server.store.draft import Draft, Key, Write
 from fhir_server.store.preceding import FINAL as FINAL
 from fhir_server.store.preceding import Preceding, no_version, nothing
 from fhir_server.store.surroundings import Hooks as Hooks
@@ -229,9 +229,8 @@ class Work(Preceding):
         if (rule := self._around.hooks.rules.get(type)) is not None:
             rule(was, content.json, self._acting)
         if (complete := self._around.hooks.completions.get(type)) is not None:
-            wanted = self._drafts.wanted([content])
-            await self._drafts.find(self._around.targets, self._transaction, self._acting, wanted)
-            self._drafts.require_references(content, (type, id), self._acting, self.at)
+            if type not in self._around.hooks.unaided:
+                await self._require_references(content, (type, id))
             content = await complete(self, content)
             self.attempted = type, id
         version = 1 if before is None else before.version + 1
@@ -243,6 +242,12 @@ class Work(Preceding):
             Draft(Write(was, stored.json, stored), content, self._acting, target, self.at)
         )
         return stored
+
+    async def _require_references(self, content: Content, key: Key) -> None:
+        """Refuse what refers to nothing before the server looks there for its completion."""
+        wanted = self._drafts.wanted([content])
+        await self._drafts.find(self._around.targets, self._transaction, self._acting, wanted)
+        self._drafts.require_references(content, key, self._acting, self.at)
 
     async def _keep_audit_event(self, content: Content) -> Stored:
         entry = received.entry(self._acting, content, self._around.base_url)
