@@ -5,8 +5,8 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
 import httpx
+import psycopg
 import pytest
 
 from fhir_server.access.token import Keys
