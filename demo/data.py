@@ -99,7 +99,7 @@ admin | northmoor | administrator | Lee Barton | SDS 999000000009 | Radiology
 reviewer | westvale | reviewer | Marek Zielinski | GMC C9990010 | Neurosurgery
 westvale-practitioner | westvale | practitioner | Ann Poole | GMC C9990011 | Radiology
 westvale-coordinator | westvale | coordinator | Sian Rees | SDS 999000000012 | Neurosurgery
-westvale-reporter | westvale | reporter | Ines Duval | GMC C9990017 | Neuroradiology
+westvale-reporter | westvale | reporter | Elena Duval | GMC C9990017 | Neuroradiology
 clearscan-practitioner | clearscan | practitioner | Owen Hale | GMC C9990013 | Radiology
 clearscan-operator | clearscan | operator | Mia Brandt | HCPC RA999014 | Radiology
 clearscan-reporter | clearscan | reporter | Yusuf Demir | GMC C9990015 | Radiology
