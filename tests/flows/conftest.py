@@ -8,8 +8,11 @@ import pytest
 
 from fhir_server.access.token import Keys
 from tests.conftest import renamed
+from tests.dicom_bridge import orthanc
+from tests.flows import pacs as second
 from tests.flows import ports
 from tests.flows.clinic import Clinic
+from tests.flows.pacs import Pacs
 from tests.flows.ports import Port
 from tests.server import running
 
@@ -35,4 +38,19 @@ def clinic(opened_clinic: Clinic) -> Clinic:
 async def port(clinic: Clinic, tmp_path: Path) -> AsyncIterator[Port]:
     """A DICOM port on the record of the clinic."""
     async with ports.opened(clinic, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def running_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
+    """Orthanc: its DICOM port, and the address of its own API."""
+    with orthanc.running(tmp_path_factory.mktemp("orthanc"), **second.SETTINGS) as place:
+        yield place
+
+
+@pytest.fixture
+async def pacs(clinic: Clinic, port: Port, running_orthanc: tuple[int, str]) -> AsyncIterator[Pacs]:
+    """Orthanc as the PACS of the partner of the port; images of the patient are known as such."""
+    ports.numbered(clinic)
+    async with second.opened(port, running_orthanc, clinic.server.base) as opened:
         yield opened

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +19,25 @@ from fhir_server.core import KEEPS
 from fhir_server.postgres.database import Database
 from fhir_server.store.store import Store
 from fhir_server.workflow import Workflow
+from resources import codes
+from tests.build import nhs_number
 from tests.dicom_bridge.conftest import Archive
 from tests.flows.clinic import Clinic
 from tests.flows.partners import Partner
+
+NUMBERS = count(88_000)
+"""Of which NHS numbers are made."""
+
+
+def a_number() -> str:
+    """An NHS number that nobody of the demonstration, and nobody else of this run, has."""
+    return nhs_number(next(NUMBERS))
+
+
+def numbered(clinic: Clinic) -> None:
+    """Give the patient such a number, by which their images are known."""
+    number = {"system": codes.NHS_NUMBER, "value": a_number()}
+    clinic.change("gp", clinic.get("gp", clinic.patient), identifier=[number])
 
 
 class Port(NamedTuple):

@@ -6,22 +6,18 @@ peer of the lead and one of the organisation that acquires for it.
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
 import pytest
 
 from resources import codes
-from tests.build import nhs_number
 from tests.dicom_bridge.build import a_series, a_uid, an_instance
+from tests.flows import ports
 from tests.flows.clinic import Clinic
 from tests.flows.partners import ACQUISITION, Partner, asked, hand_over, monitor
-from tests.flows.ports import Port
+from tests.flows.ports import Port, a_number
 
 Json = dict[str, Any]
-
-OTHERS = count(88_000)
-"""Of which NHS numbers are made."""
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("W2")]
 
@@ -29,8 +25,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("W2")]
 @pytest.fixture(autouse=True)
 def numbered(clinic: Clinic) -> None:
     """The patient has a number that nobody of the demonstration has."""
-    number = {"system": codes.NHS_NUMBER, "value": nhs_number(next(OTHERS))}
-    clinic.change("gp", clinic.get("gp", clinic.patient), identifier=[number])
+    ports.numbered(clinic)
 
 
 def header(clinic: Clinic, **more: Any) -> dict[str, Any]:
@@ -250,9 +245,7 @@ async def test_images_of_another_patient_join_nothing_and_are_asked_about(
 ) -> None:
     request, onward = authorised(clinic, port.partner)
     number = accession(onward, port.partner.ods)
-    other = an_instance(
-        patient_id=nhs_number(next(OTHERS)), accession=number, study_uid=planned(clinic, request)
-    )
+    other = an_instance(patient_id=a_number(), accession=number, study_uid=planned(clinic, request))
 
     assert await port.send(other) == [0]
 

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from resources import codes
+from tests.dicom_bridge.build import a_series
 from tests.flows.clinic import Clinic
+from tests.flows.pacs import Pacs, person, uids
 from tests.flows.partners import (
     ACQUISITION,
     DELEGATED,
@@ -44,6 +46,46 @@ def test_the_images_come_from_the_partner_and_are_reported_by_the_lead(
     assert clinic.task(request, "acquire")["status"] == "completed"
     assert codes.has(monitor(clinic, onward)["businessStatus"], codes.ACCEPTED)
     assert clinic.get("coordinator", f"ServiceRequest/{onward['id']}")["status"] == "completed"
+    assert clinic.task(request, "report")["status"] == "ready"
+    clinic.report(request, study)
+    clinic.acknowledge(request)
+    assert clinic.get("coordinator", f"ServiceRequest/{request['id']}")["status"] == "completed"
+
+
+@pytest.mark.anyio
+@pytest.mark.peer
+@pytest.mark.requirement("R003.2")
+@pytest.mark.requirement("R005.1")
+async def test_the_images_come_from_the_pacs_of_the_partner_which_has_had_the_prior(
+    clinic: Clinic, pacs: Pacs
+) -> None:
+    partner, older = pacs.port.partner, a_series(2, study_date="20200101", **person(clinic))
+    assert await pacs.port.send(*older, calling="CT1") == [0, 0]
+    (request,) = clinic.refer({"extension": WHY})
+    clinic.authorise(request, "Low dose, please")
+    request = clinic.get("coordinator", f"ServiceRequest/{request['id']}")
+    made = hand_over(clinic, request, partner, ACQUISITION)
+    partner.authorise()
+    partner.book(made)
+    onward = clinic.get("coordinator", f"ServiceRequest/{made['id']}")
+
+    (step,) = partner.worklist("acquire")
+    sent = await pacs.prefetched(step)
+    assert [one["type"]["coding"][0]["code"] for one in sent["output"]] == ["manifest"]
+    assert await pacs.holds() >= uids(older)
+
+    (item,) = await pacs.worklist()
+    (number,) = [
+        one["value"] for one in onward["identifier"] if one["system"].endswith(f"/{partner.ods}")
+    ]
+    assert item.AccessionNumber == number
+    images = await pacs.scan(item)
+    await pacs.send(images)
+
+    (study,) = clinic.search("coordinator", f"ImagingStudy?basedon=ServiceRequest/{request['id']}")
+    assert (study["status"], study["numberOfInstances"]) == ("available", 2)
+    assert study["series"][0]["performer"][0]["actor"] == {"reference": partner.reference}
+    assert codes.has(monitor(clinic, onward)["businessStatus"], codes.ACCEPTED)
     assert clinic.task(request, "report")["status"] == "ready"
     clinic.report(request, study)
     clinic.acknowledge(request)

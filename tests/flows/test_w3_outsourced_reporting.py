@@ -8,7 +8,9 @@ import pytest
 
 from resources import codes
 from tests.build import a_report
+from tests.dicom_bridge.build import a_series
 from tests.flows.clinic import Clinic
+from tests.flows.pacs import Pacs, person, uids
 from tests.flows.partners import (
     ACQUISITION,
     BY_ITSELF,
@@ -72,6 +74,50 @@ def test_the_report_of_the_partner_is_accepted_and_then_given_out_by_the_lead(
     clinic.acknowledge(request)
     assert clinic.get("coordinator", f"ServiceRequest/{request['id']}")["status"] == "completed"
     assert clinic.get("coordinator", f"ServiceRequest/{onward['id']}")["status"] == "completed"
+
+
+@pytest.mark.anyio
+@pytest.mark.peer
+@pytest.mark.requirement("R003.2")
+@pytest.mark.requirement("R003.4")
+async def test_images_prior_and_what_comes_late_are_in_the_pacs_of_who_reports(
+    clinic: Clinic, pacs: Pacs
+) -> None:
+    partner, scanner = pacs.port.partner, person(clinic)
+    older = a_series(2, study_date="20200101", **scanner)
+    await pacs.port.send(*older, calling="CT1")
+    request = asked(clinic)
+    clinic.book(request)
+    (planned,) = studies_of(clinic, request)
+    uid = planned["identifier"][0]["value"].removeprefix("urn:oid:")
+    images = a_series(2, study_uid=uid, **scanner)
+    await pacs.port.send(*images, calling="CT1")
+    assert not await pacs.holds() & uids([*older, *images])
+
+    onward = hand_over(clinic, request, partner, REPORTING)
+
+    (step,) = partner.worklist("report")
+    sent = await pacs.prefetched(step)
+    assert await pacs.holds() >= uids([*older, *images])
+    assert sent["focus"] == step["focus"] == {"reference": f"ImagingStudy/{planned['id']}"}
+    assert clinic.get("coordinator", f"Task/{sent['id']}")["status"] == "completed"
+    assert len(sent["output"]) == 2
+
+    late = a_series(1, study_uid=uid, series_number=7, **scanner)
+    await pacs.port.send(*late, calling="CT1")
+    await pacs.until_held(late)
+
+    (study,) = studies_of(clinic, request)
+    report = reported(partner, onward, study)
+    assert monitor(clinic, onward)["status"] == "ready"
+    accept(clinic, onward)
+    assert clinic.as_("gp").get(f"DiagnosticReport/{report['id']}").status_code == 200
+    clinic.acknowledge(request)
+    assert clinic.get("coordinator", f"ServiceRequest/{request['id']}")["status"] == "completed"
+
+
+def studies_of(clinic: Clinic, request: Json) -> list[Json]:
+    return clinic.search("coordinator", f"ImagingStudy?basedon=ServiceRequest/{request['id']}")
 
 
 def test_a_report_that_is_not_released_is_the_partner_s_and_the_lead_s(

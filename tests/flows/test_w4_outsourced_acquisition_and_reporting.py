@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from resources import codes
+from tests.dicom_bridge.build import a_series
+from tests.dicom_bridge.reports.test_coming import a_structured_report
 from tests.flows.clinic import Clinic
+from tests.flows.pacs import Pacs, person, uids
 from tests.flows.partners import (
     ACQUISITION,
     BOTH,
@@ -68,6 +71,52 @@ def test_the_terms_say_who_sees_what_and_when(clinic: Clinic, terms: tuple[str, 
     assert is_seen(clinic, "gp", report)
     clinic.acknowledge(request)
     assert clinic.get("coordinator", f"ServiceRequest/{request['id']}")["status"] == "completed"
+
+
+@pytest.mark.anyio
+@pytest.mark.peer
+@pytest.mark.requirement("R003.2")
+@pytest.mark.requirement("R005.1")
+async def test_images_and_report_come_from_the_pacs_of_the_partner(
+    clinic: Clinic, pacs: Pacs
+) -> None:
+    partner, older = pacs.port.partner, a_series(1, study_date="20200101", **person(clinic))
+    await pacs.port.send(*older, calling="CT1")
+    (request,) = clinic.refer({"extension": WHY})
+    clinic.authorise(request)
+    onward = hand_over(clinic, request, partner, BOTH)
+    partner.authorise()
+    partner.book(onward)
+    (step,) = partner.worklist("acquire")
+    await pacs.prefetched(step)
+    assert await pacs.holds() >= uids(older)
+
+    (item,) = await pacs.worklist()
+    images = await pacs.scan(item)
+    await pacs.send(images)
+
+    (study,) = partner.search(f"ImagingStudy?basedon=ServiceRequest/{onward['id']}")
+    assert study["numberOfInstances"] == len(images)
+    assert not is_seen(clinic, "reporter", f"ImagingStudy/{study['id']}")
+    (step,) = partner.worklist("report")
+    said = person(clinic) | {"accession": str(item.AccessionNumber)}
+    await pacs.store(a_structured_report(images[0], **said))
+    await pacs.send(images)
+
+    assert partner.worklist("report") == []
+    seen = monitor(clinic, onward)
+    assert seen["status"] == "ready"
+    (told,) = partner.search(f"DiagnosticReport?based-on=ServiceRequest/{onward['id']}")
+    assert partner.reference in {one["reference"] for one in told["performer"]}
+    assert not is_seen(clinic, "gp", f"DiagnosticReport/{told['id']}")
+    accept(clinic, onward)
+    assert is_seen(clinic, "gp", f"DiagnosticReport/{told['id']}")
+    assert is_seen(clinic, "gp", f"ImagingStudy/{study['id']}")
+    clinic.acknowledge(request)
+    assert clinic.get("coordinator", f"ServiceRequest/{request['id']}")["status"] == "completed"
+
+
+WHY = [{"url": codes.OVERRIDE_REASON, "valueCodeableConcept": {"text": "Worse since"}}]
 
 
 def test_one_agreement_for_half_of_the_work_is_not_enough(clinic: Clinic) -> None:
